@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+# Everything that comes from Debian's packages (scripts/packages lists them); nothing is downloaded.
+find_package(PkgConfig REQUIRED)
+find_package(Boost 1.81 REQUIRED COMPONENTS filesystem json)
+find_package(OpenSSL 3 REQUIRED)
+find_package(Protobuf REQUIRED)
+find_package(Threads REQUIRED)
+find_package(GTest REQUIRED)
+pkg_check_modules(BPF REQUIRED IMPORTED_TARGET libbpf>=1.1)
+pkg_check_modules(NL REQUIRED IMPORTED_TARGET libnl-route-3.0)
+pkg_check_modules(NFQ REQUIRED IMPORTED_TARGET libnetfilter_queue libmnl)
+pkg_check_modules(NFT REQUIRED IMPORTED_TARGET libnftables)
+pkg_check_modules(TINYXML2 REQUIRED IMPORTED_TARGET tinyxml2)
+pkg_check_modules(LUA REQUIRED IMPORTED_TARGET lua5.4-c++)
+pkg_check_modules(ARCHIVE REQUIRED IMPORTED_TARGET libarchive)
+pkg_check_modules(SYSTEMD REQUIRED IMPORTED_TARGET libsystemd)
+find_program(CLANG_BPF NAMES clang-14 REQUIRED)
+find_program(BPFTOOL NAMES bpftool PATHS /usr/sbin REQUIRED)
+
+add_library(stead_asio INTERFACE)
+target_link_libraries(stead_asio INTERFACE Boost::headers Threads::Threads)
+target_compile_definitions(stead_asio INTERFACE BOOST_ASIO_NO_DEPRECATED BOOST_ASIO_DISABLE_BOOST_COROUTINE)

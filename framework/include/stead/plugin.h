@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The binary interface between stead-host and a plugin: C data, checked before any call. C++ authors use plugin.hpp,
+ * which is compiled into the plugin; no C++ type ever crosses.
+ *
+ * A plugin is a shared library with one exported symbol:
+ *
+ *     extern "C" const stead_plugin_v1 stead_plugin_v1_descriptor  -- found under the name "stead_plugin_v1"
+ *
+ * Rules
+ *   Strings   stead_str, not terminated, owned by the giver, valid for the duration of the call only, unless the
+ *             field says "static".
+ *   Threads   every plugin function runs on the module's strand, one at a time, except on_lease (the bus thread).
+ *             Host functions may be called from any thread of the plugin while it is between create and destroy.
+ *   Blocking  a plugin function must return within 100 ms; longer work belongs to a thread of the plugin's own.
+ *   Errors    only create may fail (NULL, with a text in err). A probe that fails is a verdict.
+ *   Lifetime  create, start, stop, destroy. After stop returns the plugin makes no host call but log. When create
+ *             fails, the plugin has cleaned up after itself, and the host destroys what it had created, in reverse.
+ *   Unload    never in production.
+ *
+ * Change log (append; a reader checks struct_size before a later field; anything else bumps abi_major)
+ *   1.0  first
+ */
+#ifndef STEAD_PLUGIN_H
+#define STEAD_PLUGIN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define STEAD_PLUGIN_MAGIC 0x53544541u /* "STEA" */
+#define STEAD_ABI_MAJOR 1u
+#define STEAD_ABI_MINOR 0u
+#define STEAD_PLUGIN_SYMBOL "stead_plugin_v1"
+
+typedef struct stead_str {
+    const char* data;
+    uint64_t size;
+} stead_str;
+
+/* ---- Schema: what XML the plugin owns. All strings static. ------------------------------------------------------ */
+
+typedef enum stead_type {
+    STEAD_TYPE_STRING = 1,
+    STEAD_TYPE_INTEGER = 2,  /* limits in min, max */
+    STEAD_TYPE_DURATION = 3, /* "10s"; delivered to the plugin in nanoseconds; a bare number is in native_unit */
+    STEAD_TYPE_CHOICE = 4,   /* one of `choices`, separated by '|' */
+    STEAD_TYPE_ADDRESS = 5,  /* IPv4, IPv6 or a name, which `config` resolves */
+    STEAD_TYPE_PORT = 6,     /* 1..65535 */
+    STEAD_TYPE_MAC = 7,
+    STEAD_TYPE_PATH = 8,     /* absolute */
+    STEAD_TYPE_NAME = 9,     /* [A-Za-z0-9_.-]{1,63} */
+    STEAD_TYPE_BOOLEAN = 10  /* on|off, yes|no, true|false, 1|0; delivered as "on" or "off" */
+} stead_type;
+
+#define STEAD_ATTR_REQUIRED 1u
+#define STEAD_ATTR_DYNAMIC 2u  /* `stead update` may change it while the module runs */
+#define STEAD_ATTR_WINDOWS 4u  /* accepted with a warning */
+#define STEAD_ATTR_IGNORED 8u  /* classic, read and ignored with a warning; `help` says why */
+
+typedef struct stead_attr_schema {
+    const char* name;
+    uint32_t type;  /* stead_type */
+    uint32_t flags; /* STEAD_ATTR_* */
+    const char* default_value; /* NULL = none */
+    const char* choices;       /* CHOICE only */
+    const char* native_unit;   /* DURATION: "ms", "s"; NULL else */
+    int64_t min, max;          /* INTEGER: the values; DURATION: nanoseconds; both 0 = no limit */
+    const char* help;          /* one line */
+} stead_attr_schema;
+
+#define STEAD_ELEM_REQUIRED 1u
+#define STEAD_ELEM_REPEATABLE 2u
+#define STEAD_ELEM_DYNAMIC 4u
+#define STEAD_ELEM_TEXT 8u /* has character data (CDATA) */
+
+typedef struct stead_elem_schema {
+    const char* path;  /* "vip/interface_list/interface/virtual_interface": from the root, without "safe/service/" */
+    const char* modes; /* "farm", "mirror", "light", '|' separated; NULL = all */
+    uint32_t flags;    /* STEAD_ELEM_* */
+    uint32_t attr_count;
+    const stead_attr_schema* attrs;
+    const char* help;
+} stead_elem_schema;
+
+/* ---- Configuration handed to the plugin: the elements it owns, checked, macros expanded, defaults filled. -------- */
+
+typedef struct stead_xml_attr {
+    stead_str name, value; /* DURATION as decimal nanoseconds */
+} stead_xml_attr;
+
+typedef struct stead_xml {
+    stead_str name;
+    uint32_t line;
+    uint32_t attr_count;
+    const stead_xml_attr* attrs;
+    uint32_t child_count;
+    uint32_t reserved_zero;
+    const struct stead_xml* children;
+    stead_str text;
+} stead_xml;
+
+/* ---- Views ------------------------------------------------------------------------------------------------------ */
+
+typedef struct stead_member {
+    uint32_t node;   /* 0..63, index of the name in the sorted list of cluster nodes */
+    uint32_t weight; /* agreed in this view; 0 = takes no traffic */
+    stead_str name;
+} stead_member;
+
+typedef struct stead_view {
+    uint64_t epoch;
+    uint64_t id;
+    uint64_t members; /* bit set */
+    uint64_t dead;    /* members of the previous view that left without a word */
+    uint64_t left;    /* members of the previous view that said goodbye */
+    uint32_t self;
+    uint32_t member_count;
+    const stead_member* member; /* ascending by node */
+} stead_view;
+
+/* ---- State changes ---------------------------------------------------------------------------------------------- */
+
+typedef enum stead_state {
+    STEAD_STOP = 0, STEAD_WAIT = 1, STEAD_ALONE = 2, STEAD_PRIM = 3, STEAD_SECOND = 4, STEAD_UP = 5
+} stead_state;
+
+/* The four moments of a state change in which services take part, in order of a life. The host waits for each service
+ * to answer with transition_done(); a service that is late is reported and, after `timeout`, overruled. */
+typedef enum stead_moment {
+    STEAD_MOMENT_PREPARE = 1, /* before the first start_* script: addresses up, traffic closed */
+    STEAD_MOMENT_OPEN = 2,    /* after the last start_* script succeeded: let traffic in */
+    STEAD_MOMENT_CLOSE = 3,   /* before the first stop_* script: no new traffic, drain */
+    STEAD_MOMENT_RELEASE = 4  /* after the last stop_* script: addresses down */
+} stead_moment;
+
+typedef struct stead_transition {
+    uint64_t token; /* give it back in transition_done */
+    uint32_t moment;
+    uint32_t from, to;     /* stead_state */
+    uint32_t restart;      /* 1: application restart only; CLOSE and OPEN follow each other, no RELEASE */
+    uint32_t at_once;      /* 1: forced; do not drain */
+    uint32_t reserved_zero;
+    uint64_t timeout_ns;
+} stead_transition;
+
+/* ---- Host services ---------------------------------------------------------------------------------------------- */
+
+typedef enum stead_log_level { STEAD_LOG_DEBUG = 0, STEAD_LOG_EVENT = 1, STEAD_LOG_WARNING = 2, STEAD_LOG_ERROR = 3 } stead_log_level;
+
+typedef struct stead_address {
+    stead_str interface; /* "eth0"; empty = the interface that carries the address's subnet */
+    stead_str address;   /* "192.0.2.50", "2001:db8::50" */
+} stead_address;
+
+typedef struct stead_host_v1 {
+    uint32_t struct_size, abi_minor;
+    void* context; /* first argument of every function below */
+
+    /* Facts, valid from create to destroy. */
+    stead_str module, node, mode, var_folder, prefix; /* prefix: the install tree, for data files */
+    uint32_t module_id, self;
+    uint64_t seed_high, seed_low; /* the cluster's hash seed */
+
+    void (*log)(void* context, uint32_t level, stead_str line);
+    uint64_t (*now)(void* context); /* CLOCK_BOOTTIME, ns */
+
+    /* Timers: on_timer(self, id) once at or after `at`; setting an id again moves it; at 0 cancels. */
+    void (*set_timer)(void* context, uint64_t id, uint64_t at_boottime_ns);
+
+    /* Whiteboard. publish: value.data NULL removes. Returns 0, or -1 beyond the limits (name 127, value 255 bytes). */
+    int32_t (*publish)(void* context, stead_str name, stead_str value);
+    /* Copies the value as `node` wrote it into out (capacity cap); returns its size, or -1 when there is none. */
+    int64_t (*read)(void* context, uint32_t node, stead_str name, char* out, uint64_t cap);
+    /* on_resource is called for names that start with `prefix`, of every node, now and on each change. */
+    void (*watch)(void* context, stead_str prefix);
+
+    /* Messages to peers of the same plugin: at most 1100 bytes, ordered, acknowledged. Returns 0 or -1. */
+    int32_t (*send)(void* context, uint64_t nodes, stead_str kind, uint32_t version, stead_str body);
+
+    /* Membership wishes of this node: a new agreed view follows. */
+    void (*set_weight)(void* context, uint32_t weight);
+    /* Digest of what must be equal on all members of a view (rules, powers, seed). Call it in create. */
+    void (*set_config)(void* context, uint64_t digest);
+
+    void (*transition_done)(void* context, uint64_t token, int32_t ok, stead_str reason);
+    /* Asks for an action as the failover machine would: "stop", "stopstart", "restart", "wait"; counted by maxloop. */
+    void (*request)(void* context, stead_str action, stead_str reason);
+
+    /* Network, by the shim. Blocking for at most 50 ms; 0 or -1 with a text in err.
+     * add_address: /32 or /128, noprefixroute, IPv6 nodad with preferred lifetime 0; put back within 200 ms when
+     * somebody removes it, until remove_address. announce: gratuitous ARP or unsolicited NA. */
+    int32_t (*add_address)(void* context, const stead_address* address, char* err, uint32_t err_cap);
+    void (*remove_address)(void* context, const stead_address* address);
+    int32_t (*announce)(void* context, const stead_address* address, const uint8_t mac[6], char* err, uint32_t err_cap);
+    /* Is somebody else answering for the address? 1 yes (mac filled), 0 no, -1 error. Blocks up to `timeout_ns`. */
+    int32_t (*probe)(void* context, const stead_address* address, uint64_t timeout_ns, uint8_t mac[6]);
+    /* The interface whose subnet carries the address; fills name (16 bytes), index and MAC. 0 or -1. */
+    int32_t (*find_interface)(void* context, const stead_address* address, char name[16], uint32_t* ifindex,
+                              uint8_t mac[6]);
+    /* on_link(self, ifindex, up) for each change of carrier or existence. */
+    void (*watch_link)(void* context, uint32_t ifindex);
+
+    /* Runs bin/<name> of the module (executable or Lua); on_hook_done(self, token, exit) follows. Returns a token > 0,
+     * or 0 when there is no such hook. */
+    uint64_t (*run_hook)(void* context, stead_str name, const stead_str* argv, uint32_t argc, uint64_t timeout_ns);
+} stead_host_v1;
+
+/* ---- The plugin ------------------------------------------------------------------------------------------------- */
+
+typedef enum stead_kind { STEAD_KIND_CHECKER = 1, STEAD_KIND_SERVICE = 2 } stead_kind;
+
+typedef struct stead_plugin_v1 {
+    uint32_t magic, abi_major, abi_minor, struct_size;
+    const char* id;      /* "farm", "checkers.tcp"; static */
+    const char* version; /* the plugin's own; static */
+    uint32_t kind;       /* stead_kind */
+    uint32_t schema_count;
+    const stead_elem_schema* schema;
+
+    /* `config`: an element named "service" whose children are the elements this plugin owns. Valid during the call. */
+    void* (*create)(const stead_host_v1* host, const stead_xml* config, char* err, uint32_t err_cap);
+    void (*start)(void* self);
+    void (*stop)(void* self);
+    void (*destroy)(void* self);
+
+    /* Any of these may be NULL. */
+    void (*on_timer)(void* self, uint64_t id);
+    void (*on_view)(void* self, const stead_view* view); /* members 0: no view holds this node */
+    void (*on_resource)(void* self, uint32_t node, stead_str name, stead_str value); /* value.data NULL: removed */
+    void (*on_message)(void* self, uint32_t from, stead_str kind, uint32_t version, stead_str body);
+    void (*on_transition)(void* self, const stead_transition* transition); /* services */
+    void (*on_link)(void* self, uint32_t ifindex, uint32_t up);
+    void (*on_hook_done)(void* self, uint64_t token, int32_t exit_code);
+    /* New values of dynamic attributes; the others are unchanged. 0, or -1 with a text: the old ones stay. */
+    int32_t (*on_update)(void* self, const stead_xml* config, char* err, uint32_t err_cap);
+    /* Bus thread. May act until then (CLOCK_BOOTTIME ns; 0 = not at all). One aligned 8-byte store. */
+    void (*on_lease)(void* self, uint64_t until_boottime_ns);
+    /* A descriptor of one page whose first 8 bytes are the lease as stored: steadd closes it for a dead host. -1 = none.
+     * Stays the plugin's; the host duplicates it. */
+    int32_t (*lease_fd)(void* self);
+    /* `stead set power`: a command for the plugin ("power node2 3"); writes an answer line. 0, -1 = refused, -2 = not
+     * mine. */
+    int32_t (*on_command)(void* self, stead_str verb, const stead_str* argv, uint32_t argc, char* out, uint32_t out_cap);
+    /* Extra checks that the schema cannot say, for `confcheck`: calls report once per finding (warning 1 or error 0).
+     * No instance exists. */
+    void (*check)(const stead_xml* config, void* context,
+                  void (*report)(void* context, uint32_t line, uint32_t warning, stead_str text));
+    /* Removes what a dead host of this module left behind (addresses, filters), without an instance. 0 or -1. */
+    int32_t (*cleanup)(const stead_host_v1* host, const stead_xml* config, char* err, uint32_t err_cap);
+} stead_plugin_v1;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

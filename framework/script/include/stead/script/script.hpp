@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <stead/base/result.hpp>
+#include <stead/base/time.hpp>
+
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+/// Runs a module's hooks: bin/<name> (executable) or bin/<name>.lua, on a leash.
+namespace stead::script {
+
+/// What the `stead` table of a Lua hook (and the environment of a shell hook) reaches in the module host. Called from
+/// the hook's thread; the host makes each call safe (it posts to the strand and waits).
+class HookHost {
+public:
+    virtual ~HookHost() = default;
+    virtual void log(int level, std::string_view line) = 0; ///< module log; 0 debug .. 3 error
+    virtual std::optional<std::string> resource(std::string_view name) = 0;       ///< own; "remote." prefix: the peer's
+    virtual Result<void> set_resource(std::string_view name, std::string_view value) = 0;
+    virtual std::string view_json() = 0; ///< {"epoch":..,"self":"node1","members":[{"name":..,"weight":..,"state":..}]}
+    virtual std::string state_name() = 0;
+};
+
+struct Limits {
+    nanoseconds timeout{seconds{300}};
+    std::size_t lua_memory_bytes{64u << 20};
+    std::size_t output_line_bytes{4096};
+};
+
+struct ModuleFolders {
+    std::string module, node, mode;
+    std::uint32_t module_id{};
+    std::filesystem::path bin, conf, var;     ///< SAFEUSERBIN, SAFEUSERCONF (with safeconf.xml), SAFEUSERVAR
+    std::filesystem::path prefix;             ///< install tree: bin/stead, share/stead/lua, libexec/stead/compat
+    std::filesystem::path lua_library;        ///< share/stead/lua
+    std::map<std::string, std::string> vars;  ///< every <var>, and macros as stead.macro
+};
+
+struct HookResult {
+    enum class End { succeeded, failed, timed_out, killed, out_of_memory, cancelled, not_found } end{};
+    int exit_code{};     ///< executable: exit status; Lua: 0 or 1
+    std::string reason;  ///< one line: what to write to the log
+    nanoseconds took{};
+    [[nodiscard]] bool ok() const noexcept { return end == End::succeeded || end == End::not_found; }
+};
+
+/// Threading: start/cancel from the owner's strand; `done` and `output` are called on a thread of the runner, and the
+/// owner posts them to its strand.
+class HookRunner {
+public:
+    using Done = std::function<void(const HookResult&)>;
+    using Output = std::function<void(std::string_view line, bool is_error)>; ///< for the user log
+
+    [[nodiscard]] static std::unique_ptr<HookRunner> create(ModuleFolders folders, HookHost& host, Output output);
+    virtual ~HookRunner() = default; ///< cancels what runs, waits for it
+
+    /// Does the module have this hook? Errors: conflict when both X and X.lua are there.
+    [[nodiscard]] virtual Result<bool> has(std::string_view name) const = 0;
+    /// Runs one hook; one at a time (STEAD_ASSERT). `done` follows exactly once, within limits.timeout + 5 s, with every
+    /// process of the hook's group (and cgroup, where there is one) dead unless the hook succeeded: then daemons it
+    /// left stay. A missing hook ends at once with not_found.
+    virtual void start(std::string_view name, std::vector<std::string> arguments, const Limits& limits, Done done) = 0;
+    virtual void cancel() = 0;
+};
+
+/// Compiles every bin/*.lua without running it. Errors: "bin/start_both.lua:12: …".
+[[nodiscard]] std::vector<Error> check_scripts(const std::filesystem::path& bin);
+
+} // namespace stead::script

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <stead/base/result.hpp>
+#include <stead/base/time.hpp>
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+/// Addresses, links, announcements and probes, by netlink and AF_PACKET.
+namespace stead::net {
+
+using Mac = std::array<std::uint8_t, 6>;
+
+struct Interface {
+    std::string name;
+    std::uint32_t index{};
+    Mac mac{};
+    bool up{};      ///< administratively up with carrier
+    std::uint32_t mtu{};
+    std::vector<std::string> addresses; ///< "192.0.2.11/24", "fe80::1/64"
+};
+
+[[nodiscard]] Result<std::vector<Interface>> interfaces();
+/// The interface whose subnet carries `address` (longest prefix; the address itself need not be present).
+/// Errors: not_found, naming the subnets there are.
+[[nodiscard]] Result<Interface> interface_for(const std::string& address);
+
+/// Adds /32 or /128, noprefixroute; IPv6 nodad, preferred_lft 0. Already there with the same flags is success.
+[[nodiscard]] Result<void> add_address(std::uint32_t ifindex, const std::string& address);
+/// Not there is success.
+[[nodiscard]] Result<void> remove_address(std::uint32_t ifindex, const std::string& address);
+
+/// Gratuitous ARP (request and reply form) or unsolicited neighbour advertisement with override.
+[[nodiscard]] Result<void> announce(std::uint32_t ifindex, const std::string& address, const Mac& mac);
+/// The same to one client only.
+[[nodiscard]] Result<void> announce_to(std::uint32_t ifindex, const std::string& address, const Mac& mac,
+                                       const std::string& client_address, const Mac& client_mac);
+/// Asks who has the address (ARP probe, or NS from ::). The MAC that answered within `timeout`, if any did.
+[[nodiscard]] Result<std::optional<Mac>> probe(std::uint32_t ifindex, const std::string& address, nanoseconds timeout);
+
+/// Unicast filter entry (`bridge fdb add … self permanent`), so that frames to a virtual MAC are received without
+/// promiscuous mode. Already there / not there is success.
+[[nodiscard]] Result<void> add_unicast_filter(std::uint32_t ifindex, const Mac& mac);
+[[nodiscard]] Result<void> remove_unicast_filter(std::uint32_t ifindex, const Mac& mac);
+
+/// Writes /proc/sys/net/…; returns the old value.
+[[nodiscard]] Result<std::string> set_sysctl(const std::string& name, const std::string& value);
+
+/// Netlink events. poll() never blocks; give fd() to the event loop and call it when readable.
+class Watch {
+public:
+    struct Events {
+        std::function<void(std::uint32_t ifindex, const std::string& name, bool up)> link;       ///< deleted = down
+        std::function<void(std::uint32_t ifindex, const std::string& address, bool added)> address; ///< without prefix
+    };
+    [[nodiscard]] static Result<std::unique_ptr<Watch>> open(Events events);
+    virtual ~Watch() = default;
+    [[nodiscard]] virtual int fd() const noexcept = 0;
+    /// Delivers what has arrived. After an overflow of the socket it re-reads everything and delivers the differences.
+    virtual void poll() = 0;
+};
+
+} // namespace stead::net
