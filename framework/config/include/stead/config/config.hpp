@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <stead/base/ids.hpp>
+#include <stead/base/result.hpp>
+#include <stead/base/time.hpp>
+#include <stead/plugin.h>
+
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+/// cluster.xml and userconfig.xml: parsed, macros expanded, checked against the schemas, every finding with its place.
+namespace stead::config {
+
+/// One finding. text(): "userconfig.xml:14: vip/@drain: '5x' is not a time; allowed: a number with d h m s ms us".
+struct Finding {
+    bool warning{};
+    std::string file;
+    int line{};
+    std::string message;
+    [[nodiscard]] std::string text() const { return file + ":" + std::to_string(line) + ": " + message; }
+};
+
+/// A configuration, or all that is wrong with it (in file order). `value` is set only when no finding is an error.
+template <class T>
+struct Checked {
+    std::optional<T> value;
+    std::vector<Finding> findings;
+    [[nodiscard]] bool ok() const noexcept { return value.has_value(); }
+};
+
+// ---- cluster.xml ----------------------------------------------------------------------------------------------------
+
+struct ClusterLan {
+    std::string name;
+    bool command{};                                ///< `-H` uses this LAN
+    std::vector<std::string> addresses;            ///< as written, index = NodeId, "" = not on this LAN
+    std::vector<std::string> local_addresses;      ///< laddr, "" = same as address
+};
+
+struct Cluster {
+    std::vector<std::string> nodes; ///< sorted bytewise; index = NodeId
+    std::vector<ClusterLan> lans;   ///< file order; index = LanId
+    std::size_t command_lan{};
+    std::uint16_t port{4800};
+    std::optional<std::string> profile; ///< "fast", "default", "safe"
+    std::optional<nanoseconds> pulse;   ///< classic; with slost_count
+    std::optional<unsigned> slost_count;
+    std::uint64_t digest{};             ///< of what must be equal on all nodes
+    [[nodiscard]] std::optional<NodeId> find(std::string_view node) const;
+    [[nodiscard]] std::optional<LanId> find_lan(std::string_view lan) const;
+};
+
+[[nodiscard]] Checked<Cluster> parse_cluster(std::string_view xml, std::string_view file_name);
+
+/// Which node am I: the one whose addr or laddr is one of `local_addresses` (numeric, no prefix).
+/// Errors: not_found or conflict, listing both sides.
+[[nodiscard]] Result<NodeId> identify(const Cluster& cluster, std::span<const std::string> local_addresses);
+
+/// Names to numeric addresses (getaddrinfo), in place. Errors: the name and the line of advice.
+[[nodiscard]] Result<void> resolve(Cluster& cluster);
+
+// ---- userconfig.xml -------------------------------------------------------------------------------------------------
+
+/// Macros expanded, defaults filled, values normalised as plugin.h says (durations in ns, booleans on/off).
+struct Element {
+    std::string name;
+    int line{};
+    std::vector<std::pair<std::string, std::string>> attributes;
+    std::vector<Element> children;
+    std::string text;
+    [[nodiscard]] const Element* child(std::string_view element_name) const;
+    [[nodiscard]] std::optional<std::string_view> attribute(std::string_view attribute_name) const;
+};
+
+/// Who owns what, gathered from the host and from every loaded plugin.
+struct SchemaSet {
+    struct Owner {
+        std::string plugin; ///< "host", "farm"
+        std::span<const stead_elem_schema> elements; ///< static storage
+    };
+    std::vector<Owner> owners;
+    std::vector<std::string> classic_elements; ///< share/stead/classic-elements: inactive with one warning each
+    std::string plugins_folder;                ///< named in the error for an unknown element
+};
+
+/// The elements of the host itself: service macro user failover vip (+ interface_list, interface, virtual_addr).
+[[nodiscard]] std::span<const stead_elem_schema> host_schema() noexcept;
+/// One element per line, '#' comments.
+[[nodiscard]] Result<std::vector<std::string>> read_classic_elements(const std::filesystem::path& file);
+
+struct Module {
+    enum class Mode { farm, mirror, light } mode{};
+    Element service;                         ///< the whole checked tree
+    std::map<std::string, std::string> macros;
+    std::map<std::string, std::string> vars; ///< `<user><var>`
+    std::string expanded_xml;                ///< safeconf.xml
+    std::uint64_t digest{};                  ///< of the expanded tree: what peers compare
+    struct User {
+        bool present{};
+        nanoseconds nice_stop_timeout{seconds{300}}, force_stop_timeout{seconds{300}};
+        bool log{true};
+        std::uint32_t log_kilobytes{2048};
+    } user;
+    struct Service {
+        std::string boot{"ignore"};
+        nanoseconds boot_delay{};
+        std::uint32_t maxloop{3};
+        nanoseconds loop_interval{std::chrono::hours{24}};
+        bool automatic_reboot{};
+    } settings;
+    [[nodiscard]] std::string_view mode_name() const noexcept;
+    /// The part that one plugin owns, with the ancestors (and their attributes) that lead to it, under "service".
+    [[nodiscard]] Element part_for(const SchemaSet& schemas, std::string_view plugin) const;
+    /// Does the file contain an element of this plugin (one that no other plugin owns)?
+    [[nodiscard]] bool uses(const SchemaSet& schemas, std::string_view plugin) const;
+};
+
+/// `cluster` (may be null) lets `<lan name>` and `<host name>` be checked against cluster.xml.
+[[nodiscard]] Checked<Module> parse_module(std::string_view xml, std::string_view file_name, const SchemaSet& schemas,
+                                           const Cluster* cluster);
+
+/// An Element as the C tree of plugin.h. Owns all memory; the root stays valid as long as the holder.
+class CTree {
+public:
+    explicit CTree(const Element& root);
+    [[nodiscard]] const stead_xml* root() const noexcept { return &root_; }
+
+private:
+    stead_xml make(const Element& element);
+    std::vector<std::vector<stead_xml>> children_;
+    std::vector<std::vector<stead_xml_attr>> attributes_;
+    std::vector<std::string> strings_;
+    stead_xml root_{};
+};
+
+/// docs/configuration.md: one table per element, from the schemas.
+[[nodiscard]] std::string reference_markdown(const SchemaSet& schemas);
+
+/// "5s" "10" "1500ms" -> ns. A value that rounds to 0 in the native unit (unless it is 0) is an error.
+[[nodiscard]] Result<nanoseconds> parse_duration(std::string_view text, std::string_view native_unit);
+
+} // namespace stead::config
