@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "socket_io.hpp"
+
+#include <boost/asio/posix/stream_descriptor.hpp>
+
+#include <grp.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+namespace stead::control {
+namespace asio = boost::asio;
+
+struct Server::State : std::enable_shared_from_this<State> {
+    State(const asio::any_io_executor& executor, Fd listener, std::filesystem::path socket_path, OnAccept accept)
+        : executor_(executor), socket_(executor, listener.release()), path_(std::move(socket_path)),
+          on_accept_(std::move(accept)) {}
+
+    void wait() {
+        socket_.async_wait(asio::posix::stream_descriptor::wait_read,
+                           [self = shared_from_this()](const boost::system::error_code& error) {
+                               if (!error && self->socket_.is_open()) {
+                                   self->accept_all();
+                               }
+                           });
+    }
+
+    void accept_all() {
+        for (int i = 0; i < 64; ++i) {
+            Fd accepted(::accept4(socket_.native_handle(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+            if (!accepted) {
+                break;
+            }
+            on_accept_(Connection::adopt(executor_, std::move(accepted)));
+            if (!socket_.is_open()) {
+                return;
+            }
+        }
+        wait();
+    }
+
+    asio::any_io_executor executor_;
+    asio::posix::stream_descriptor socket_;
+    std::filesystem::path path_;
+    OnAccept on_accept_;
+};
+
+Server::Server(std::shared_ptr<State> state) : state_(std::move(state)) { state_->wait(); }
+
+Server::~Server() {
+    ::unlink(state_->path_.c_str());
+    boost::system::error_code ignored;
+    state_->socket_.close(ignored);
+}
+
+Result<std::unique_ptr<Server>> Server::listen(const asio::any_io_executor& executor,
+                                               const std::filesystem::path& socket, mode_t mode, const char* group,
+                                               OnAccept on_accept) {
+    const Result<sockaddr_un> address = unix_address(socket);
+    if (!address) {
+        return address.error();
+    }
+    if (connect_unix(socket)) {
+        return Error{Errc::conflict, socket.string(), "another process serves it already"};
+    }
+    Fd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (!listener) {
+        return os_error(socket.string(), "cannot make a socket", errno);
+    }
+    ::unlink(socket.c_str());
+    const mode_t before = ::umask(0777); // nobody connects before mode and group are set
+    const int bound = ::bind(listener.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address);
+    const int bind_error = errno;
+    ::umask(before);
+    if (bound != 0) {
+        return os_error(socket.string(), "cannot bind", bind_error);
+    }
+    if (const ::group* found = group != nullptr ? ::getgrnam(group) : nullptr; found != nullptr) {
+        [[maybe_unused]] const int ignored = ::chown(socket.c_str(), static_cast<uid_t>(-1), found->gr_gid);
+    }
+    if (::chmod(socket.c_str(), mode) != 0 || ::listen(listener.get(), 128) != 0) {
+        return os_error(socket.string(), "cannot listen", errno);
+    }
+    auto state = std::make_shared<State>(executor, std::move(listener), socket, std::move(on_accept));
+    return std::unique_ptr<Server>(new Server(std::move(state)));
+}
+
+} // namespace stead::control
