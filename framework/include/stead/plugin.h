@@ -5,7 +5,7 @@
  *
  * A plugin is a shared library with one exported symbol:
  *
- *     extern "C" const stead_plugin_v1 stead_plugin_v1_descriptor  -- found under the name "stead_plugin_v1"
+ *     STEAD_PLUGIN_EXPORT const stead_plugin_descriptor stead_plugin_v1 = {...};
  *
  * Rules
  *   Strings   stead_str, not terminated, owned by the giver, valid for the duration of the call only, unless the
@@ -19,7 +19,7 @@
  *   Unload    never in production.
  *
  * Change log (append; a reader checks struct_size before a later field; anything else bumps abi_major)
- *   1.0  first
+ *   1.0  first (bus_wish is part of it)
  */
 #ifndef STEAD_PLUGIN_H
 #define STEAD_PLUGIN_H
@@ -35,6 +35,8 @@ extern "C" {
 #define STEAD_ABI_MAJOR 1u
 #define STEAD_ABI_MINOR 0u
 #define STEAD_PLUGIN_SYMBOL "stead_plugin_v1"
+#define STEAD_LANS_MAX 8u
+#define STEAD_PLUGIN_EXPORT __attribute__((visibility("default")))
 
 typedef struct stead_str {
     const char* data;
@@ -209,11 +211,32 @@ typedef struct stead_host_v1 {
     uint64_t (*run_hook)(void* context, stead_str name, const stead_str* argv, uint32_t argc, uint64_t timeout_ns);
 } stead_host_v1;
 
+/* ---- What a service asks of its module's bus --------------------------------------------------------------------- */
+
+typedef enum stead_partition {
+    STEAD_PARTITION_SERVE = 0,    /* each side of a cut goes on */
+    STEAD_PARTITION_MAJORITY = 1, /* only the side with more than half of the nodes */
+    STEAD_PARTITION_WITNESS = 2
+} stead_partition;
+
+/* Zeroed by the host, so a plugin fills in only what it cares about. Strings point into `config` or are static. */
+typedef struct stead_bus_wish {
+    uint32_t struct_size;
+    uint32_t port;        /* UDP; 0 = 4803 + (module id - 1) * 3 */
+    uint32_t partition;   /* stead_partition */
+    uint32_t slost_count; /* with pulse_ns: the classic timing; 0 = by profile */
+    uint64_t pulse_ns;
+    stead_str profile;    /* "fast", "default", "safe"; empty = cluster.xml's */
+    uint32_t lan_count;   /* 0 = every LAN of cluster.xml */
+    uint32_t reserved_zero;
+    stead_str lans[STEAD_LANS_MAX];
+} stead_bus_wish;
+
 /* ---- The plugin ------------------------------------------------------------------------------------------------- */
 
 typedef enum stead_kind { STEAD_KIND_CHECKER = 1, STEAD_KIND_SERVICE = 2 } stead_kind;
 
-typedef struct stead_plugin_v1 {
+typedef struct stead_plugin_descriptor {
     uint32_t magic, abi_major, abi_minor, struct_size;
     const char* id;      /* "farm", "checkers.tcp"; static */
     const char* version; /* the plugin's own; static */
@@ -251,7 +274,13 @@ typedef struct stead_plugin_v1 {
                   void (*report)(void* context, uint32_t line, uint32_t warning, stead_str text));
     /* Removes what a dead host of this module left behind (addresses, filters), without an instance. 0 or -1. */
     int32_t (*cleanup)(const stead_host_v1* host, const stead_xml* config, char* err, uint32_t err_cap);
-} stead_plugin_v1;
+    /* Services: which LANs, port and timing the module's bus gets. No instance exists. At most one plugin of a module
+     * may wish. 0, or -1 with a text. */
+    int32_t (*bus_wish)(const stead_xml* config, stead_bus_wish* wish, char* err, uint32_t err_cap);
+} stead_plugin_descriptor;
+
+/* Defined by the plugin; the one symbol that it exports. */
+extern STEAD_PLUGIN_EXPORT const stead_plugin_descriptor stead_plugin_v1;
 
 #ifdef __cplusplus
 }
