@@ -49,7 +49,8 @@ struct Interface {
 [[nodiscard]] Result<void> add_unicast_filter(std::uint32_t ifindex, const Mac& mac);
 [[nodiscard]] Result<void> remove_unicast_filter(std::uint32_t ifindex, const Mac& mac);
 
-/// Writes /proc/sys/net/…; returns the old value.
+/// Writes a value below /proc/sys/net ("ipv4/conf/eth0/arp_announce": slashes, for interface names may hold dots);
+/// returns the old one. Errors: not_found, denied or io with the path.
 [[nodiscard]] Result<std::string> set_sysctl(const std::string& name, const std::string& value);
 
 /// Netlink events. poll() never blocks; give fd() to the event loop and call it when readable.
