@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <stead/base/result.hpp>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+/// The one table of commands. Parser, -h, completion, man pages (and the REST API to come) are made from it.
+namespace stead::control {
+
+enum class NeedsModule : std::uint8_t { no, optional, yes };
+/// Who may ask. `read` is everyone who reaches the socket (root, group stead); `change` leaves a line in the command log.
+enum class Access : std::uint8_t { read, change };
+/// `local` commands work without steadd.
+enum class Runs : std::uint8_t { local, daemon };
+
+struct Option {
+    std::string_view name;     ///< "-s"; as typed
+    std::string_view argument; ///< "NB"; empty = a switch
+    std::string_view help;
+};
+
+struct Command {
+    std::string_view verb;      ///< "start", "cluster config"
+    std::string_view arguments; ///< "NODE N", "[FILE]", "WORD..."; choices "on|off|status"
+    NeedsModule module{};
+    Access access{};
+    Runs runs{Runs::daemon};
+    bool distributed{}; ///< may be sent to other nodes by -H
+    std::string_view rest; ///< route of the REST API
+    std::string_view help; ///< one line
+    std::array<Option, 5> options{};
+
+    [[nodiscard]] std::span<const Option> used_options() const noexcept;
+};
+
+[[nodiscard]] std::span<const Command> commands() noexcept;
+/// Options that every command takes.
+[[nodiscard]] std::span<const Option> common_options() noexcept;
+[[nodiscard]] const Command* find_command(std::string_view verb) noexcept;
+
+/// What was typed, checked against the table.
+struct Invocation {
+    const Command* command{}; ///< null only when `help` is asked for in general
+    std::string module;
+    std::string nodes; ///< of -H; empty = this node, through its steadd
+    std::string by;    ///< of -i
+    bool json{};
+    bool help{};
+    std::map<std::string, std::string, std::less<>> options; ///< by name without dashes; a switch has the value "on"
+    std::vector<std::string> arguments;
+
+    [[nodiscard]] bool has(std::string_view option) const { return options.contains(option); }
+    [[nodiscard]] std::string option(std::string_view name, std::string_view otherwise = {}) const;
+};
+
+/// `words` without the program's name; `environment_module` is $SAFEMODULE or empty.
+/// Errors: malformed, with the nearest valid word and how to get help.
+[[nodiscard]] Result<Invocation> parse_command(std::span<const std::string_view> words,
+                                               std::string_view environment_module);
+
+/// The candidate nearest to `word` when it is near enough to be what was meant, else empty.
+[[nodiscard]] std::string nearest(std::string_view word, std::span<const std::string> candidates);
+
+[[nodiscard]] std::string help_overview();
+[[nodiscard]] std::string help_for(const Command& command);
+[[nodiscard]] std::string help_exit_codes();
+[[nodiscard]] std::string bash_completion();
+[[nodiscard]] std::string man_page(); ///< stead(8), roff
+
+/// Exit codes of every program of ours. 0..4 are answers, 64 and more are errors.
+namespace exit_code {
+inline constexpr int ok = 0;
+inline constexpr int no = 1;            ///< a clean negative answer
+inline constexpr int usage = 64;        ///< the command line is wrong
+inline constexpr int configuration = 65; ///< a file has errors; each is listed
+inline constexpr int not_found = 66;
+inline constexpr int no_daemon = 69;
+inline constexpr int internal = 70;
+inline constexpr int conflict = 73;
+inline constexpr int io = 74;
+inline constexpr int timed_out = 75;
+inline constexpr int denied = 77;
+inline constexpr int refused = 78;
+inline constexpr int unreachable = 79; ///< a node named by -H
+[[nodiscard]] int of(Errc code) noexcept;
+} // namespace exit_code
+
+} // namespace stead::control

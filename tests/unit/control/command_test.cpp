@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <stead/control/command.hpp>
+
+#include <gmock/gmock.h>
+
+#include <set>
+
+namespace stead::control {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+Result<Invocation> parse(std::vector<std::string_view> words, std::string_view module = {}) {
+    return parse_command(words, module);
+}
+
+std::string error_of(std::vector<std::string_view> words) {
+    const Result<Invocation> parsed = parse(std::move(words));
+    return parsed ? "no error" : parsed.error().text();
+}
+
+TEST(CommandTable, EveryVerbIsUniqueAndExplained) {
+    std::set<std::string_view> verbs;
+    for (const Command& command : commands()) {
+        EXPECT_TRUE(verbs.insert(command.verb).second) << command.verb;
+        EXPECT_FALSE(command.help.empty()) << command.verb;
+        std::set<std::string_view> names;
+        for (const Option& option : command.used_options()) {
+            EXPECT_TRUE(names.insert(option.name).second) << command.verb << option.name;
+            EXPECT_FALSE(option.help.empty()) << command.verb << option.name;
+            EXPECT_THAT(help_for(command), HasSubstr(std::string(option.help)));
+        }
+        const std::string own = std::string(command.verb) + " -h";
+        std::vector<std::string_view> words{command.verb.substr(0, command.verb.find(' '))};
+        if (command.verb.find(' ') != command.verb.npos) {
+            words.push_back(command.verb.substr(command.verb.find(' ') + 1));
+        }
+        words.push_back("-h");
+        const Result<Invocation> help = parse(words);
+        ASSERT_TRUE(help) << own;
+        EXPECT_TRUE(help->help);
+        EXPECT_EQ(help->command, &command) << own;
+        EXPECT_THAT(help_overview(), HasSubstr(std::string(command.verb)));
+        EXPECT_THAT(bash_completion(), HasSubstr(std::string(words[0])));
+    }
+}
+
+TEST(CommandTable, TheVerbsThatOthersRelyOn) {
+    for (const char* verb :
+         {"start", "stop", "restart", "stopstart", "forcestop", "shutdown", "waitstart", "waitstop", "waitstate",
+          "state", "level", "log", "logview", "printi", "printw", "printe", "set", "get", "confcheck", "config",
+          "confinfo", "deconfig", "update", "cluster config", "cluster confcheck", "cluster confinfo", "cluster state",
+          "cluster genkey", "cluster check", "module install", "module package", "module uninstall", "module list",
+          "module listid", "module getports", "boot", "power", "incloop", "checkloop", "resetloop"}) {
+        EXPECT_NE(find_command(verb), nullptr) << verb;
+    }
+}
+
+TEST(CommandParser, OptionsMayStandAnywhere) {
+    for (const auto& words : std::vector<std::vector<std::string_view>>{
+             {"state", "-m", "web", "-lq", "-H", "*", "--json"}, {"-H", "*", "--json", "-m", "web", "state", "-lq"}}) {
+        const Result<Invocation> parsed = parse(words);
+        ASSERT_TRUE(parsed) << parsed.error().text();
+        EXPECT_EQ(parsed->command->verb, "state");
+        EXPECT_EQ(parsed->module, "web");
+        EXPECT_EQ(parsed->nodes, "*");
+        EXPECT_TRUE(parsed->json);
+        EXPECT_TRUE(parsed->has("lq"));
+    }
+}
+
+TEST(CommandParser, TheSameLetterMeansWhatTheVerbSays) {
+    const Result<Invocation> parsed = parse({"set", "-r", "custom.x", "-v", "up", "-i", "me", "-m", "web"});
+    ASSERT_TRUE(parsed);
+    EXPECT_EQ(parsed->option("r"), "custom.x");
+    EXPECT_EQ(parsed->option("v"), "up");
+    EXPECT_EQ(parsed->by, "me");
+    EXPECT_EQ(parse({"module", "getports", "-i", "3"})->option("i"), "3");
+}
+
+TEST(CommandParser, ModuleComesFromTheEnvironmentUnlessGiven) {
+    EXPECT_EQ(parse({"start"}, "web")->module, "web");
+    EXPECT_EQ(parse({"start", "-m", "db"}, "web")->module, "db");
+    EXPECT_EQ(parse({"cluster", "state"}, "web")->module, "");
+}
+
+TEST(CommandParser, InstallLineOfTheDocumentation) {
+    const Result<Invocation> parsed = parse({"module", "install", "-m", "web", "-M", "3", "/tmp/web.safe"});
+    ASSERT_TRUE(parsed);
+    EXPECT_EQ(parsed->option("M"), "3");
+    EXPECT_THAT(parsed->arguments, ElementsAre("/tmp/web.safe"));
+}
+
+TEST(CommandParser, MessagesMayHoldDashes) {
+    EXPECT_THAT(parse({"printi", "-m", "web", "a", "-b", "c"})->arguments, ElementsAre("a", "-b", "c"));
+    EXPECT_THAT(parse({"printi", "-m", "web", "--", "-b"})->arguments, ElementsAre("-b"));
+}
+
+TEST(CommandParser, ErrorsNameTheNearestValidWord) {
+    EXPECT_THAT(error_of({"sart", "-m", "x"}), HasSubstr("did you mean 'start'?"));
+    EXPECT_THAT(error_of({"sotp"}), HasSubstr("did you mean 'stop'?"));
+    EXPECT_THAT(error_of({"statee"}), HasSubstr("did you mean 'state'?"));
+    EXPECT_THAT(error_of({"cluster", "chek"}), HasSubstr("did you mean 'check'?"));
+    EXPECT_THAT(error_of({"state", "-qq"}), HasSubstr("unknown option '-qq'"));
+    EXPECT_THAT(error_of({"state", "--jsn"}), HasSubstr("did you mean '--json'?"));
+    EXPECT_THAT(error_of({"boot", "-m", "x", "onn"}), HasSubstr("did you mean 'on'?"));
+    EXPECT_THAT(error_of({"waitstate", "-m", "x", "up"}), HasSubstr("not one of STOP, WAIT"));
+    EXPECT_THAT(error_of({"xyzzy"}), ::testing::Not(HasSubstr("did you mean")));
+}
+
+TEST(CommandParser, ErrorsSayWhatIsMissing) {
+    EXPECT_THAT(error_of({"start"}), HasSubstr("needs a module: add -m AM"));
+    EXPECT_THAT(error_of({"start", "-m"}), HasSubstr("option '-m' needs AM"));
+    EXPECT_THAT(error_of({"cluster"}), HasSubstr("needs one of: config, confcheck"));
+    EXPECT_THAT(error_of({"power", "-m", "x", "n1"}), HasSubstr("needs N"));
+    EXPECT_THAT(error_of({"start", "-m", "x", "y"}), HasSubstr("does not take 'y'"));
+    EXPECT_THAT(error_of({"start", "-m", "../x"}), HasSubstr("not a module name"));
+    EXPECT_THAT(error_of({"power", "-H", "*", "-m", "x", "n1", "3"}), HasSubstr("cannot be sent to other nodes"));
+}
+
+TEST(CommandParser, NothingTypedIsHelp) { EXPECT_TRUE(parse({})->help); }
+
+TEST(CommandHelp, ExitCodesOfStatesAreListedAndErrorsAreFar) {
+    EXPECT_THAT(help_exit_codes(), HasSubstr("SECOND"));
+    for (int code = 0; code <= static_cast<int>(Errc::io); ++code) {
+        EXPECT_GE(exit_code::of(static_cast<Errc>(code)), 64);
+    }
+}
+
+} // namespace
+} // namespace stead::control
