@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <stead/core/transition_table.hpp>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+/// What a module does next. Pure: equal (state, event) gives equal effects. One strand owns it. Never throws.
+namespace stead::automaton {
+
+// ---- Events ---------------------------------------------------------------------------------------------------------
+struct Start {
+    std::string by; ///< "administrator", "steadd at boot"
+};
+struct Stop {
+    enum class Then : std::uint8_t { stay, start_again, wait } then{};
+    std::string by;
+    bool at_once{}; ///< forcestop: no drain, no nice stop scripts; what runs is cancelled
+};
+struct Restart {
+    std::string by;
+};
+/// Why the module must not go on from WAIT (or, when UP, is not fully in service). An empty reason lifts it.
+struct Block {
+    std::string reason;
+    bool expected{}; ///< a normal part of starting: Transient instead of NotReady
+};
+struct HookDone {
+    bool ok{};
+    bool missing{};     ///< there is no such hook
+    std::string reason; ///< "start_both: exit 3 after 1.2 s"
+};
+struct ServicesDone {
+    bool ok{};
+    std::string reason;
+};
+using Event = std::variant<Start, Stop, Restart, Block, HookDone, ServicesDone>;
+
+// ---- Effects, to be performed in order ---------------------------------------------------------------------------------
+enum class Limit : std::uint8_t { start, nice_stop, force_stop };
+struct RunHook { ///< HookDone follows
+    std::string name;
+    std::vector<std::string> arguments;
+    Limit limit{};
+};
+struct CancelHook {}; ///< HookDone of the running hook follows soon
+struct AskServices {  ///< ServicesDone follows; an earlier request still open is void
+    Moment moment{};
+    State from{}, to{};
+    bool restart{}, at_once{};
+};
+struct StateChanged {
+    State state{};
+    Qualifier qualifier{};
+    std::string reason; ///< why, where it is not Ready
+};
+struct Log {
+    enum class Level : std::uint8_t { event, warning, error } level{};
+    std::string text;
+};
+struct Finished { ///< STOP was reached; the process may end
+    bool start_again{};
+};
+using Effect = std::variant<RunHook, CancelHook, AskServices, StateChanged, Log, Finished>;
+using Effects = std::vector<Effect>;
+
+/// Failures. A start_* or prestart that fails, times out or is cancelled stops the module (classic), as does a service
+/// that refuses PREPARE or OPEN: every stop script runs, and the reason is in the state and the log. Failures of stop_*,
+/// poststop and transition, and of CLOSE and RELEASE, are warnings: stopping goes on.
+class Automaton {
+public:
+    /// `active`: the state that WAIT leads to (UP for farm and light).
+    explicit Automaton(State active) noexcept : active_(active) {}
+
+    [[nodiscard]] Effects step(const Event& event);
+
+    /// As last told: while a change is under way, where the module is going.
+    [[nodiscard]] State state() const noexcept { return told_state_; }
+    [[nodiscard]] Qualifier qualifier() const noexcept { return qualifier_; }
+    [[nodiscard]] const std::string& reason() const noexcept { return reason_; }
+    /// Events that had no meaning in their state.
+    [[nodiscard]] std::uint64_t ignored() const noexcept { return ignored_; }
+    /// Asked to stop, or stopping because something failed.
+    [[nodiscard]] bool stopping() const noexcept { return goal_ != Goal::active; }
+
+private:
+    enum class Goal : std::uint8_t { active, wait, stop, start_again };
+    enum class Waiting : std::uint8_t { nothing, hook, services };
+
+    void on(const Start& event);
+    void on(const Stop& event);
+    void on(const Restart& event);
+    void on(const Block& event);
+    void on(const HookDone& event);
+    void on(const ServicesDone& event);
+
+    void begin(State to);      // starts the row state_ -> to
+    void advance();            // performs steps until one must be waited for
+    void finish_row();
+    void settle();             // in a state, no row: where next?
+    void interrupt();          // leaves a start or restart row for the way down
+    void begin_way_down();
+    void fail_start(const std::string& reason);
+    void run_hook(Step step, bool force);
+    void ask(Moment moment);
+    void tell(State state, Qualifier qualifier, std::string reason);
+    void log(Log::Level level, std::string text);
+    void ignore(std::string_view event);
+    [[nodiscard]] bool goes_up() const noexcept { return row_ != nullptr && row_->to == active_; }
+    [[nodiscard]] std::string_view action() const noexcept;
+
+    State active_;
+    State state_{State::stop};      // origin of the row being walked, else where we are
+    State told_state_{State::stop};
+    bool told_{};
+    Qualifier qualifier_{Qualifier::not_ready};
+    std::string reason_;
+
+    Goal goal_{Goal::stop};
+    bool at_once_{};       // forcestop
+    bool interrupted_{};   // the row is to be left as soon as the running hook ended
+    bool prepared_{};      // PREPARE was asked: RELEASE is owed
+    bool opened_{};        // OPEN was asked: there may be connections to drain
+    std::string failure_;  // why we stop by ourselves
+    std::optional<Block> block_;
+
+    const Row* row_{};
+    std::size_t position_{};
+    bool forced_round_{};  // the running stop_* script is in its second round
+    Waiting waiting_{Waiting::nothing};
+    std::uint64_t ignored_{};
+    Effects effects_;
+};
+
+} // namespace stead::automaton

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+/// The scripts and moments of every change of state, as data.
+namespace stead::automaton {
+
+/// Values as in plugin.h's stead_state; they also travel in heartbeats.
+enum class State : std::uint8_t { stop = 0, wait = 1, alone = 2, prim = 3, second = 4, up = 5 };
+enum class Qualifier : std::uint8_t { not_ready = 0, transient = 1, ready = 2 };
+/// As plugin.h's stead_moment.
+enum class Moment : std::uint8_t { prepare = 1, open = 2, close = 3, release = 4 };
+
+[[nodiscard]] constexpr std::string_view name(State state) noexcept {
+    constexpr std::array<std::string_view, 6> names{"STOP", "WAIT", "ALONE", "PRIM", "SECOND", "UP"};
+    return names[static_cast<std::size_t>(state)];
+}
+[[nodiscard]] constexpr std::string_view name(Qualifier qualifier) noexcept {
+    constexpr std::array<std::string_view, 3> names{"NotReady", "Transient", "Ready"};
+    return names[static_cast<std::size_t>(qualifier)];
+}
+
+/// The state code of a heartbeat: state in the low byte, qualifier in the next; 0 = STOP NotReady.
+[[nodiscard]] constexpr std::uint32_t encode(State state, Qualifier qualifier) noexcept {
+    return static_cast<std::uint32_t>(state) | static_cast<std::uint32_t>(qualifier) << 8U;
+}
+[[nodiscard]] constexpr State decode_state(std::uint32_t code) noexcept {
+    return (code & 0xffU) <= 5 ? static_cast<State>(code & 0xffU) : State::stop;
+}
+[[nodiscard]] constexpr Qualifier decode_qualifier(std::uint32_t code) noexcept {
+    return (code >> 8U & 0xffU) <= 2 ? static_cast<Qualifier>(code >> 8U & 0xffU) : Qualifier::not_ready;
+}
+
+/// One thing to do. stop_* scripts run twice, nicely and then with `force`; force_* only the second time.
+enum class Step : std::uint8_t {
+    none, transition, prestart, poststop,
+    start_both, start_prim, start_second, start_sec,
+    stop_both, stop_prim, stop_second, stop_sec,
+    force_both, force_prim, force_second, force_sec,
+    prepare, open, close, release,
+};
+[[nodiscard]] constexpr bool is_start(Step step) noexcept { return step >= Step::start_both && step <= Step::start_sec; }
+[[nodiscard]] constexpr bool is_stop(Step step) noexcept { return step >= Step::stop_both && step <= Step::stop_sec; }
+[[nodiscard]] constexpr bool is_force(Step step) noexcept { return step >= Step::force_both && step <= Step::force_sec; }
+[[nodiscard]] constexpr bool is_moment(Step step) noexcept { return step >= Step::prepare; }
+/// The hook's file name; empty for none and moments.
+[[nodiscard]] constexpr std::string_view hook_name(Step step) noexcept {
+    constexpr std::array<std::string_view, 20> names{
+        "", "transition", "prestart", "poststop",
+        "start_both", "start_prim", "start_second", "start_sec",
+        "stop_both", "stop_prim", "stop_second", "stop_sec",
+        "stop_both", "stop_prim", "stop_second", "stop_sec",
+        "", "", "", ""};
+    return names[static_cast<std::size_t>(step)];
+}
+
+struct Row {
+    State from;
+    State to; ///< equal to `from`: the application restart of that state
+    std::array<Step, 12> steps;
+};
+
+// VOCABULARY's scripts, with the moments of the services between them.
+inline constexpr Row transition_table[] = {
+    {State::stop, State::wait, {Step::transition, Step::prestart}},
+    {State::wait, State::up,
+     {Step::transition, Step::prepare, Step::start_both, Step::start_prim, Step::start_sec, Step::open}},
+    {State::wait, State::alone,
+     {Step::transition, Step::prepare, Step::start_both, Step::start_prim, Step::start_sec, Step::open}},
+    {State::wait, State::prim, {Step::transition, Step::prepare, Step::start_both, Step::start_prim, Step::open}},
+    {State::wait, State::second, {Step::transition, Step::start_both, Step::start_second, Step::start_sec}},
+    {State::alone, State::prim, {Step::stop_sec, Step::transition}},
+    {State::prim, State::alone, {Step::transition, Step::start_sec}},
+    {State::second, State::alone,
+     {Step::stop_second, Step::transition, Step::prepare, Step::start_prim, Step::open}},
+    {State::alone, State::second,
+     {Step::close, Step::stop_prim, Step::transition, Step::release, Step::start_second}},
+    {State::prim, State::second,
+     {Step::close, Step::stop_prim, Step::transition, Step::release, Step::start_second, Step::start_sec}},
+    {State::second, State::prim,
+     {Step::stop_sec, Step::stop_second, Step::transition, Step::prepare, Step::start_prim, Step::open}},
+    {State::prim, State::prim,
+     {Step::close, Step::stop_prim, Step::stop_both, Step::start_both, Step::start_prim, Step::open}},
+    {State::alone, State::alone,
+     {Step::close, Step::stop_sec, Step::stop_prim, Step::stop_both, Step::start_both, Step::start_prim,
+      Step::start_sec, Step::open}},
+    {State::up, State::up,
+     {Step::close, Step::stop_sec, Step::stop_prim, Step::stop_both, Step::start_both, Step::start_prim,
+      Step::start_sec, Step::open}},
+    {State::second, State::second,
+     {Step::stop_sec, Step::stop_second, Step::stop_both, Step::start_both, Step::start_second, Step::start_sec}},
+    {State::prim, State::wait, {Step::close, Step::stop_prim, Step::stop_both, Step::transition, Step::release}},
+    {State::alone, State::wait,
+     {Step::close, Step::stop_sec, Step::stop_prim, Step::stop_both, Step::transition, Step::release}},
+    {State::up, State::wait,
+     {Step::close, Step::stop_sec, Step::stop_prim, Step::stop_both, Step::transition, Step::release}},
+    {State::second, State::wait, {Step::stop_sec, Step::stop_second, Step::stop_both, Step::transition}},
+    {State::wait, State::stop,
+     {Step::force_sec, Step::force_prim, Step::force_second, Step::force_both, Step::poststop, Step::transition}},
+};
+
+/// The row of a change, or nullptr when there is no such change.
+[[nodiscard]] constexpr const Row* find_row(State from, State to) noexcept {
+    for (const Row& row : transition_table) {
+        if (row.from == from && row.to == to) {
+            return &row;
+        }
+    }
+    return nullptr;
+}
+
+/// States in which this node serves clients.
+[[nodiscard]] constexpr bool serves(State state) noexcept {
+    return state == State::up || state == State::alone || state == State::prim;
+}
+
+namespace proof {
+
+[[nodiscard]] constexpr int place(const Row& row, Step wanted) noexcept {
+    for (std::size_t i = 0; i < row.steps.size(); ++i) {
+        if (row.steps[i] == wanted) {
+            return static_cast<int>(i);
+        }
+    }
+    return -1;
+}
+
+/// Traffic opens after the last start script and closes before the first stop script; addresses stand round both.
+[[nodiscard]] constexpr bool gate_is_safe(const Row& row) noexcept {
+    const int open = place(row, Step::open), close = place(row, Step::close);
+    const int prepare = place(row, Step::prepare), release = place(row, Step::release);
+    const bool restart = row.from == row.to;
+    const bool enters = serves(row.to) && (restart || !serves(row.from));
+    const bool leaves = serves(row.from) && (restart || !serves(row.to));
+    if ((open >= 0) != enters || (close >= 0) != leaves || (prepare >= 0) != (enters && !restart) ||
+        (release >= 0) != (leaves && !restart)) {
+        return false;
+    }
+    for (int i = 0; i < static_cast<int>(row.steps.size()); ++i) {
+        const Step step = row.steps[static_cast<std::size_t>(i)];
+        if (enters && is_start(step) && (i > open || i < prepare)) {
+            return false;
+        }
+        if (leaves && is_stop(step) && (i < close || (release >= 0 && i > release))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+[[nodiscard]] constexpr bool all_gates_are_safe() noexcept {
+    for (const Row& row : transition_table) {
+        if (!gate_is_safe(row)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+[[nodiscard]] constexpr bool rows_are_unique() noexcept {
+    for (const Row& a : transition_table) {
+        if (&a != find_row(a.from, a.to)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/// STOP is left and reached through WAIT only.
+[[nodiscard]] constexpr bool stop_is_behind_wait() noexcept {
+    for (const Row& row : transition_table) {
+        if ((row.from == State::stop && row.to != State::wait) || (row.to == State::stop && row.from != State::wait)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+} // namespace proof
+
+static_assert(proof::rows_are_unique(), "one row for one change of state");
+static_assert(proof::all_gates_are_safe(), "no traffic before the application runs or after it stops");
+static_assert(proof::stop_is_behind_wait(), "a module is never started or stopped without prestart, poststop");
+static_assert(find_row(State::stop, State::up) == nullptr && find_row(State::up, State::stop) == nullptr);
+static_assert(find_row(State::second, State::up) == nullptr, "UP is the farm's and the light module's");
+
+} // namespace stead::automaton

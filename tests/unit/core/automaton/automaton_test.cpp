@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <stead/core/automaton.hpp>
+
+#include <gmock/gmock.h>
+
+#include <deque>
+#include <map>
+
+namespace stead::automaton {
+namespace {
+
+using testing::Contains;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+
+/// Performs effects as the host would: each hook and moment ends at once unless it is held or told to fail.
+class Stage {
+public:
+    void send(const Event& event) {
+        take(machine.step(event));
+        pump();
+    }
+    void pump() {
+        while (!pending_.empty()) {
+            const Event next = pending_.front();
+            pending_.pop_front();
+            take(machine.step(next));
+        }
+    }
+    /// Ends what is held.
+    void release() {
+        ASSERT_EQ(held_.size(), 1U);
+        pending_.push_back(held_.front());
+        held_.clear();
+        pump();
+    }
+    [[nodiscard]] std::vector<std::string> take_trace() { return std::exchange(trace, {}); }
+
+    Automaton machine{State::up};
+    std::vector<std::string> trace; // hooks and moments
+    std::vector<std::string> states;
+    std::vector<std::string> logs;
+    std::map<std::string, std::string> failing; // hook or moment -> reason
+    std::string hold;                           // the hook or moment that does not end by itself
+    int cancels{};
+    std::optional<bool> finished;
+
+private:
+    void take(const Effects& effects) {
+        for (const Effect& effect : effects) {
+            std::visit([this](const auto& e) { perform(e); }, effect);
+        }
+    }
+    void perform(const RunHook& hook) {
+        std::string line = hook.name;
+        for (const std::string& argument : hook.arguments) {
+            line += " " + argument;
+        }
+        trace.push_back(line);
+        const auto failure = failing.find(hook.name);
+        const HookDone done{.ok = failure == failing.end(), .missing = false,
+                            .reason = failure == failing.end() ? "" : failure->second};
+        end(hook.name, done);
+    }
+    void perform(const AskServices& ask) {
+        static const std::map<Moment, std::string> names{{Moment::prepare, "PREPARE"}, {Moment::open, "OPEN"},
+                                                         {Moment::close, "CLOSE"}, {Moment::release, "RELEASE"}};
+        const std::string name = names.at(ask.moment);
+        trace.push_back(name + (ask.restart ? " restart" : "") + (ask.at_once ? " at once" : ""));
+        const auto failure = failing.find(name);
+        end(name, ServicesDone{failure == failing.end(), failure == failing.end() ? "" : failure->second});
+    }
+    void end(const std::string& name, const Event& event) {
+        if (name == hold) {
+            held_.assign(1, event); // a list: GCC 12 cannot follow an optional of a variant
+        } else {
+            pending_.push_back(event);
+        }
+    }
+    void perform(const CancelHook&) {
+        ++cancels;
+        ASSERT_EQ(held_.size(), 1U);
+        held_.clear();
+        pending_.push_back(HookDone{.ok = false, .missing = false, .reason = "cancelled"});
+    }
+    void perform(const StateChanged& change) {
+        states.push_back(std::string{name(change.state)} + " " + std::string{name(change.qualifier)} +
+                         (change.reason.empty() ? "" : ": " + change.reason));
+    }
+    void perform(const Log& line) { logs.push_back(line.text); }
+    void perform(const Finished& end) { finished = end.start_again; }
+
+    std::vector<Event> held_; // at most one
+    std::deque<Event> pending_;
+};
+
+const std::vector<std::string> way_up{"transition STOP WAIT start", "prestart STOP WAIT start",
+                                      "transition WAIT UP start",   "PREPARE",
+                                      "start_both WAIT UP start",   "start_prim WAIT UP start",
+                                      "start_sec WAIT UP start",    "OPEN"};
+const std::vector<std::string> way_to_stop{"stop_sec force WAIT STOP stop",    "stop_prim force WAIT STOP stop",
+                                           "stop_second force WAIT STOP stop", "stop_both force WAIT STOP stop",
+                                           "poststop WAIT STOP stop",          "transition WAIT STOP stop"};
+
+std::vector<std::string> operator+(std::vector<std::string> a, const std::vector<std::string>& b) {
+    a.insert(a.end(), b.begin(), b.end());
+    return a;
+}
+
+TEST(Automaton, StartRunsTheClassicScriptsAndOpensLast) {
+    Stage stage;
+    stage.send(Start{"administrator"});
+    EXPECT_EQ(stage.trace, way_up);
+    EXPECT_THAT(stage.states, ElementsAre("WAIT Transient", "UP Transient", "UP Ready"));
+    EXPECT_THAT(stage.logs, Contains("Action start called by administrator"));
+}
+
+TEST(Automaton, StopClosesFirstAndRunsEachStopScriptTwice) {
+    Stage stage;
+    stage.send(Start{"x"});
+    (void)stage.take_trace();
+    stage.send(Stop{.then = Stop::Then::stay, .by = "administrator", .at_once = false});
+    const std::vector<std::string> down{"CLOSE", "stop_sec UP WAIT stop", "stop_sec force UP WAIT stop",
+                                        "stop_prim UP WAIT stop", "stop_prim force UP WAIT stop",
+                                        "stop_both UP WAIT stop", "stop_both force UP WAIT stop",
+                                        "transition UP WAIT stop", "RELEASE"};
+    EXPECT_EQ(stage.trace, down + way_to_stop);
+    EXPECT_EQ(stage.states.back(), "STOP NotReady");
+    EXPECT_EQ(stage.finished, false);
+}
+
+TEST(Automaton, ForcestopDrainsNothingAndSkipsNiceScripts) {
+    Stage stage;
+    stage.send(Start{"x"});
+    (void)stage.take_trace();
+    stage.send(Stop{.then = Stop::Then::stay, .by = "administrator", .at_once = true});
+    EXPECT_EQ(stage.trace.front(), "CLOSE at once");
+    EXPECT_THAT(stage.trace, Not(Contains("stop_both UP WAIT stop")));
+    EXPECT_THAT(stage.trace, Contains("stop_both force UP WAIT stop"));
+    EXPECT_EQ(stage.finished, false);
+}
+
+TEST(Automaton, ForcestopDuringAStopHurriesIt) {
+    Stage stage;
+    stage.send(Start{"x"});
+    (void)stage.take_trace();
+    stage.hold = "CLOSE";
+    stage.send(Stop{.then = Stop::Then::stay, .by = "administrator", .at_once = false});
+    EXPECT_THAT(stage.trace, ElementsAre("CLOSE"));
+    stage.hold.clear();
+    stage.send(Stop{.then = Stop::Then::stay, .by = "administrator", .at_once = true});
+    EXPECT_THAT(stage.trace, Contains("CLOSE at once"));
+    EXPECT_THAT(stage.trace, Not(Contains("stop_both UP WAIT stop")));
+    EXPECT_EQ(stage.finished, false);
+}
+
+TEST(Automaton, ForcestopCancelsAHangingNiceScriptButNotTheForcedOne) {
+    Stage stage;
+    stage.send(Start{"x"});
+    stage.hold = "stop_both";
+    stage.send(Stop{.then = Stop::Then::stay, .by = "a", .at_once = false});
+    ASSERT_EQ(stage.trace.back(), "stop_both UP WAIT stop");
+    stage.send(Stop{.then = Stop::Then::stay, .by = "a", .at_once = true});
+    EXPECT_EQ(stage.cancels, 1);
+    EXPECT_EQ(stage.trace.back(), "stop_both force UP WAIT stop"); // held
+    stage.hold.clear();
+    stage.release();
+    EXPECT_EQ(stage.finished, false);
+}
+
+TEST(Automaton, AStartScriptThatFailsStopsTheModuleWithTheReason) {
+    Stage stage;
+    stage.failing["start_both"] = "start_both: exit 3";
+    stage.send(Start{"x"});
+    EXPECT_THAT(stage.trace, Not(Contains("OPEN")));
+    EXPECT_THAT(stage.trace, Not(Contains("start_prim WAIT UP start")));
+    EXPECT_THAT(stage.trace, Contains("CLOSE at once")); // nothing to drain
+    EXPECT_THAT(stage.trace, Contains("stop_both UP WAIT stop"));
+    EXPECT_THAT(stage.trace, Contains("RELEASE"));
+    EXPECT_EQ(stage.states.back(), "STOP NotReady: start_both: exit 3");
+    EXPECT_THAT(stage.logs, Contains("Action stop called by start_both: exit 3"));
+    EXPECT_EQ(stage.finished, false);
+}
+
+TEST(Automaton, APrestartThatFailsStopsBeforeAnythingStarted) {
+    Stage stage;
+    stage.failing["prestart"] = "prestart: timed out after 300 s";
+    stage.send(Start{"x"});
+    const std::vector<std::string> begun{"transition STOP WAIT start", "prestart STOP WAIT start"};
+    EXPECT_EQ(stage.trace, begun + way_to_stop);
+    EXPECT_EQ(stage.states.back(), "STOP NotReady: prestart: timed out after 300 s");
+}
+
+TEST(Automaton, AServiceThatRefusesKeepsTrafficOut) {
+    for (const char* moment : {"PREPARE", "OPEN"}) {
+        Stage stage;
+        stage.failing[moment] = "192.0.2.50 is taken by 02:00:00:00:00:01";
+        stage.send(Start{"x"});
+        EXPECT_EQ(stage.states.back(), "STOP NotReady: 192.0.2.50 is taken by 02:00:00:00:00:01") << moment;
+        EXPECT_THAT(stage.trace, Contains("RELEASE")) << moment;
+        EXPECT_THAT(stage.states, Not(Contains("UP Ready"))) << moment;
+    }
+}
+
+TEST(Automaton, FailuresOnTheWayDownAreWarnings) {
+    Stage stage;
+    stage.send(Start{"x"});
+    for (const char* name : {"stop_both", "poststop", "transition", "CLOSE", "RELEASE"}) {
+        stage.failing[name] = std::string{name} + " failed";
+    }
+    stage.send(Stop{.then = Stop::Then::stay, .by = "x", .at_once = false});
+    EXPECT_EQ(stage.finished, false);
+    EXPECT_THAT(stage.logs, Contains("stop_both failed"));
+    EXPECT_THAT(stage.logs, Contains("CLOSE failed"));
+}
+
+TEST(Automaton, StopDuringAHangingStartCancelsTheScript) {
+    Stage stage;
+    stage.hold = "start_both";
+    stage.send(Start{"x"});
+    stage.send(Stop{.then = Stop::Then::stay, .by = "administrator", .at_once = false});
+    EXPECT_EQ(stage.cancels, 1);
+    EXPECT_THAT(stage.trace, Not(Contains("start_prim WAIT UP start")));
+    EXPECT_THAT(stage.trace, Contains("stop_both force UP WAIT stop"));
+    EXPECT_EQ(stage.finished, false);
+    EXPECT_EQ(stage.states.back(), "STOP NotReady");
+}
+
+TEST(Automaton, StopstartEndsWithTheWishToStartAgainAndAPersonsStopBeatsIt) {
+    Stage stage;
+    stage.send(Start{"x"});
+    stage.send(Stop{.then = Stop::Then::start_again, .by = "errd", .at_once = false});
+    EXPECT_EQ(stage.finished, true);
+    EXPECT_THAT(stage.trace, Contains("stop_both UP WAIT stopstart"));
+
+    Stage other;
+    other.send(Start{"x"});
+    other.hold = "CLOSE";
+    other.send(Stop{.then = Stop::Then::start_again, .by = "errd", .at_once = false});
+    other.send(Stop{.then = Stop::Then::stay, .by = "administrator", .at_once = false});
+    other.hold.clear();
+    other.release();
+    EXPECT_EQ(other.finished, false);
+}
+
+TEST(Automaton, RestartClosesAndReopensWithoutLeavingUp) {
+    Stage stage;
+    stage.send(Start{"x"});
+    (void)stage.take_trace();
+    stage.states.clear();
+    stage.send(Restart{"checker"});
+    EXPECT_THAT(stage.trace, ElementsAre("CLOSE restart", "stop_sec UP UP restart", "stop_sec force UP UP restart",
+                                         "stop_prim UP UP restart", "stop_prim force UP UP restart",
+                                         "stop_both UP UP restart", "stop_both force UP UP restart",
+                                         "start_both UP UP restart", "start_prim UP UP restart",
+                                         "start_sec UP UP restart", "OPEN restart"));
+    EXPECT_THAT(stage.states, ElementsAre("UP Transient", "UP Ready"));
+}
+
+TEST(Automaton, RestartWhileStartingIsIgnoredAndCounted) {
+    Stage stage;
+    stage.hold = "start_both";
+    stage.send(Start{"x"});
+    stage.send(Restart{"checker"});
+    EXPECT_EQ(stage.machine.ignored(), 1U);
+    EXPECT_THAT(stage.logs.back(), HasSubstr("restart ignored: the module is UP Transient"));
+}
+
+TEST(Automaton, ABlockKeepsItWaitingAndItsEndWakesIt) {
+    Stage stage;
+    stage.send(Block{.reason = "no view yet", .expected = true});
+    stage.send(Start{"x"});
+    EXPECT_EQ(stage.states.back(), "WAIT Transient: no view yet");
+    stage.send(Block{.reason = "other rules on node2", .expected = false});
+    EXPECT_EQ(stage.states.back(), "WAIT NotReady: other rules on node2");
+    stage.send(Block{});
+    EXPECT_EQ(stage.states.back(), "UP Ready");
+    EXPECT_EQ(stage.trace, way_up);
+}
+
+TEST(Automaton, WaitGoesDownAndComesBackWhenTheBlockEnds) {
+    Stage stage;
+    stage.send(Start{"x"});
+    (void)stage.take_trace();
+    stage.send(Block{.reason = "interface_failure", .expected = false});
+    EXPECT_EQ(stage.states.back(), "UP Transient: interface_failure");
+    EXPECT_THAT(stage.trace, IsEmpty());
+    stage.send(Stop{.then = Stop::Then::wait, .by = "interface_failure", .at_once = false});
+    EXPECT_EQ(stage.states.back(), "WAIT NotReady: interface_failure");
+    EXPECT_THAT(stage.trace, Contains("stop_both UP WAIT stopwait"));
+    stage.send(Block{});
+    EXPECT_EQ(stage.states.back(), "UP Ready");
+    EXPECT_FALSE(stage.finished);
+}
+
+TEST(Automaton, EveryStateAnswersStop) {
+    Stage waiting;
+    waiting.send(Block{.reason = "no view yet", .expected = true});
+    waiting.send(Start{"x"});
+    waiting.send(Stop{.then = Stop::Then::stay, .by = "x", .at_once = false});
+    EXPECT_EQ(waiting.finished, false);
+    EXPECT_EQ(waiting.states.back(), "STOP NotReady");
+
+    Stage stopped;
+    stopped.send(Stop{.then = Stop::Then::stay, .by = "x", .at_once = false});
+    EXPECT_EQ(stopped.machine.ignored(), 1U);
+    EXPECT_FALSE(stopped.finished);
+}
+
+TEST(Automaton, StateCodesTravel) {
+    for (const State state : {State::stop, State::wait, State::up}) {
+        for (const Qualifier qualifier : {Qualifier::not_ready, Qualifier::transient, Qualifier::ready}) {
+            EXPECT_EQ(decode_state(encode(state, qualifier)), state);
+            EXPECT_EQ(decode_qualifier(encode(state, qualifier)), qualifier);
+        }
+    }
+    EXPECT_EQ(decode_state(0xffff), State::stop);
+    EXPECT_EQ(decode_qualifier(0xffff), Qualifier::not_ready);
+}
+
+} // namespace
+} // namespace stead::automaton
