@@ -61,6 +61,16 @@ struct Heartbeat {
     std::uint64_t view_id{};
     NodeSet view_members;
     View proposal; ///< in phase prepared: what the sender voted for; id 0 = none
+    /// With `proposal`: how long after `sent` the parts of those it leaves out are free, as the sender knows; <= 0 = now.
+    nanoseconds clear_in{};
+    /// The highest view that the sender knows of besides its own, heard or relayed; a relay lets a node that hears no
+    /// member of that view stand back. id 0 = none.
+    struct Known {
+        std::uint64_t epoch{};
+        std::uint64_t id{};
+        NodeSet members;
+        nanoseconds ago{}; ///< age of this knowledge at `sent`, summed over the relays
+    } known;
     struct Echo {
         NodeId peer{};
         SessionId session;       ///< of the peer; a new session needs a new echo before it counts as heard
@@ -155,6 +165,7 @@ public:
 
     [[nodiscard]] Phase phase() const noexcept;
     [[nodiscard]] const View& view() const noexcept;     ///< the installed view; id 0 = none
+    [[nodiscard]] const View& proposal() const noexcept; ///< what this node voted for; id 0 = none
     [[nodiscard]] Instant lease_until() const noexcept;  ///< Instant{} = none
     [[nodiscard]] NodeSet heard(LanId lan) const noexcept;
     [[nodiscard]] const Counters& counters() const noexcept;
