@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <stead/cli/cli.hpp>
+
+#include <cstdio>
+#include <cstdlib>
+#include <iostream>
+
+namespace {
+
+using namespace stead;
+
+int print_help(const control::Invocation& invocation) {
+    std::string text;
+    if (invocation.has("man")) {
+        text = control::man_page();
+    } else if (invocation.has("completion")) {
+        text = control::bash_completion();
+    } else if (invocation.arguments.empty()) {
+        text = control::help_overview();
+    } else {
+        std::string topic;
+        for (const std::string& word : invocation.arguments) {
+            topic.append(topic.empty() ? "" : " ").append(word);
+        }
+        const control::Command* command = control::find_command(topic);
+        if (topic == "exit-codes") {
+            text = control::help_exit_codes();
+        } else if (command != nullptr) {
+            text = control::help_for(*command);
+        } else {
+            std::vector<std::string> topics{"exit-codes"};
+            for (const control::Command& known : control::commands()) {
+                topics.emplace_back(known.verb);
+            }
+            const std::string near = control::nearest(topic, topics);
+            std::cerr << "stead: no help on '" << topic << "'"
+                      << (near.empty() ? "; 'stead help' lists all commands" : "; did you mean '" + near + "'?") << "\n";
+            return control::exit_code::usage;
+        }
+    }
+    std::cout << text;
+    return control::exit_code::ok;
+}
+
+int run(const std::vector<std::string_view>& words) {
+    const char* module = std::getenv("SAFEMODULE");
+    const Result<control::Invocation> invocation = control::parse_command(words, module != nullptr ? module : "");
+    if (!invocation) {
+        std::cerr << "stead: " << invocation.error().text() << "\n";
+        return control::exit_code::usage;
+    }
+    if (invocation->help) {
+        std::cout << (invocation->command != nullptr ? control::help_for(*invocation->command)
+                                                     : control::help_overview());
+        return control::exit_code::ok;
+    }
+    const std::string_view verb = invocation->command->verb;
+    if (verb == "help") {
+        return print_help(*invocation);
+    }
+    if (verb == "logview") {
+        return cli::view_log(*invocation, control::paths());
+    }
+    if (verb == "cluster genkey" && !invocation->has("rotate")) {
+        return cli::generate_key(*invocation, control::paths());
+    }
+    return cli::ask_daemon(*invocation, control::paths());
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+    return run(std::vector<std::string_view>(argv + (argc > 0 ? 1 : 0), argv + argc));
+}
