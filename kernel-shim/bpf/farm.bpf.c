@@ -26,11 +26,6 @@ struct bucket_details {
     struct stead_bucket_detail entry[STEAD_FARM_BUCKETS];
 };
 
-struct member_out {
-    __u8 mac[6];
-    __u8 pad_zero[2];
-};
-
 struct {
     __uint(type, BPF_MAP_TYPE_ARRAY);
     __uint(max_entries, 2);
@@ -56,9 +51,9 @@ struct {
 
 struct {
     __uint(type, BPF_MAP_TYPE_ARRAY);
-    __uint(max_entries, STEAD_FARM_NODES_MAX);
+    __uint(max_entries, STEAD_FARM_VIPS_MAX * STEAD_FARM_NODES_MAX); // 64 * vip + node
     __type(key, __u32);
-    __type(value, struct member_out);
+    __type(value, struct stead_member_mac);
 } members SEC(".maps");
 
 struct {
@@ -260,9 +255,9 @@ static __always_inline int send_on(struct __sk_buff* skb, const struct stead_pac
         if (!targets) {
             break;
         }
-        __u32 node = stead_lowest(targets) & (STEAD_FARM_NODES_MAX - 1);
+        __u32 key = 64u * packet->vip + (stead_lowest(targets) & (STEAD_FARM_NODES_MAX - 1));
         targets &= targets - 1;
-        const struct member_out* out = bpf_map_lookup_elem(&members, &node);
+        const struct stead_member_mac* out = bpf_map_lookup_elem(&members, &key);
         if (!out || !(out->mac[0] | out->mac[1] | out->mac[2] | out->mac[3] | out->mac[4] | out->mac[5])) {
             continue;
         }
@@ -282,7 +277,7 @@ static __always_inline int send_on(struct __sk_buff* skb, const struct stead_pac
 
 static __always_inline int answer_arp(struct __sk_buff* skb, const struct stead_packet* packet) {
     const struct stead_vip* vip = (const struct stead_vip*)&config.vips[packet->vip & (STEAD_FARM_VIPS_MAX - 1)];
-    struct stead_arp arp;
+    struct stead_arp arp __attribute__((aligned(8)));
     __u8 macs[12];
     if (bpf_skb_load_bytes(skb, packet->network_offset, &arp, sizeof(arp)) < 0) {
         return TC_ACT_SHOT;
@@ -308,7 +303,7 @@ struct advertisement {
 
 static __always_inline int answer_solicitation(struct __sk_buff* skb, const struct stead_packet* packet) {
     const struct stead_vip* vip = (const struct stead_vip*)&config.vips[packet->vip & (STEAD_FARM_VIPS_MAX - 1)];
-    struct advertisement reply = {};
+    struct advertisement reply __attribute__((aligned(8))) = {};
     __u8 macs[12];
     __u32 offset = packet->network_offset;
     int anonymous = !(packet->client_be[0] | packet->client_be[1] | packet->client_be[2] | packet->client_be[3]);
@@ -400,7 +395,7 @@ static __always_inline int may_claim(__u8 vip) {
 
 static __always_inline int guard_arp(struct __sk_buff* skb, const struct stead_packet* packet) {
     const struct stead_vip* vip = (const struct stead_vip*)&config.vips[packet->vip & (STEAD_FARM_VIPS_MAX - 1)];
-    struct stead_arp arp;
+    struct stead_arp arp __attribute__((aligned(8)));
     if (bpf_skb_load_bytes(skb, packet->network_offset, &arp, sizeof(arp)) < 0) {
         return TC_ACT_SHOT;
     }
@@ -421,7 +416,7 @@ static __always_inline int guard_arp(struct __sk_buff* skb, const struct stead_p
 static __always_inline int guard_advertisement(struct __sk_buff* skb, const struct stead_packet* packet) {
     const struct stead_vip* vip = (const struct stead_vip*)&config.vips[packet->vip & (STEAD_FARM_VIPS_MAX - 1)];
     if (vip->delivery == STEAD_INVISIBLE) {
-        __u8 option[8];
+        __u8 option[8] __attribute__((aligned(8)));
         __u32 at = packet->network_offset + sizeof(struct stead_ip6) + sizeof(struct stead_neighbour);
         if (bpf_skb_load_bytes(skb, at, option, sizeof(option)) < 0 || option[0] != 2 ||
             !stead_mac_equal(option + 2, vip->vmac)) {
@@ -463,7 +458,7 @@ static __always_inline int guard_solicitation(struct __sk_buff* skb) {
 
 SEC("tc")
 int stead_egress(struct __sk_buff* skb) {
-    struct stead_ethernet ethernet;
+    struct stead_ethernet ethernet __attribute__((aligned(8)));
     if (bpf_skb_load_bytes(skb, 0, &ethernet, sizeof(ethernet)) < 0) {
         return TC_ACT_UNSPEC;
     }

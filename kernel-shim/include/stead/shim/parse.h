@@ -12,6 +12,18 @@
 #endif
 
 #define STEAD_INLINE static inline __attribute__((always_inline, unused))
+/* Frames lie at odd places. The kernel's eBPF loads there as on any address of x86 and arm64, and a packed type would
+ * make its compiler load byte by byte; elsewhere the compiler must know. */
+#ifdef __bpf__
+#define STEAD_ANYWHERE
+typedef __u16 stead_any16;
+typedef __u32 stead_any32;
+#else
+#define STEAD_ANYWHERE __attribute__((packed, aligned(1)))
+typedef __u16 stead_any16 __attribute__((aligned(1), may_alias));
+typedef __u32 stead_any32 __attribute__((aligned(1), may_alias));
+#endif
+
 #define STEAD_BE16(x) ((__u16)(((x) >> 8) | (((x) & 0xff) << 8)))
 #define STEAD_MAPPED_BE 0xffff0000u /* the third word of ::ffff:a.b.c.d, as loaded */
 
@@ -59,6 +71,7 @@ struct stead_packet {
     __u8 protocol; /* ICMP for both families; an error: that of the packet inside */
     __u8 vip;
     __u8 tcp_flags;
+    __u8 pad_zero;
     __u8 source_mac[6];
     __u16 network_offset;
     __u16 transport_offset;
@@ -68,7 +81,7 @@ struct stead_ethernet {
     __u8 destination[6];
     __u8 source[6];
     __be16 type_be;
-} __attribute__((packed));
+} STEAD_ANYWHERE;
 
 struct stead_ip4 {
     __u8 version_ihl, tos;
@@ -76,14 +89,14 @@ struct stead_ip4 {
     __u8 ttl, protocol;
     __u16 checksum;
     __be32 source_be, destination_be;
-} __attribute__((packed));
+} STEAD_ANYWHERE;
 
 struct stead_ip6 {
     __be32 flow_be;
     __be16 payload_be;
     __u8 next, hops;
-    __be32 source_be[4], destination_be[4];
-} __attribute__((packed));
+    stead_any32 source_be[4], destination_be[4];
+} STEAD_ANYWHERE;
 
 struct stead_arp {
     __be16 hardware_be, protocol_be;
@@ -97,19 +110,21 @@ struct stead_arp {
 
 struct stead_ports {
     __be16 source_be, destination_be;
-} __attribute__((packed));
+} STEAD_ANYWHERE;
 
 struct stead_neighbour {
     __u8 type, code;
     __u16 checksum;
     __be32 flags_be;
-    __be32 target_be[4];
-} __attribute__((packed));
+    stead_any32 target_be[4];
+} STEAD_ANYWHERE;
 
 #define STEAD_FITS(position, end, size) ((const __u8*)(position) + (size) <= (const __u8*)(end))
 
 STEAD_INLINE int stead_mac_equal(const __u8* a, const __u8* b) {
-    return ((a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]) | (a[4] ^ b[4]) | (a[5] ^ b[5])) == 0;
+    const stead_any16* x = (const stead_any16*)a;
+    const stead_any16* y = (const stead_any16*)b;
+    return ((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2])) == 0;
 }
 
 STEAD_INLINE int stead_vip_of4(const struct stead_farm_config* config, __be32 address) {
@@ -126,7 +141,7 @@ STEAD_INLINE int stead_vip_of4(const struct stead_farm_config* config, __be32 ad
     return -1;
 }
 
-STEAD_INLINE int stead_vip_of6(const struct stead_farm_config* config, const __be32* address) {
+STEAD_INLINE int stead_vip_of6(const struct stead_farm_config* config, const stead_any32* address) {
     for (int i = 0; i < (int)STEAD_FARM_VIPS_MAX; ++i) {
         if (i >= config->vip_count) {
             break;
@@ -148,8 +163,8 @@ STEAD_INLINE int stead_walk6(const __u8** position, const __u8* end, __u8 next, 
             if (!STEAD_FITS(at, end, 8)) {
                 return -1;
             }
-            __u16 offset = STEAD_BE16(*(const __u16*)(at + 2));
-            packet->identification = *(const __u32*)(at + 4);
+            __u16 offset = STEAD_BE16(*(const stead_any16*)(at + 2));
+            packet->identification = *(const stead_any32*)(at + 4);
             if (offset & 0xfff8) {
                 packet->flags |= STEAD_LATER_FRAGMENT;
             } else if (offset & 1) {
@@ -190,11 +205,12 @@ STEAD_INLINE int stead_parse_quoted(const __u8* at, const __u8* end, const struc
         for (int i = 0; i < 4; ++i) {
             packet->client_be[i] = ip->destination_be[i];
         }
-        struct stead_packet quoted = {0};
+        struct stead_packet quoted;
+        __builtin_memset(&quoted, 0, sizeof(quoted));
         at += sizeof(*ip);
         next = stead_walk6(&at, end, ip->next, &quoted);
         later = quoted.flags & STEAD_LATER_FRAGMENT;
-        next = next == STEAD_PROTO_ICMP6 ? STEAD_PROTO_ICMP : next;
+        next = next == STEAD_PROTO_ICMP6 ? (int)STEAD_PROTO_ICMP : next;
     } else {
         const struct stead_ip4* ip = (const struct stead_ip4*)at;
         if (!STEAD_FITS(at, end, sizeof(*ip)) || stead_vip_of4(config, ip->source_be) != packet->vip) {
@@ -233,17 +249,17 @@ STEAD_INLINE int stead_parse_transport(const __u8* at, const __u8* end, const st
         }
         packet->tcp_flags = at[13];
         packet->flags |= (at[13] & 0x12) == 0x02 ? STEAD_SYN_ONLY : 0;
-        packet->checksum = *(const __u16*)(at + 16);
+        packet->checksum = *(const stead_any16*)(at + 16);
     } else if (packet->protocol == STEAD_PROTO_UDP) {
         if (!STEAD_FITS(at, end, 8)) {
             return 0;
         }
-        packet->checksum = *(const __u16*)(at + 6);
+        packet->checksum = *(const stead_any16*)(at + 6);
     } else if (packet->protocol == STEAD_PROTO_ICMP) {
         if (!STEAD_FITS(at, end, 8)) {
             return 0;
         }
-        packet->checksum = *(const __u16*)(at + 2);
+        packet->checksum = *(const stead_any16*)(at + 2);
         __u8 type = at[0];
         int error = (packet->flags & STEAD_V6) ? type >= 1 && type <= 4
                                                : type == 3 || type == 4 || type == 5 || type == 11 || type == 12;
@@ -325,7 +341,7 @@ STEAD_INLINE void stead_parse_ip6(const __u8* start, const __u8* at, const __u8*
         if (neighbour->type == 135 || neighbour->type == 136) {
             int target = stead_vip_of6(config, neighbour->target_be);
             if (target >= 0) {
-                packet->kind = neighbour->type == 135 ? STEAD_NS : STEAD_NA_CLAIM;
+                packet->kind = (__u8)(neighbour->type == 135 ? STEAD_NS : STEAD_NA_CLAIM);
                 packet->vip = (__u8)target;
                 for (int i = 0; i < 4; ++i) {
                     packet->client_be[i] = ip->source_be[i];
@@ -350,7 +366,7 @@ STEAD_INLINE void stead_parse_ip6(const __u8* start, const __u8* at, const __u8*
     if (next < 0) {
         return;
     }
-    packet->protocol = next == STEAD_PROTO_ICMP6 ? STEAD_PROTO_ICMP : (__u8)next;
+    packet->protocol = (__u8)(next == STEAD_PROTO_ICMP6 ? (int)STEAD_PROTO_ICMP : next);
     packet->transport_offset = (__u16)(upper - start);
     if (stead_parse_transport(upper, end, config, packet)) {
         packet->kind = STEAD_IP;
@@ -374,7 +390,7 @@ STEAD_INLINE void stead_parse(const void* frame, const void* frame_end, const st
             if (!STEAD_FITS(at, end, 4)) {
                 return;
             }
-            type = *(const __be16*)(at + 2);
+            type = *(const stead_any16*)(at + 2);
             at += 4;
         }
     }

@@ -253,7 +253,8 @@ STEAD_INLINE void stead_consider(struct stead_env* env, const struct stead_packe
                                  struct stead_decision* decision) {
     const struct stead_farm_config* config = stead_hook_config(env);
     const struct stead_farm_control* control = stead_hook_control(env);
-    struct stead_situation s = {0};
+    struct stead_situation s;
+    __builtin_memset(&s, 0, sizeof(s));
     int draining = control->draining;
     s.self = config->self;
     s.owner = s.next = entry & STEAD_BUCKET_NONE ? STEAD_FARM_NO_NODE : entry & STEAD_BUCKET_NODE;
@@ -427,7 +428,8 @@ STEAD_INLINE int stead_is_copy(struct stead_env* env, const struct stead_packet*
 STEAD_INLINE void stead_remember_fragment(struct stead_env* env, const struct stead_packet* packet,
                                           const struct stead_decision* decision) {
     struct stead_flow_key key;
-    struct stead_fragment_value value = {0};
+    struct stead_fragment_value value;
+    __builtin_memset(&value, 0, sizeof(value));
     stead_fragment_key_of(packet, &key);
     value.until_boottime_ns = stead_hook_now(env) + STEAD_FRAGMENT_LIFETIME_NS;
     value.clones = decision->targets;
