@@ -40,7 +40,8 @@ struct ModuleFolders {
     std::filesystem::path bin, conf, var;     ///< SAFEUSERBIN, SAFEUSERCONF (with safeconf.xml), SAFEUSERVAR
     std::filesystem::path prefix;             ///< install tree: bin/stead, share/stead/lua, libexec/stead/compat
     std::filesystem::path lua_library;        ///< share/stead/lua
-    std::map<std::string, std::string> vars;  ///< every <var>, and macros as stead.macro
+    std::map<std::string, std::string> vars;  ///< every <var>: environment of shell hooks, stead.var
+    std::map<std::string, std::string> macros{}; ///< stead.macro
 };
 
 struct HookResult {

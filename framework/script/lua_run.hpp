@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "process.hpp"
+
+#include <stead/script/script.hpp>
+
+#include <lua.hpp>
+
+#include <mutex>
+
+namespace stead::script {
+
+/// The way from a hook's thread to its host. Closed when the runner gives a thread up: nothing passes afterwards.
+class Gate {
+public:
+    Gate(HookHost& host, HookRunner::Output output) : host_(&host), output_(std::move(output)) {}
+    /// Returns once no call is under way.
+    void close() {
+        const std::lock_guard lock(mutex_);
+        host_ = nullptr;
+    }
+    void output(std::string_view line, bool is_error) {
+        const std::lock_guard lock(mutex_);
+        if (host_ != nullptr && output_) {
+            output_(line, is_error);
+        }
+    }
+    /// Calls `use(HookHost&)` unless closed; then returns `otherwise`.
+    template <class Use, class Value>
+    Value with_host(Use use, Value otherwise) {
+        const std::lock_guard lock(mutex_);
+        return host_ != nullptr ? use(*host_) : otherwise;
+    }
+
+private:
+    std::mutex mutex_;
+    HookHost* host_;
+    HookRunner::Output output_;
+};
+
+struct HookCall {
+    std::string name;
+    std::vector<std::string> arguments;
+    Limits limits;
+    std::string hook_id;
+    Instant deadline;
+};
+
+/// One run of one Lua hook: its state, its limits and the `stead` table. Used by one thread.
+class LuaRun {
+public:
+    LuaRun(ModuleFolders folders, HookCall call, std::shared_ptr<Gate> gate, std::shared_ptr<Cancel> cancel);
+    /// Runs bin/<name>.lua to its end. Never throws. Kills what a hook that failed had started.
+    HookResult execute();
+
+    enum class Ending { none, failed, timed_out, cancelled };
+
+    /// For the functions of the `stead` table.
+    static LuaRun& of(lua_State* L) { return **static_cast<LuaRun**>(lua_getextraspace(L)); }
+    /// Raises an error that no pcall keeps. Does not return.
+    int end(lua_State* L, Ending ending, std::string reason);
+    /// Ends the hook when it is cancelled or its time is over.
+    void check_end(lua_State* L);
+
+    const ModuleFolders folders;
+    const HookCall call;
+    const std::shared_ptr<Gate> gate;
+    const std::shared_ptr<Cancel> cancel;
+    Ending ending{Ending::none};
+    std::string reason;
+    bool started_processes{};
+
+private:
+    static void* allocate(void* self, void* block, std::size_t old_size, std::size_t new_size);
+    HookResult run_in(lua_State* L);
+    HookResult result_of(lua_State* L, int status);
+    HookResult result_of_values(lua_State* L, int first);
+
+    std::size_t used_bytes_{};
+};
+
+/// Opens the safe part of the standard library, and `require` for these folders.
+void open_sandbox(lua_State* L);
+/// Sets the global `stead`.
+void open_stead(lua_State* L);
+/// Adds stead.run, spawn, sleep, wait_tcp, process and file to the table on top of the stack.
+void add_system_functions(lua_State* L);
+/// Loads Lua text (never bytecode) as a function. Error text is "place:line: …".
+int load_text(lua_State* L, const std::filesystem::path& path, const std::string& place);
+/// Raises "function: argument 'name': expected …, got …".
+int bad_argument(lua_State* L, const char* function, const char* argument, const std::string& expected, int index);
+/// A duration at `index` ("10s" or a number of seconds).
+nanoseconds check_duration(lua_State* L, const char* function, const char* argument, int index);
+std::string check_text(lua_State* L, const char* function, const char* argument, int index);
+
+} // namespace stead::script

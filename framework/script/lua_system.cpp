@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: Apache-2.0
+// What hooks do to the system: programs, daemons, files, time.
+#include "environment.hpp"
+#include "lua_run.hpp"
+
+#include <netdb.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+namespace stead::script {
+
+namespace {
+
+constexpr std::size_t output_bytes_max = 1u << 20;
+constexpr std::size_t file_bytes_max = 16u << 20;
+
+void push(lua_State* L, std::string_view text) {
+    lua_pushlstring(L, text.data(), text.size());
+}
+
+/// Sleeps until `until`, the hook's end or a cancel; raises for the last two.
+void wait_until(lua_State* L, Instant until) {
+    LuaRun& run = LuaRun::of(L);
+    for (;;) {
+        run.check_end(L);
+        const Instant now = BootClock::now();
+        if (now >= until) {
+            return;
+        }
+        const auto left = std::chrono::ceil<milliseconds>(std::min(until, run.call.deadline) - now).count();
+        pollfd fd{run.cancel->fd(), POLLIN, 0};
+        ::poll(&fd, 1, static_cast<int>(std::clamp<std::int64_t>(left, 0, 3'600'000)));
+    }
+}
+
+Instant after(nanoseconds delay) {
+    const Instant now = BootClock::now();
+    return delay > never - now ? never : now + delay;
+}
+
+int sleep(lua_State* L) {
+    wait_until(L, after(check_duration(L, "stead.sleep", "duration", 1)));
+    return 0;
+}
+
+/// The fields that stead.run and stead.spawn share. `allowed` are the names the table may have.
+ProcessSpec check_spec(lua_State* L, const char* function, std::initializer_list<std::string_view> allowed) {
+    if (!lua_istable(L, 1)) {
+        bad_argument(L, function, "1", "a table {\"program\", \"argument\", …}", 1);
+    }
+    LuaRun& run = LuaRun::of(L);
+    ProcessSpec spec;
+    for (lua_Integer i = 1; lua_rawgeti(L, 1, i) != LUA_TNIL; ++i) {
+        spec.argv.push_back(check_text(L, function, ("[" + std::to_string(i) + "]").c_str(), -1));
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+    for (lua_pushnil(L); lua_next(L, 1) != 0; lua_pop(L, 1)) {
+        if (lua_type(L, -2) == LUA_TSTRING &&
+            std::find(allowed.begin(), allowed.end(), lua_tostring(L, -2)) == allowed.end()) {
+            std::string names;
+            for (const std::string_view name : allowed) {
+                names += (names.empty() ? "" : ", ") + std::string(name);
+            }
+            luaL_error(L, "%s: argument '%s': no such field; allowed: %s", function, lua_tostring(L, -2), names.c_str());
+        }
+    }
+    if (spec.argv.empty()) {
+        luaL_error(L, "%s: argument '[1]': expected the program, got nothing", function);
+    }
+    spec.environment = hook_environment(run.folders, run.call.hook_id);
+    if (lua_getfield(L, 1, "env") != LUA_TNIL) {
+        if (!lua_istable(L, -1)) {
+            bad_argument(L, function, "env", "a table {NAME=\"value\"}", -1);
+        }
+        for (lua_pushnil(L); lua_next(L, -2) != 0; lua_pop(L, 1)) {
+            lua_pushvalue(L, -2); // a copy: lua_next needs the key as it is
+            const std::string name = check_text(L, function, "env", -1);
+            lua_pop(L, 1);
+            spec.environment[name] = check_text(L, function, ("env." + name).c_str(), -1);
+        }
+    }
+    lua_pop(L, 1);
+    if (lua_getfield(L, 1, "cwd") != LUA_TNIL) {
+        spec.folder = check_text(L, function, "cwd", -1);
+    }
+    lua_pop(L, 1);
+    const std::string program = find_program(spec.argv[0], spec.environment["PATH"]);
+    if (program.empty()) {
+        luaL_error(L, "%s: program '%s' is not in PATH (%s)", function, spec.argv[0].c_str(),
+                   spec.environment["PATH"].c_str());
+    }
+    spec.argv[0] = program;
+    spec.leash = leash_program(run.folders);
+    spec.hook_id = run.call.hook_id;
+    return spec;
+}
+
+struct Captured {
+    std::string out, err;
+    bool cut{};
+};
+
+void push_result(lua_State* L, const ProcessEnd& end, const Captured& text) {
+    lua_newtable(L);
+    const bool signalled = end.how == ProcessEnd::How::signalled;
+    if (end.how != ProcessEnd::How::timed_out) {
+        lua_pushinteger(L, signalled ? 128 + end.code : end.code); // as shells count
+        lua_setfield(L, -2, "exit");
+    }
+    push(L, text.out);
+    lua_setfield(L, -2, "out");
+    push(L, text.err);
+    lua_setfield(L, -2, "err");
+    lua_pushboolean(L, text.cut ? 1 : 0);
+    lua_setfield(L, -2, "cut");
+    lua_pushboolean(L, end.how == ProcessEnd::How::timed_out ? 1 : 0);
+    lua_setfield(L, -2, "timed_out");
+}
+
+int run_program(lua_State* L) {
+    LuaRun& run = LuaRun::of(L);
+    ProcessSpec spec = check_spec(L, "stead.run", {"timeout", "env", "cwd", "input"});
+    spec.deadline = run.call.deadline;
+    if (lua_getfield(L, 1, "timeout") != LUA_TNIL) {
+        spec.deadline = std::min(spec.deadline, after(check_duration(L, "stead.run", "timeout", -1)));
+    }
+    lua_pop(L, 1);
+    if (lua_getfield(L, 1, "input") != LUA_TNIL) {
+        spec.input = check_text(L, "stead.run", "input", -1);
+    }
+    lua_pop(L, 1);
+    Captured text;
+    spec.output = [&](std::string_view bytes, bool is_error) {
+        std::string& into = is_error ? text.err : text.out;
+        const std::size_t room = output_bytes_max - into.size();
+        text.cut = text.cut || bytes.size() > room;
+        into += bytes.substr(0, room);
+    };
+    run.started_processes = true;
+    const ProcessEnd end = run_process(spec, *run.cancel);
+    run.check_end(L);
+    if (end.how == ProcessEnd::How::not_started) {
+        return luaL_error(L, "stead.run: %s", end.error.c_str());
+    }
+    push_result(L, end, text);
+    return 1;
+}
+
+int spawn(lua_State* L) {
+    LuaRun& run = LuaRun::of(L);
+    ProcessSpec spec = check_spec(L, "stead.spawn", {"env", "cwd", "log"});
+    std::filesystem::path log;
+    if (lua_getfield(L, 1, "log") != LUA_TNIL) {
+        log = check_text(L, "stead.spawn", "log", -1);
+    }
+    run.started_processes = true;
+    const Result<pid_t> pid = spawn_daemon(spec, log);
+    if (!pid) {
+        return luaL_error(L, "stead.spawn: %s", pid.error().text().c_str());
+    }
+    lua_pushinteger(L, *pid);
+    return 1;
+}
+
+int process_start(lua_State* L) {
+    if (lua_isinteger(L, 1) == 0) {
+        return bad_argument(L, "stead.process.start_time", "pid", "an integer", 1);
+    }
+    const auto start = process_start_time(static_cast<pid_t>(lua_tointeger(L, 1)));
+    start ? lua_pushinteger(L, static_cast<lua_Integer>(*start)) : lua_pushnil(L);
+    return 1;
+}
+
+/// signal(pid, start_time, "TERM"|"KILL"|"HUP"): only that very process. False: it is gone.
+int process_signal(lua_State* L) {
+    if (lua_isinteger(L, 1) == 0 || lua_tointeger(L, 1) <= 1) {
+        return bad_argument(L, "stead.process.signal", "pid", "an integer above 1", 1);
+    }
+    if (lua_isinteger(L, 2) == 0) {
+        return bad_argument(L, "stead.process.signal", "start_time", "an integer", 2);
+    }
+    const std::string name = check_text(L, "stead.process.signal", "signal", 3);
+    const int signal = name == "TERM" ? SIGTERM : name == "KILL" ? SIGKILL : name == "HUP" ? SIGHUP : 0;
+    if (signal == 0) {
+        return bad_argument(L, "stead.process.signal", "signal", "TERM, KILL or HUP", 3);
+    }
+    const auto pid = static_cast<pid_t>(lua_tointeger(L, 1));
+    const Fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+    const auto start = process_start_time(pid); // read after the open: what it names now cannot change
+    const bool same = pidfd && start && *start == static_cast<std::uint64_t>(lua_tointeger(L, 2));
+    lua_pushboolean(L, same && ::syscall(SYS_pidfd_send_signal, pidfd.get(), signal, nullptr, 0) == 0 ? 1 : 0);
+    return 1;
+}
+
+/// One attempt; empty text: connected.
+std::string try_connect(const addrinfo& address, Instant until, const Cancel& cancel) {
+    const Fd fd(::socket(address.ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (!fd || (::connect(fd.get(), address.ai_addr, address.ai_addrlen) != 0 && errno != EINPROGRESS)) {
+        return std::strerror(errno);
+    }
+    const auto left = std::chrono::ceil<milliseconds>(until - BootClock::now()).count();
+    pollfd fds[2] = {{fd.get(), POLLOUT, 0}, {cancel.fd(), POLLIN, 0}};
+    if (::poll(fds, 2, static_cast<int>(std::clamp<std::int64_t>(left, 0, 60'000))) <= 0 || fds[0].revents == 0) {
+        return "no answer";
+    }
+    int error = 0;
+    socklen_t size = sizeof error;
+    ::getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &error, &size);
+    return error == 0 ? std::string() : std::strerror(error);
+}
+
+struct AddressList {
+    addrinfo* first{};
+    ~AddressList() {
+        if (first != nullptr) {
+            ::freeaddrinfo(first);
+        }
+    }
+};
+
+/// wait_tcp(host, port, timeout) -> true, or false and why
+int wait_tcp(lua_State* L) {
+    const std::string host = check_text(L, "stead.wait_tcp", "host", 1);
+    if (lua_isinteger(L, 2) == 0 || lua_tointeger(L, 2) < 1 || lua_tointeger(L, 2) > 65535) {
+        return bad_argument(L, "stead.wait_tcp", "port", "an integer from 1 to 65535", 2);
+    }
+    const nanoseconds timeout =
+        lua_isnoneornil(L, 3) ? seconds{10} : check_duration(L, "stead.wait_tcp", "timeout", 3);
+    LuaRun& run = LuaRun::of(L);
+    const Instant until = std::min(run.call.deadline, after(timeout));
+    addrinfo hints{};
+    hints.ai_socktype = SOCK_STREAM;
+    AddressList addresses;
+    const std::string port = std::to_string(lua_tointeger(L, 2));
+    const int error = ::getaddrinfo(host.c_str(), port.c_str(), &hints, &addresses.first);
+    std::string why = error != 0 ? ::gai_strerror(error) : "";
+    do {
+        for (const addrinfo* a = addresses.first; a != nullptr; a = a->ai_next) {
+            why = try_connect(*a, until, *run.cancel);
+            if (why.empty()) {
+                lua_pushboolean(L, 1);
+                return 1;
+            }
+        }
+        wait_until(L, std::min(until, after(milliseconds{50})));
+    } while (error == 0 && BootClock::now() < until);
+    lua_pushboolean(L, 0);
+    push(L, host + " port " + port + ": " + why);
+    return 2;
+}
+
+int file_read(lua_State* L) {
+    const auto text = read_file(check_text(L, "stead.file.read", "path", 1), file_bytes_max);
+    if (!text) {
+        lua_pushnil(L);
+        push(L, text.error().text());
+        return 2;
+    }
+    push(L, *text);
+    return 1;
+}
+
+int file_write(lua_State* L) {
+    const std::string path = check_text(L, "stead.file.write", "path", 1);
+    const std::string text = check_text(L, "stead.file.write", "text", 2);
+    mode_t mode = 0644;
+    if (!lua_isnoneornil(L, 3)) {
+        if (lua_isinteger(L, 3) == 0 || lua_tointeger(L, 3) < 0 || lua_tointeger(L, 3) > 0777) {
+            return bad_argument(L, "stead.file.write", "mode", "an integer from 0 to 0x1ff (0777 in octal)", 3);
+        }
+        mode = static_cast<mode_t>(lua_tointeger(L, 3));
+    }
+    const auto done = write_file_atomically(path, text, mode);
+    if (!done) {
+        return luaL_error(L, "stead.file.write: %s", done.error().text().c_str());
+    }
+    return 0;
+}
+
+int file_exists(lua_State* L) {
+    std::error_code ec;
+    lua_pushboolean(L, std::filesystem::exists(check_text(L, "stead.file.exists", "path", 1), ec) ? 1 : 0);
+    return 1;
+}
+
+/// template(text, table): ${name} becomes the table's field, $$ a dollar.
+int file_template(lua_State* L) {
+    const std::string text = check_text(L, "stead.file.template", "text", 1);
+    if (!lua_istable(L, 2)) {
+        return bad_argument(L, "stead.file.template", "table", "a table {name=\"value\"}", 2);
+    }
+    std::string result;
+    for (std::size_t i = 0; i < text.size(); ++i) {
+        if (text[i] != '$' || i + 1 == text.size() || (text[i + 1] != '{' && text[i + 1] != '$')) {
+            result += text[i];
+            continue;
+        }
+        ++i;
+        const std::size_t end = text[i] == '{' ? text.find('}', i) : i;
+        if (end == std::string::npos) {
+            return luaL_error(L, "stead.file.template: argument 'text': '${' without '}'");
+        }
+        if (text[i] == '$') {
+            result += '$';
+        } else {
+            const std::string name = text.substr(i + 1, end - i - 1);
+            lua_getfield(L, 2, name.c_str());
+            result += check_text(L, "stead.file.template", ("table." + name).c_str(), -1);
+            lua_pop(L, 1);
+        }
+        i = end;
+    }
+    push(L, result);
+    return 1;
+}
+
+int which(lua_State* L) {
+    const LuaRun& run = LuaRun::of(L);
+    auto environment = hook_environment(run.folders, run.call.hook_id);
+    const std::string path = find_program(check_text(L, "stead.which", "program", 1), environment["PATH"]);
+    path.empty() ? lua_pushnil(L) : push(L, path);
+    return 1;
+}
+
+} // namespace
+
+void add_system_functions(lua_State* L) {
+    const luaL_Reg functions[] = {{"run", run_program}, {"spawn", spawn}, {"sleep", sleep}, {"wait_tcp", wait_tcp},
+                                  {"which", which},     {nullptr, nullptr}};
+    luaL_setfuncs(L, functions, 0);
+    const luaL_Reg processes[] = {{"start_time", process_start}, {"signal", process_signal}, {nullptr, nullptr}};
+    luaL_newlib(L, processes);
+    lua_setfield(L, -2, "process");
+    const luaL_Reg files[] = {{"read", file_read}, {"write", file_write}, {"exists", file_exists},
+                              {"template", file_template}, {nullptr, nullptr}};
+    luaL_newlib(L, files);
+    lua_setfield(L, -2, "file");
+}
+
+} // namespace stead::script

@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "environment.hpp"
+#include "lines.hpp"
+#include "lua_run.hpp"
+
+#include <stead/base/assert.hpp>
+
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <cstring>
+#include <thread>
+
+namespace stead::script {
+
+namespace {
+
+/// After its limit a Lua hook has this long to come out of a C function; then its thread is given up.
+constexpr nanoseconds lua_grace = seconds{2};
+
+bool good_name(std::string_view name) {
+    return !name.empty() && name.find('/') == std::string_view::npos && name.front() != '.';
+}
+
+/// What a Lua thread and the thread that waits for it share; outlives either.
+struct LuaThread {
+    explicit LuaThread(ModuleFolders folders, HookCall call, std::shared_ptr<Gate> gate, std::shared_ptr<Cancel> cancel)
+        : run(std::move(folders), std::move(call), std::move(gate), std::move(cancel)) {}
+    LuaRun run;
+    std::mutex mutex;
+    std::condition_variable ended;
+    std::optional<HookResult> result;
+    pid_t thread_id{};
+};
+
+class Runner final : public HookRunner {
+public:
+    Runner(ModuleFolders folders, HookHost& host, Output output)
+        : folders_(std::move(folders)), host_(host), output_(std::move(output)) {}
+    Runner(const Runner&) = delete;
+    Runner& operator=(const Runner&) = delete;
+    ~Runner() override {
+        cancel();
+        if (thread_.joinable()) {
+            thread_.join();
+        }
+    }
+
+    Result<bool> has(std::string_view name) const override;
+    void start(std::string_view name, std::vector<std::string> arguments, const Limits& limits, Done done) override;
+    void cancel() override {
+        if (cancel_) {
+            cancel_->set();
+        }
+    }
+
+private:
+    enum class Kind { none, program, lua };
+    Result<Kind> kind_of(std::string_view name) const;
+    HookResult run_one(HookCall call);
+    HookResult run_program(const HookCall& call);
+    HookResult run_lua(HookCall call);
+
+    const ModuleFolders folders_;
+    HookHost& host_;
+    const Output output_;
+    std::shared_ptr<Cancel> cancel_;
+    std::atomic<bool> running_{false};
+    std::thread thread_;
+};
+
+Result<Runner::Kind> Runner::kind_of(std::string_view name) const {
+    if (!good_name(name)) {
+        return Error{Errc::malformed, "", "'" + printable(name) + "' is not the name of a hook"};
+    }
+    const std::filesystem::path program = folders_.bin / std::string(name);
+    const std::filesystem::path lua = folders_.bin / (std::string(name) + ".lua");
+    const std::string place = "bin/" + std::string(name);
+    std::error_code ec;
+    const bool has_program = std::filesystem::exists(program, ec) && !std::filesystem::is_directory(program, ec);
+    if (has_program && std::filesystem::exists(lua, ec)) {
+        return Error{Errc::conflict, place, "there is " + place + ".lua too; keep one of the two"};
+    }
+    if (std::filesystem::exists(lua, ec)) {
+        return Kind::lua;
+    }
+    if (has_program && (std::filesystem::status(program, ec).permissions() & std::filesystem::perms(0111)) ==
+                           std::filesystem::perms::none) {
+        return Error{Errc::denied, place,
+                     "is not executable; run chmod +x on it, or name it " + place + ".lua if it is Lua"};
+    }
+    return has_program ? Kind::program : Kind::none;
+}
+
+Result<bool> Runner::has(std::string_view name) const {
+    const Result<Kind> kind = kind_of(name);
+    if (!kind) {
+        return kind.error();
+    }
+    return *kind != Kind::none;
+}
+
+void Runner::start(std::string_view name, std::vector<std::string> arguments, const Limits& limits, Done done) {
+    STEAD_ASSERT(!running_.exchange(true));
+    if (thread_.joinable()) {
+        thread_.join();
+    }
+    cancel_ = std::make_shared<Cancel>();
+    const Instant now = BootClock::now();
+    HookCall call{std::string(name), std::move(arguments), limits, new_hook_id(),
+                  limits.timeout > never - now ? never : now + limits.timeout};
+    thread_ = std::thread([this, call = std::move(call), done = std::move(done)]() mutable {
+        const Instant began = BootClock::now();
+        HookResult result = run_one(std::move(call));
+        result.took = BootClock::now() - began;
+        running_ = false; // before done: it may lead to the next start
+        done(result);
+    });
+}
+
+HookResult Runner::run_one(HookCall call) {
+    const Result<Kind> kind = kind_of(call.name);
+    if (!kind) {
+        return {HookResult::End::failed, 1, kind.error().text(), {}};
+    }
+    switch (*kind) {
+    case Kind::none: return {HookResult::End::not_found, 0, "", {}};
+    case Kind::program: return run_program(call);
+    case Kind::lua: return run_lua(std::move(call));
+    }
+    return {};
+}
+
+HookResult describe(const ProcessEnd& end, const HookCall& call) {
+    using End = HookResult::End;
+    switch (end.how) {
+    case ProcessEnd::How::exited:
+        return {end.code == 0 ? End::succeeded : End::failed, end.code,
+                end.code == 0 ? "" : "exit " + std::to_string(end.code), {}};
+    case ProcessEnd::How::signalled:
+        return {End::killed, 128 + end.code,
+                "killed by signal " + std::to_string(end.code) + " (" + ::strsignal(end.code) + ")", {}};
+    case ProcessEnd::How::timed_out:
+        return {End::timed_out, 124,
+                "did not end within its " +
+                    std::to_string(std::chrono::duration_cast<milliseconds>(call.limits.timeout).count()) + " ms",
+                {}};
+    case ProcessEnd::How::cancelled: return {End::cancelled, 125, "cancelled", {}};
+    case ProcessEnd::How::not_started: return {End::failed, 126, end.error, {}};
+    }
+    return {};
+}
+
+HookResult Runner::run_program(const HookCall& call) {
+    LineSplitter out(call.limits.output_line_bytes, [this](std::string_view l) { output_(l, false); });
+    LineSplitter err(call.limits.output_line_bytes, [this](std::string_view l) { output_(l, true); });
+    ProcessSpec spec;
+    spec.argv = {(folders_.bin / call.name).string()};
+    spec.argv.insert(spec.argv.end(), call.arguments.begin(), call.arguments.end());
+    spec.environment = hook_environment(folders_, call.hook_id);
+    spec.folder = folders_.bin;
+    spec.leash = leash_program(folders_);
+    spec.hook_id = call.hook_id;
+    spec.deadline = call.deadline;
+    spec.kill_leftovers_on_failure = true;
+    spec.output = [&](std::string_view bytes, bool is_error) {
+        if (output_) {
+            (is_error ? err : out).add(bytes);
+        }
+    };
+    const ProcessEnd end = run_process(spec, *cancel_);
+    if (output_) {
+        out.finish();
+        err.finish();
+    }
+    return describe(end, call);
+}
+
+HookResult Runner::run_lua(HookCall call) {
+    const auto gate = std::make_shared<Gate>(host_, output_);
+    const Instant deadline = call.deadline;
+    const auto shared = std::make_shared<LuaThread>(folders_, std::move(call), gate, cancel_);
+    std::thread worker([shared] {
+        {
+            const std::lock_guard lock(shared->mutex);
+            shared->thread_id = static_cast<pid_t>(::syscall(SYS_gettid));
+        }
+        HookResult result = shared->run.execute();
+        const std::lock_guard lock(shared->mutex);
+        shared->result = std::move(result);
+        shared->ended.notify_all();
+    });
+    std::unique_lock lock(shared->mutex);
+    Instant give_up = deadline == never ? never : deadline + lua_grace + seconds{1};
+    bool cancel_seen = false;
+    while (!shared->result && BootClock::now() < give_up) {
+        shared->ended.wait_for(lock, milliseconds{100});
+        if (cancel_->is_set() && !cancel_seen) {
+            cancel_seen = true;
+            give_up = std::min(give_up, BootClock::now() + lua_grace + seconds{1});
+        }
+    }
+    if (shared->result) {
+        HookResult result = *shared->result;
+        lock.unlock();
+        worker.join();
+        return result;
+    }
+    const pid_t thread_id = shared->thread_id;
+    lock.unlock();
+    gate->close();
+    cancel_->set(); // it ends as soon as it comes back from the C function
+    ::setpriority(PRIO_PROCESS, static_cast<id_t>(thread_id), 19);
+    worker.detach();
+    kill_marked(shared->run.call.hook_id);
+    return {cancel_seen ? HookResult::End::cancelled : HookResult::End::timed_out, 1,
+            "did not end: it hangs in a built-in function (a string pattern or a file); its thread was given up", {}};
+}
+
+/// "bin/x.lua:12: text" as an Error.
+Error script_error(const std::string& place, const std::string& text) {
+    if (text.starts_with(place + ":")) {
+        const std::size_t colon = text.find(": ", place.size());
+        if (colon != std::string::npos) {
+            return {Errc::malformed, text.substr(0, colon), text.substr(colon + 2)};
+        }
+    }
+    return {Errc::malformed, place, text};
+}
+
+} // namespace
+
+std::unique_ptr<HookRunner> HookRunner::create(ModuleFolders folders, HookHost& host, Output output) {
+    return std::make_unique<Runner>(std::move(folders), host, std::move(output));
+}
+
+std::vector<Error> check_scripts(const std::filesystem::path& bin) {
+    std::vector<std::filesystem::path> files;
+    std::error_code ec;
+    for (std::filesystem::recursive_directory_iterator it(bin, ec), end; !ec && it != end; it.increment(ec)) {
+        if (it->path().extension() == ".lua" && it->is_regular_file(ec)) {
+            files.push_back(it->path());
+        }
+    }
+    std::sort(files.begin(), files.end());
+    std::vector<Error> errors;
+    for (const std::filesystem::path& file : files) {
+        lua_State* L = luaL_newstate();
+        STEAD_ASSERT(L != nullptr);
+        const std::string place = "bin/" + file.lexically_relative(bin).string();
+        if (load_text(L, file, place) != LUA_OK) {
+            errors.push_back(script_error(place, lua_tostring(L, -1)));
+        }
+        lua_close(L);
+        const std::filesystem::path twin = file.parent_path() / file.stem();
+        if (file.parent_path() == bin && std::filesystem::is_regular_file(twin, ec)) {
+            errors.push_back({Errc::conflict, "bin/" + file.stem().string(),
+                              "there is " + place + " too; keep one of the two"});
+        }
+    }
+    return errors;
+}
+
+} // namespace stead::script
