@@ -35,7 +35,8 @@ def enter():
     if os.environ.get(MARK) != "1":
         os.environ[MARK] = "1"
         os.execvp("unshare", ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc",
-                              "--propagation", "private", sys.executable, *sys.argv])
+                              "--propagation", "private", "sh", "-c", '"$@"; exit $?', "lab",  # pid 1 must reap
+                              sys.executable, *sys.argv])
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run"], check=True)
     sh("ip link set lo up")
 
@@ -101,7 +102,7 @@ class Host:
         (self.disk / "up").unlink(missing_ok=True)
         self.init = subprocess.Popen(["unshare", "--mount", "--net", "--pid", "--uts", "--fork", "--kill-child",
                                       "--mount-proc", "--propagation", "private", "sh", "-c", script],
-                                     stdin=subprocess.DEVNULL)
+                                     stdin=subprocess.DEVNULL, stderr=open(self.disk / "init.log", "a"))
         wait_for(f"{self.name} to boot", lambda: (self.disk / "up").exists() and self.pid())
         for lan in self.lab.lans:
             self.plug_in(lan)
@@ -214,7 +215,7 @@ class Lab:
         self.stage, self.lans, self.profile = stage(), lans, profile
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="stead-lab-"))
         self.nodes = [Node(self, f"node{i + 1}", i + 1) for i in range(nodes)]
-        self.client = Host(self, "client", 90)
+        self.client = Host(self, "client", 150)
         self.running = []
         for folder in ("/etc/stead", "/var/lib/stead"):
             pathlib.Path(folder).mkdir(parents=True, exist_ok=True)

@@ -26,7 +26,7 @@ public:
         auto next = begin;
         while (!stop_requested && Clock::now() - begin < options_.duration &&
                (options_.count == 0 || sent_.size() < options_.count)) {
-            while (Clock::now() >= next) {
+            while (Clock::now() >= next && (options_.count == 0 || sent_.size() < options_.count)) {
                 send_one();
                 next += period;
             }
