@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the cluster tests share: a running three-node echo farm, and checks that name what they saw."""
+import contextlib
+import pathlib
+import sys
+import tempfile
+import zipfile
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "support"))
+import lab  # noqa: E402
+
+PORT = 7000
+
+
+def check(condition, text):
+    if not condition:
+        raise AssertionError(text)
+    print(f"ok: {text}", flush=True)
+
+
+def archive_of(folder):
+    """A .safe of a module's sources, as any zip tool would make it."""
+    path = pathlib.Path(tempfile.mkdtemp(prefix="stead-safe-")) / f"{folder.name}.safe"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(folder.rglob("*")):
+            if file.is_file():
+                archive.write(file, file.relative_to(folder))
+    return path
+
+
+@contextlib.contextmanager
+def echo_farm(nodes=3, start=True, lans=("default",), **macros):
+    lab.enter()
+    with lab.Lab(nodes=nodes, lans=lans) as farm:
+        farm.form_cluster()
+        farm.install("echo", archive_of(HERE / "echo_farm"),
+                     macros={"TRAFFIC": lab.traffic_program(), **macros})
+        if start:
+            farm.start("echo")
+            wait_served(farm)
+        yield farm
+
+
+def udp(farm, *arguments, **options):
+    return farm.traffic("udp", "--target", lab.VIP, "--port", PORT, "--sources", lab.CLIENTS, *arguments, **options)
+
+
+def tcp(farm, *arguments, **options):
+    return farm.traffic("tcp", "--target", lab.VIP, "--port", PORT, "--sources", lab.CLIENTS, *arguments, **options)
+
+
+def wait_served(farm, names=None, timeout=15):
+    """Until the farm has settled: every datagram answered once, by exactly these nodes."""
+    wanted = set(names or [node.name for node in farm.nodes])
+
+    def served():
+        seen = lab.result(udp(farm, "--flows", 300, "--rate", 3000, "--count", 300, "--deadline-ms", 200))
+        return seen["unanswered"] == 0 and seen["answered_more"] == 0 and set(seen["names"]) == wanted
+    lab.wait_for(f"traffic served by {sorted(wanted)}", served, timeout)
+
+
+def shares(seen):
+    total = sum(seen["names"].values())
+    return {name: round(100 * count / total, 2) for name, count in seen["names"].items()}
+
+
+def check_shares(seen, weights, tolerance=2.0):
+    total = sum(weights.values())
+    got = shares(seen)
+    for name, weight in weights.items():
+        wanted = 100 * weight / total
+        check(abs(got.get(name, 0) - wanted) <= tolerance, f"{name} serves {got.get(name, 0)} %, wanted {wanted:.1f} %")
+
+
+def exactly_once(seen):
+    check(seen["unanswered"] == 0, f"every datagram answered ({seen['unanswered']} of {seen['sent']} were not)")
+    check(seen["answered_more"] == 0, f"no datagram answered twice ({seen['answered_more']} were)")

@@ -1,0 +1,23 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Every datagram and connection is answered by exactly one node, in shares as configured.
+usage: test_share.py directed|invisible ebpf|nfqueue"""
+import sys
+
+from support import check, check_shares, echo_farm, exactly_once, lab, tcp, udp
+
+mode, backend = sys.argv[1:3]
+macros = {"TYPE": f"vmac_{mode}", "BACKEND": backend, "POWER1": 3, "POWER2": 2, "POWER3": 1}
+with echo_farm(**macros) as farm:
+    seen = lab.result(udp(farm, "--flows", 5000, "--rate", 6000, "--count", 30000, "--seconds", 60))
+    exactly_once(seen)
+    check_shares(seen, {"node1": 3, "node2": 2, "node3": 1})
+    seen = lab.result(tcp(farm, "--rate", 1000, "--count", 10000, "--seconds", 60))
+    check(seen["failed"] == 0, f"no connection failed ({seen['failed']}: {seen['reasons']})")
+    check(sum(seen["served"].values()) == 10000, "all 10000 connections were served")
+    check_shares({"names": seen["served"]}, {"node1": 3, "node2": 2, "node3": 1})
+    six = lab.result(farm.traffic("udp", "--target", lab.VIP6, "--port", 7000, "--sources", "fd42::c:1+50",
+                                  "--flows", 2000, "--rate", 4000, "--count", 4000))
+    exactly_once(six)
+    pings = farm.client.sh(f"ping -c 20 -i 0.05 -W 1 -I 10.42.100.7 {lab.VIP}", check=False).stdout
+    check(" 0% packet loss" in pings and "DUP" not in pings, "ICMP echo is answered once")
