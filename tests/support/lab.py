@@ -98,7 +98,7 @@ class Host:
     def power_on(self):
         script = (f"mount --bind {self.disk}/etc /etc/stead && mount --bind {self.disk}/var /var/lib/stead && "
                   f"mount -t tmpfs tmpfs /run && hostname {self.name} && ip link set lo up && "
-                  f"touch {self.disk}/up && exec sleep infinity")
+                  f"touch {self.disk}/up && exec sh -c 'while sleep 86400; do :; done' {self.tag()}")
         (self.disk / "up").unlink(missing_ok=True)
         self.init = subprocess.Popen(["unshare", "--mount", "--net", "--pid", "--uts", "--fork", "--kill-child",
                                       "--mount-proc", "--propagation", "private", "sh", "-c", script],
@@ -106,6 +106,10 @@ class Host:
         wait_for(f"{self.name} to boot", lambda: (self.disk / "up").exists() and self.pid())
         for lan in self.lab.lans:
             self.plug_in(lan)
+
+    def tag(self):
+        """In the command line of the host's first process, which also reaps: how to find it from outside the lab."""
+        return f"{self.lab.folder.name}-{self.name}"
 
     def pid(self):
         """The first process inside, as this program sees it."""
