@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <stead/base/ids.hpp>
+#include <stead/base/time.hpp>
+#include <stead/farm/rendezvous.hpp>
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+/// Which node takes which bucket, and how buckets change hands: docs/farm-moves.md. Pure.
+namespace stead::farm {
+
+using Weights = std::array<std::uint16_t, limits::nodes_max>;
+
+/// Weight of an open node: `percent` (1..100) of its power; `power` replaces the configured one.
+[[nodiscard]] std::uint16_t encode_weight(unsigned percent, std::optional<std::uint32_t> power) noexcept;
+/// What a weight makes of a configured power: 0..power_max * 100.
+[[nodiscard]] std::uint32_t effective_power(std::uint16_t weight, std::uint32_t configured) noexcept;
+
+struct FarmView {
+    std::uint64_t epoch{};
+    std::uint64_t id{};
+    NodeSet members; ///< empty: no view holds this node
+    Weights weights{};
+};
+
+/// As PacketFilter's Step, repeated so that the core stays free of the shim.
+enum class MoveStep : std::uint8_t { settled, accept_forwarded, forward, take, release };
+
+struct Plan {
+    Weights base{}, target{}; ///< weights of those that own something
+    MoveStep step{};
+    std::uint64_t seq{};
+    friend bool operator==(const Plan&, const Plan&) = default;
+};
+
+/// One group as the filter wants it.
+struct OwnerTable {
+    std::vector<std::uint8_t> owner, next;
+    std::vector<NodeSet> holders;
+};
+
+class Mover {
+public:
+    struct Options {
+        NodeId self{};
+        std::array<std::uint64_t, 2> seed{};
+        std::uint32_t buckets{65536};
+        std::vector<std::array<std::uint32_t, limits::nodes_max>> group_powers; ///< configured; one entry per group
+        nanoseconds duplicate_window{milliseconds{100}};
+        nanoseconds first_report_after{seconds{2}};
+        nanoseconds movecap{}; ///< 0 = none
+        // Protocol mutants, for tests/sim only: each must be caught there.
+        bool mutant_skip_barrier{}, mutant_always_in_line{}, mutant_forget_holders{}, mutant_take_first{};
+    };
+    struct Message {
+        NodeSet to;
+        std::string kind; ///< "farm.plan", "farm.plan?" (wants an answer), "farm.held"
+        std::string body;
+    };
+
+    explicit Mover(Options options);
+
+    void set_name(NodeId node, const std::string& name) { rendezvous_.set_name(node, name); }
+    void on_view(Instant now, const FarmView& view);
+    void on_message(Instant now, NodeId from, std::string_view kind, std::string_view body);
+    /// Call at next_deadline() or later.
+    void tick(Instant now);
+    [[nodiscard]] Instant next_deadline() const noexcept { return deadline_; }
+    /// Whether the caller should give set_held() now: asked for at most every 250 ms while in transition.
+    [[nodiscard]] bool wants_held() const noexcept { return wants_held_; }
+    /// Buckets in which this node holds connections, per group.
+    void set_held(Instant now, const std::vector<std::vector<std::uint16_t>>& held);
+
+    /// Effects since the last call, in order.
+    [[nodiscard]] std::vector<Message> take_messages();
+    /// True once after tables or step changed: give them to the filter at once.
+    [[nodiscard]] bool take_changed() noexcept { return std::exchange(changed_, false); }
+
+    [[nodiscard]] const Plan& plan() const noexcept { return plan_; }
+    [[nodiscard]] const FarmView& view() const noexcept { return view_; }
+    [[nodiscard]] const OwnerTable& table(std::size_t group) const noexcept { return tables_[group]; }
+    [[nodiscard]] std::size_t groups() const noexcept { return tables_.size(); }
+    [[nodiscard]] bool blank() const noexcept { return blank_; }
+    /// The view's target is in force: nothing is on the move (old connections may still be held elsewhere).
+    [[nodiscard]] bool arrived() const noexcept;
+    /// Some bucket still has holders.
+    [[nodiscard]] bool in_transition() const noexcept { return holding_; }
+    /// Members that own something in the present target.
+    [[nodiscard]] NodeSet participants() const noexcept;
+    [[nodiscard]] const Rendezvous& rendezvous() const noexcept { return rendezvous_; }
+
+private:
+    struct Report { ///< what a member said about a view: its plan at install (fixed) and how far it is
+        std::uint64_t view_id{};
+        bool in_line{};
+        Plan plan;
+        bool exchanged{};
+        bool holding{};
+        std::uint64_t reached{};
+    };
+    void become_blank();
+    void try_exchange(Instant now);
+    void adopt(Instant now, const Plan& plan, NodeSet in_line);
+    void try_advance(Instant now);
+    void advance(Instant now);
+    void settle(Instant now);
+    void restrict_plan(NodeSet to, NodeSet stay_holders);
+    void rebuild();
+    void note_holding();
+    void announce(Instant now);
+    void set_deadline(Instant at) noexcept { deadline_ = std::min(deadline_, at); }
+    [[nodiscard]] std::vector<std::uint8_t> owners(const Weights& weights, std::size_t group);
+    [[nodiscard]] std::string encode_own() const;
+    [[nodiscard]] static std::optional<Report> decode(std::string_view body);
+    void on_held(NodeId from, std::string_view body);
+
+    Options options_;
+    Rendezvous rendezvous_;
+    FarmView view_;
+    Plan plan_;
+    bool blank_{true};
+    bool exchanged_{};
+    bool changed_{}, holding_{}, wants_held_{};
+    Report own_;
+    std::map<NodeId, Report> reports_;
+    std::vector<OwnerTable> tables_;
+    std::uint64_t settled_seq_{};
+    Instant step_since_{}, settled_at_{}, repeat_at_{never}, held_at_{never}, deadline_{never};
+    std::vector<Message> messages_;
+    std::pair<std::uint64_t, std::map<NodeId, Report>> early_; ///< of one view that is not installed here yet
+    struct CacheEntry {
+        Weights weights{};
+        std::size_t group{};
+        std::vector<std::uint8_t> owner;
+    };
+    std::vector<CacheEntry> cache_; ///< the last few tables
+};
+
+} // namespace stead::farm

@@ -1,0 +1,457 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <stead/farm/mover.hpp>
+
+#include "bytes.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace stead::farm {
+namespace {
+
+constexpr std::uint16_t power_weight_base = 1024;
+constexpr auto repeat_every = milliseconds{250};
+constexpr std::uint32_t buckets_per_held_bit = 8;
+constexpr std::size_t cache_entries_max = 64;
+
+Weights cut(const Weights& weights, NodeSet to) {
+    Weights result{};
+    for (const NodeId node : to) {
+        result[index(node)] = weights[index(node)];
+    }
+    return result;
+}
+
+} // namespace
+
+std::uint16_t encode_weight(unsigned percent, std::optional<std::uint32_t> power) noexcept {
+    percent = std::clamp(percent, 1u, 100u);
+    if (!power) {
+        return static_cast<std::uint16_t>(percent);
+    }
+    const auto twentieths = std::max(percent / 5, 1u);
+    return static_cast<std::uint16_t>(power_weight_base + std::min(*power, limits::power_max) * 32 + twentieths);
+}
+
+std::uint32_t effective_power(std::uint16_t weight, std::uint32_t configured) noexcept {
+    if (weight < power_weight_base) {
+        return configured * std::min<std::uint32_t>(weight, 100);
+    }
+    const std::uint32_t power = std::min<std::uint32_t>((weight - power_weight_base) / 32, limits::power_max);
+    return power * std::min<std::uint32_t>(weight % 32, 20) * 5;
+}
+
+Mover::Mover(Options options)
+    : options_(std::move(options)), rendezvous_(options_.seed, options_.buckets), tables_(options_.group_powers.size()) {
+    become_blank();
+    changed_ = false;
+}
+
+void Mover::become_blank() {
+    blank_ = true;
+    exchanged_ = false;
+    plan_ = {};
+    for (auto& table : tables_) {
+        table.owner.assign(options_.buckets, no_owner);
+        table.next.assign(options_.buckets, no_owner);
+        table.holders.assign(options_.buckets, NodeSet{options_.self});
+    }
+    changed_ = true;
+}
+
+void Mover::on_view(Instant now, const FarmView& view) {
+    const FarmView previous = std::exchange(view_, view);
+    view_.weights = cut(view.weights, view.members);
+    reports_.clear();
+    exchanged_ = false;
+    deadline_ = never;
+    wants_held_ = false;
+    if (view.members.empty()) {
+        become_blank();
+        repeat_at_ = held_at_ = never;
+        return;
+    }
+    const bool in_line = !blank_ && !previous.members.empty() &&
+                         (options_.mutant_always_in_line ||
+                          (view.epoch == previous.epoch + 1 && previous.members.contains(view.members.first())));
+    if (in_line) {
+        restrict_plan(view.members & previous.members, NodeSet{});
+    } else {
+        become_blank();
+    }
+    step_since_ = now;
+    own_ = Report{view.id, in_line, plan_, false, holding_, plan_.seq};
+    announce(now);
+    if (early_.first == view.id) {
+        for (const auto& [node, report] : std::exchange(early_.second, {})) {
+            reports_[node] = report;
+        }
+    }
+    repeat_at_ = now + repeat_every;
+    set_deadline(repeat_at_);
+    try_exchange(now);
+}
+
+void Mover::restrict_plan(NodeSet to, NodeSet stay_holders) {
+    for (auto& table : tables_) {
+        for (std::uint32_t b = 0; b < options_.buckets; ++b) {
+            const auto owner = table.owner[b];
+            if (owner != no_owner && !to.contains(NodeId{owner}) && stay_holders.contains(NodeId{owner})) {
+                table.holders[b].insert(NodeId{owner});
+            }
+        }
+    }
+    plan_.base = cut(plan_.base, to);
+    plan_.target = cut(plan_.target, to);
+    rebuild();
+}
+
+std::vector<std::uint8_t> Mover::owners(const Weights& weights, std::size_t group) {
+    for (const auto& entry : cache_) {
+        if (entry.group == group && entry.weights == weights) {
+            return entry.owner;
+        }
+    }
+    Powers powers{};
+    for (std::size_t node = 0; node < powers.size(); ++node) {
+        powers[node] = effective_power(weights[node], options_.group_powers[group][node]);
+    }
+    if (cache_.size() >= std::min(cache_entries_max, 4 * tables_.size())) {
+        cache_.erase(cache_.begin());
+    }
+    cache_.push_back({weights, group, rendezvous_.owners(powers)});
+    return cache_.back().owner;
+}
+
+void Mover::rebuild() {
+    for (std::size_t group = 0; group < tables_.size(); ++group) {
+        auto& table = tables_[group];
+        table.owner = owners(plan_.base, group);
+        table.next = plan_.step == MoveStep::settled ? table.owner : owners(plan_.target, group);
+        for (std::uint32_t b = 0; b < options_.buckets; ++b) {
+            auto& holders = table.holders[b];
+            const auto owner = table.owner[b];
+            if (owner != no_owner && owner != table.next[b]) {
+                holders.insert(NodeId{owner}); // still serves what it has, also after the move
+            } else if (owner != no_owner) {
+                holders.erase(NodeId{owner});
+            }
+            holders = holders & view_.members;
+            if (options_.mutant_forget_holders) {
+                holders = NodeSet{};
+            }
+        }
+    }
+    changed_ = true;
+    note_holding();
+}
+
+void Mover::note_holding() {
+    holding_ = std::any_of(tables_.begin(), tables_.end(), [](const OwnerTable& table) {
+        return std::any_of(table.holders.begin(), table.holders.end(), [](NodeSet h) { return !h.empty(); });
+    });
+}
+
+void Mover::try_exchange(Instant now) {
+    if (exchanged_ || view_.members.empty()) {
+        return;
+    }
+    NodeSet in_line;
+    Plan best;
+    for (const NodeId node : view_.members) {
+        const Report* report = &own_;
+        if (node != options_.self) {
+            const auto found = reports_.find(node);
+            if (found == reports_.end()) {
+                return;
+            }
+            report = &found->second;
+        }
+        if (report->in_line) {
+            if (in_line.empty() || report->plan.seq > best.seq) {
+                best = report->plan;
+            }
+            in_line.insert(node);
+        }
+    }
+    exchanged_ = true;
+    if (in_line.empty()) {
+        best.base = best.target = view_.weights;
+        best.seq = view_.epoch << 20;
+        in_line = view_.members;
+    }
+    adopt(now, best, in_line);
+    announce(now);
+    try_advance(now);
+}
+
+void Mover::adopt(Instant now, const Plan& plan, NodeSet in_line) {
+    if (!blank_ && plan.seq == plan_.seq + 1) {
+        if (plan.step == MoveStep::settled) {
+            settle(now);
+        } else {
+            plan_ = plan;
+            step_since_ = now;
+        }
+        plan_.seq = plan.seq;
+    } else if (blank_ || plan.seq != plan_.seq) {
+        plan_ = plan;
+        blank_ = false;
+        settled_at_ = step_since_ = now;
+        settled_seq_ = plan.seq;
+        held_at_ = now + options_.first_report_after;
+        set_deadline(held_at_);
+        // What happened before is unknown here: everyone may hold anything, until it says otherwise.
+        for (auto& table : tables_) {
+            table.holders.assign(options_.buckets, view_.members);
+        }
+    }
+    restrict_plan(in_line, view_.members - in_line);
+}
+
+void Mover::try_advance(Instant now) {
+    while (exchanged_) {
+        if (plan_.step == MoveStep::settled && plan_.base == view_.weights) {
+            return;
+        }
+        for (const NodeId node : view_.members) {
+            if (node == options_.self || options_.mutant_skip_barrier) {
+                continue;
+            }
+            const auto found = reports_.find(node);
+            if (found == reports_.end() || !found->second.exchanged || found->second.reached < plan_.seq) {
+                return;
+            }
+        }
+        if (plan_.step == MoveStep::release && now < step_since_ + options_.duplicate_window) {
+            set_deadline(step_since_ + options_.duplicate_window);
+            return;
+        }
+        advance(now);
+        announce(now);
+    }
+}
+
+void Mover::advance(Instant now) {
+    ++plan_.seq;
+    step_since_ = now;
+    switch (plan_.step) {
+    case MoveStep::settled:
+        plan_.target = view_.weights;
+        plan_.step = options_.mutant_take_first ? MoveStep::take : MoveStep::accept_forwarded;
+        break;
+    case MoveStep::accept_forwarded: plan_.step = MoveStep::forward; break;
+    case MoveStep::forward: plan_.step = MoveStep::take; break;
+    case MoveStep::take: plan_.step = MoveStep::release; break;
+    case MoveStep::release: settle(now); break;
+    }
+    rebuild();
+}
+
+/// Ends a move: the target is the base now. The caller counts seq and rebuilds.
+void Mover::settle(Instant now) {
+    plan_.base = plan_.target;
+    plan_.step = MoveStep::settled;
+    step_since_ = settled_at_ = now;
+    settled_seq_ = plan_.seq;
+    held_at_ = now + options_.first_report_after;
+    set_deadline(held_at_);
+}
+
+bool Mover::arrived() const noexcept {
+    return exchanged_ && plan_.step == MoveStep::settled && plan_.base == view_.weights;
+}
+
+NodeSet Mover::participants() const noexcept {
+    NodeSet result;
+    for (std::size_t node = 0; node < plan_.target.size(); ++node) {
+        for (const auto& powers : options_.group_powers) {
+            if (effective_power(plan_.target[node], powers[node]) > 0) {
+                result.insert(NodeId(node));
+            }
+        }
+    }
+    return result;
+}
+
+// ---- Conversation ---------------------------------------------------------------------------------------------------
+
+std::string Mover::encode_own() const {
+    ByteWriter out;
+    out.u64(own_.view_id);
+    out.u8(static_cast<std::uint8_t>((own_.in_line ? 1 : 0) | (exchanged_ ? 2 : 0) | (holding_ ? 4 : 0)));
+    out.u64(plan_.seq);
+    out.u64(own_.plan.seq);
+    out.u8(static_cast<std::uint8_t>(own_.plan.step));
+    out.weights(own_.plan.base);
+    out.weights(own_.plan.target);
+    return out.take();
+}
+
+std::optional<Mover::Report> Mover::decode(std::string_view body) {
+    ByteReader in{body};
+    Report report;
+    report.view_id = in.u64();
+    const auto flags = in.u8();
+    report.in_line = (flags & 1) != 0;
+    report.exchanged = (flags & 2) != 0;
+    report.holding = (flags & 4) != 0;
+    report.reached = in.u64();
+    report.plan.seq = in.u64();
+    const auto step = in.u8();
+    report.plan.base = in.weights();
+    report.plan.target = in.weights();
+    if (!in.good() || step > static_cast<std::uint8_t>(MoveStep::release)) {
+        return std::nullopt;
+    }
+    report.plan.step = static_cast<MoveStep>(step);
+    return report;
+}
+
+void Mover::announce(Instant now) {
+    const NodeSet others = view_.members - NodeSet{options_.self};
+    if (!others.empty()) {
+        messages_.push_back({others, "farm.plan", encode_own()});
+    }
+    repeat_at_ = now + repeat_every;
+    set_deadline(repeat_at_);
+}
+
+void Mover::on_message(Instant now, NodeId from, std::string_view kind, std::string_view body) {
+    if (kind == "farm.held") {
+        on_held(from, body);
+        return;
+    }
+    const bool asks = kind == "farm.plan?"; // a repetition: its sender misses something, perhaps ours
+    const auto report = asks || kind == "farm.plan" ? decode(body) : std::nullopt;
+    if (!report) {
+        return;
+    }
+    if (report->view_id != view_.id || !view_.members.contains(from)) {
+        if (early_.first != report->view_id) {
+            early_ = {report->view_id, {}};
+        }
+        early_.second[from] = *report;
+        return;
+    }
+    auto& known = reports_[from];
+    if (known.view_id == view_.id && known.reached > report->reached) {
+        return; // overtaken on the way
+    }
+    known = *report;
+    if (asks) {
+        messages_.push_back({NodeSet{from}, "farm.plan", encode_own()});
+    }
+    try_exchange(now);
+    try_advance(now);
+    if (report->holding && held_at_ == never && exchanged_) {
+        held_at_ = std::max(now, settled_at_ + options_.first_report_after);
+        set_deadline(held_at_);
+    }
+}
+
+void Mover::tick(Instant now) {
+    deadline_ = never;
+    const bool was_holding = holding_;
+    if (options_.movecap > nanoseconds{0} && holding_ && plan_.step == MoveStep::settled &&
+        now >= settled_at_ + options_.movecap) {
+        for (auto& table : tables_) {
+            std::fill(table.holders.begin(), table.holders.end(), NodeSet{});
+        }
+        changed_ = true;
+        note_holding();
+    }
+    try_advance(now);
+    const bool others_hold = std::any_of(reports_.begin(), reports_.end(), [](const auto& r) { return r.second.holding; });
+    if (held_at_ != never && now >= held_at_) {
+        wants_held_ = exchanged_ && plan_.step == MoveStep::settled && (holding_ || others_hold);
+        held_at_ = holding_ || others_hold ? now + repeat_every * std::max(1, view_.members.size() / 8) : never;
+    }
+    const NodeSet others = view_.members - NodeSet{options_.self};
+    bool behind = false;
+    for (const NodeId node : others) {
+        const auto found = reports_.find(node);
+        behind |= found == reports_.end() || !found->second.exchanged || found->second.reached < plan_.seq;
+    }
+    if (holding_ != was_holding) {
+        announce(now);
+    } else if (now >= repeat_at_) {
+        repeat_at_ = never;
+        if (!others.empty() && (behind || !exchanged_ || plan_.step != MoveStep::settled)) {
+            messages_.push_back({others, "farm.plan?", encode_own()});
+            repeat_at_ = now + repeat_every;
+        }
+    }
+    set_deadline(std::min(repeat_at_, held_at_));
+    if (options_.movecap > nanoseconds{0} && holding_) {
+        set_deadline(std::max(settled_at_ + options_.movecap, now + repeat_every));
+    }
+}
+
+std::vector<Mover::Message> Mover::take_messages() { return std::exchange(messages_, {}); }
+
+// ---- Who still holds what -------------------------------------------------------------------------------------------
+
+void Mover::set_held(Instant now, const std::vector<std::vector<std::uint16_t>>& held) {
+    wants_held_ = false;
+    if (!exchanged_ || plan_.step != MoveStep::settled) {
+        return;
+    }
+    const bool was_holding = holding_;
+    const NodeSet others = view_.members - NodeSet{options_.self};
+    for (std::size_t group = 0; group < tables_.size() && group < held.size(); ++group) {
+        std::string bits;
+        for (const auto bucket : held[group]) {
+            bits.resize((options_.buckets / buckets_per_held_bit + 7) / 8);
+            const auto bit = bucket / buckets_per_held_bit;
+            bits[bit / 8] = static_cast<char>(bits[bit / 8] | 1 << (bit % 8));
+        }
+        ByteWriter out;
+        out.u64(view_.id);
+        out.u64(plan_.seq);
+        out.u8(static_cast<std::uint8_t>(group));
+        const std::string body = out.take() + bits;
+        if (!others.empty()) {
+            messages_.push_back({others, "farm.held", body});
+        }
+        on_held(options_.self, body);
+    }
+    if (holding_ != was_holding) {
+        announce(now);
+    }
+}
+
+void Mover::on_held(NodeId from, std::string_view body) {
+    ByteReader in{body};
+    const auto view_id = in.u64();
+    const auto seq = in.u64();
+    const std::size_t group = in.u8();
+    const std::string_view bits = in.rest();
+    const std::size_t full = (options_.buckets / buckets_per_held_bit + 7) / 8;
+    // An older one says nothing about what its sender took since.
+    if (!in.good() || view_id != view_.id || !exchanged_ || seq < settled_seq_ || group >= tables_.size() ||
+        (!bits.empty() && bits.size() != full)) {
+        return;
+    }
+    auto& table = tables_[group];
+    bool removed = false;
+    for (std::uint32_t b = 0; b < options_.buckets; ++b) {
+        const auto bit = b / buckets_per_held_bit;
+        const bool holds = !bits.empty() && (bits[bit / 8] >> (bit % 8) & 1) != 0;
+        if (!holds && table.holders[b].contains(from) && table.owner[b] != index(from)) {
+            table.holders[b].erase(from);
+            removed = true;
+        }
+    }
+    if (removed) {
+        changed_ = true;
+        const bool was_holding = std::exchange(holding_, false);
+        note_holding();
+        if (was_holding != holding_) {
+            repeat_at_ = Instant{}; // told with the next tick
+            deadline_ = Instant{};
+        }
+    }
+}
+
+} // namespace stead::farm
