@@ -131,13 +131,15 @@ struct Module {
 class CTree {
 public:
     explicit CTree(const Element& root);
+    CTree(CTree&&) = default;
+    CTree& operator=(CTree&&) = default;
     [[nodiscard]] const stead_xml* root() const noexcept { return &root_; }
 
 private:
     stead_xml make(const Element& element);
     std::vector<std::vector<stead_xml>> children_;
     std::vector<std::vector<stead_xml_attr>> attributes_;
-    std::vector<std::string> strings_;
+    std::vector<std::vector<char>> strings_;
     stead_xml root_{};
 };
 

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "prescan.hpp"
+
+#include <array>
+#include <charconv>
+
+namespace stead::config {
+
+namespace {
+
+/// Length of the UTF-8 character at `at`, 0 when it is none.
+std::size_t utf8_length(std::string_view text, std::size_t at) {
+    const auto byte = [&](std::size_t i) { return at + i < text.size() ? static_cast<unsigned char>(text[at + i]) : 0u; };
+    const auto follows = [&](std::size_t i) { return (byte(i) & 0xC0u) == 0x80u; };
+    const unsigned first = byte(0);
+    if (first < 0x80) {
+        return 1;
+    }
+    if (first >= 0xC2 && first <= 0xDF) {
+        return follows(1) ? 2 : 0;
+    }
+    if (first >= 0xE0 && first <= 0xEF) {
+        const bool overlong = first == 0xE0 && byte(1) < 0xA0;
+        const bool surrogate = first == 0xED && byte(1) > 0x9F;
+        return follows(1) && follows(2) && !overlong && !surrogate ? 3 : 0;
+    }
+    if (first >= 0xF0 && first <= 0xF4) {
+        const bool overlong = first == 0xF0 && byte(1) < 0x90;
+        const bool beyond = first == 0xF4 && byte(1) > 0x8F;
+        return follows(1) && follows(2) && follows(3) && !overlong && !beyond ? 4 : 0;
+    }
+    return 0;
+}
+
+class Scanner {
+public:
+    Scanner(std::string_view xml, Report& report) : text_(xml), report_(report) {}
+
+    bool run() {
+        if (!characters()) {
+            return false;
+        }
+        while (at_ < text_.size()) {
+            if (!step()) {
+                return false;
+            }
+        }
+        return true;
+    }
+    std::string take() { return std::move(text_); }
+
+private:
+    [[nodiscard]] bool starts(std::string_view what) const {
+        return std::string_view{text_}.substr(at_).starts_with(what);
+    }
+
+    bool characters() {
+        int line = 1;
+        for (std::size_t at = 0; at < text_.size();) {
+            const auto c = static_cast<unsigned char>(text_[at]);
+            if (c == '\n') {
+                ++line;
+            } else if ((c < 0x20 && c != '\t' && c != '\r') || c == 0x7F) {
+                report_.error(line, "control character " + std::to_string(c) + "; a configuration is UTF-8 text");
+                return false;
+            }
+            const auto length = utf8_length(text_, at);
+            if (length == 0) {
+                report_.error(line, "byte " + std::to_string(c) + " is not UTF-8; save the file as UTF-8");
+                return false;
+            }
+            at += length;
+        }
+        return true;
+    }
+
+    bool step() {
+        if (quote_ != 0 && text_[at_] != '&') {
+            return tag_character(); // "<!--" within a value is a value
+        }
+        if (starts("<!--")) {
+            skip_to("-->");
+        } else if (starts("<![CDATA[")) {
+            skip_to("]]>");
+        } else if (starts("<?")) {
+            skip_to("?>");
+        } else if (starts("<!DOCTYPE")) {
+            return blank_doctype();
+        } else if (text_[at_] == '&') {
+            return entity();
+        } else {
+            return tag_character();
+        }
+        return true;
+    }
+
+    /// Counts attributes before the XML library, which compares each with all others, sees them.
+    bool tag_character() {
+        const char c = text_[at_];
+        if (quote_ != 0) {
+            quote_ = c == quote_ ? '\0' : quote_;
+        } else if (c == '<') {
+            attributes_ = 0;
+            in_tag_ = true;
+        } else if (in_tag_ && c == '>') {
+            in_tag_ = false;
+        } else if (in_tag_ && (c == '"' || c == '\'')) {
+            quote_ = c;
+            if (++attributes_ > attributes_max) {
+                report_.error(line_, "more than " + std::to_string(attributes_max) + " attributes in one element");
+                return false;
+            }
+        }
+        advance();
+        return true;
+    }
+
+    void advance() { line_ += text_[at_++] == '\n' ? 1 : 0; }
+
+    /// A missing end is for the XML library to report.
+    void skip_to(std::string_view end) {
+        const auto stop = text_.find(end, at_);
+        const auto target = stop == std::string::npos ? text_.size() : stop + end.size();
+        while (at_ < target) {
+            advance();
+        }
+    }
+
+    bool blank_doctype() {
+        const int first_line = line_;
+        int depth = 0;
+        char quote = 0;
+        while (at_ < text_.size()) {
+            if (quote == 0 && starts("<!--")) {
+                const auto begin = at_;
+                skip_to("-->");
+                blank(begin, at_);
+                continue;
+            }
+            const char c = text_[at_];
+            const auto here = at_;
+            advance();
+            blank(here, at_);
+            if (quote != 0) {
+                quote = c == quote ? '\0' : quote;
+            } else if (c == '"' || c == '\'') {
+                quote = c;
+            } else if (c == '<' || c == '[') {
+                ++depth;
+            } else if (c == '>' || c == ']') {
+                --depth;
+                if (depth == 0 && c == '>') {
+                    return true;
+                }
+            }
+        }
+        report_.error(first_line, "not well-formed XML: the DOCTYPE does not end");
+        return false;
+    }
+
+    void blank(std::size_t begin, std::size_t end) {
+        for (auto i = begin; i < end; ++i) {
+            text_[i] = text_[i] == '\n' ? '\n' : ' ';
+        }
+    }
+
+    bool entity() {
+        const auto end = text_.find(';', at_);
+        const auto length = end == std::string::npos ? 0 : end - at_ - 1;
+        const auto name = std::string_view{text_}.substr(at_ + 1, std::min<std::size_t>(length, 64));
+        constexpr std::array<std::string_view, 5> known{"amp", "lt", "gt", "quot", "apos"};
+        for (const auto k : known) {
+            if (name == k) {
+                at_ = end + 1;
+                return true;
+            }
+        }
+        if (name.starts_with('#') && character_reference(name.substr(1))) {
+            at_ = end + 1;
+            return true;
+        }
+        const bool is_name = !name.empty() && length <= 64 && name.find_first_of(" \t\r\n<>&\"'=") == name.npos;
+        report_.error(line_, is_name ? "entity '&" + shown(name) +
+                                           ";' is not defined; allowed: &amp; &lt; &gt; &quot; &apos; &#NUMBER;, and "
+                                           "<macro> for texts of your own"
+                                     : "a single '&'; write '&amp;'");
+        return false;
+    }
+
+    static bool character_reference(std::string_view digits) {
+        int base = 10;
+        if (digits.starts_with('x') || digits.starts_with('X')) {
+            base = 16;
+            digits.remove_prefix(1);
+        }
+        unsigned value = 0;
+        const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value, base);
+        if (error != std::errc{} || end != digits.data() + digits.size()) {
+            return false;
+        }
+        const bool control = value < 0x20 && value != '\t' && value != '\n' && value != '\r';
+        return !control && value <= 0x10FFFF && !(value >= 0xD800 && value <= 0xDFFF);
+    }
+
+    std::string text_;
+    Report& report_;
+    std::size_t at_{};
+    int line_{1};
+    std::size_t attributes_{}; // of the tag that is open
+    bool in_tag_{};
+    char quote_{};
+};
+
+} // namespace
+
+std::optional<std::string> prescan(std::string_view xml, Report& report) {
+    if (xml.starts_with("\xFE\xFF") || xml.starts_with("\xFF\xFE")) {
+        report.error(1, "the file is UTF-16; save it as UTF-8");
+        return std::nullopt;
+    }
+    if (xml.starts_with("\xEF\xBB\xBF")) {
+        xml.remove_prefix(3);
+    }
+    Scanner scanner{xml, report};
+    if (!scanner.run()) {
+        return std::nullopt;
+    }
+    return scanner.take();
+}
+
+} // namespace stead::config

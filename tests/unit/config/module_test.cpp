@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fixture.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+
+namespace stead::config::test {
+namespace {
+
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+std::vector<std::string> findings(const std::string& xml, const Cluster* cluster = nullptr) {
+    return texts(module(xml, cluster));
+}
+
+const std::string classic_farm = R"(<!DOCTYPE safe>
+<safe>
+  <macro name="SERVICES" value="nginx"/>
+  <service mode="farm" boot="on" maxloop="3" loop_interval="24h">
+    <farm><lan name="default"/></farm>
+    <vip>
+      <interface_list>
+        <interface check="on" arpreroute="on">
+          <virtual_interface type="vmac_directed">
+            <virtual_addr addr="192.0.2.50" where="alias" check="on"/>
+          </virtual_interface>
+        </interface>
+      </interface_list>
+      <loadbalancing_list>
+        <group name="web">
+          <cluster><host name="node1" power="2"/><host name="node2" power="1"/></cluster>
+          <rule port="80" proto="tcp" filter="on_addr"/>
+          <rule port="53" proto="udp" filter="on_ipid"/>
+        </group>
+      </loadbalancing_list>
+    </vip>
+    <errd polltimer="10s"><proc name="%UNSET_SERVICE%" service="yes" action="restart" class="both"/></errd>
+    <check><tcp ident="web80" when="both" action="restart"><to addr="127.0.0.1" port="80"/></tcp></check>
+    <user><var name="SERVICES" value="%SERVICES%"/></user>
+  </service>
+</safe>
+)";
+
+const std::string classic_mirror = R"(<safe>
+  <service mode="mirror" boot="auto" defaultprim="alone" failover="on">
+    <heart pulse="700ms" timeout="30s"><heartbeat name="default"/><heartbeat name="repli" ident="flow"/></heart>
+    <vip><interface_list><interface check="on" arpreroute="on"><real_interface>
+      <virtual_addr addr="192.0.2.51" where="one_side_alias" check="on"/>
+    </real_interface></interface></interface_list></vip>
+    <rfs async="none" nbrei="6">
+      <replicated dir="/srv/data" mode="read_only"><tocheck path="MARKER"/><notreplicated path="tmp"/></replicated>
+    </rfs>
+    <errd><proc name="postgresql" service="yes" action="restart" class="prim"/></errd>
+    <check><splitbrain ident="witness" exec="ping" arg="192.0.2.1 192.0.2.2"/></check>
+    <user/>
+  </service>
+</safe>
+)";
+
+TEST(Module, ClassicFarm) {
+    ::unsetenv("UNSET_SERVICE");
+    const auto checked = module(classic_farm);
+    EXPECT_THAT(texts(checked),
+                ElementsAre(HasSubstr("W u.xml:22: proc/@name: '%UNSET_SERVICE%' is neither a macro"),
+                            "W u.xml:22: <errd> is inactive, with all in it: no plugin in /opt/lib/stead/plugins provides it",
+                            "W u.xml:23: <check> is inactive, with all in it: no plugin in /opt/lib/stead/plugins provides it"));
+    ASSERT_TRUE(checked.ok());
+    const Module& m = *checked.value;
+    EXPECT_EQ(m.mode_name(), "farm");
+    EXPECT_EQ(m.settings.boot, "on");
+    EXPECT_EQ(m.settings.maxloop, 3u);
+    EXPECT_EQ(m.settings.loop_interval, std::chrono::hours{24});
+    EXPECT_TRUE(m.user.present);
+    EXPECT_EQ(m.vars.at("SERVICES"), "nginx");
+    EXPECT_EQ(m.service.child("vip")->attribute("drain"), "5000000000");
+    EXPECT_EQ(m.service.child("errd"), nullptr);
+    EXPECT_THAT(m.expanded_xml, HasSubstr("<to addr=\"127.0.0.1\" port=\"80\"/>")) << "scripts still read classic parts";
+    EXPECT_THAT(m.expanded_xml, HasSubstr("<var name=\"SERVICES\" value=\"nginx\"/>"));
+}
+
+TEST(Module, ClassicMirrorNeedsItsPlugin) {
+    const auto checked = module(classic_mirror);
+    ASSERT_TRUE(checked.ok());
+    EXPECT_EQ(checked.findings.size(), 5u) << "heart, real_interface, rfs, errd, check";
+    EXPECT_TRUE(std::ranges::all_of(checked.findings, &Finding::warning));
+    EXPECT_EQ(checked.value->mode, Module::Mode::mirror);
+}
+
+TEST(Module, ExpandedFileSaysTheSame) {
+    const auto once = module(classic_farm);
+    const auto twice = module(once.value->expanded_xml);
+    ASSERT_TRUE(twice.ok());
+    EXPECT_EQ(once.value->digest, twice.value->digest);
+    EXPECT_EQ(once.value->expanded_xml, twice.value->expanded_xml);
+}
+
+TEST(Module, AllErrorsAtOnceInFileOrder) {
+    EXPECT_THAT(findings("<safe>\n<service mode=\"farm\" bot=\"on\">\n<farm><lan/></farm>\n<vip drain=\"5x\"/>\n"
+                         "<redis ident=\"x\"/>\n<usr/>\n</service></safe>"),
+                ElementsAre("E u.xml:2: service/@bot: unknown attribute with value 'on'; allowed: mode, boot, boot_delay, "
+                            "failover, defaultprim, maxloop, loop_interval, automatic_reboot; did you mean 'boot'?",
+                            "E u.xml:3: <lan> needs the attribute name; allowed: 1 to 63 letters, digits, '_', '.' or '-'",
+                            "E u.xml:4: vip/@drain: '5x' is not a time; allowed: a number with d, h, m, s, ms or us "
+                            "(a bare number is in ms)",
+                            "E u.xml:5: unknown element <redis> in <service>; allowed: failover, farm, user, vip; "
+                            "no plugin in /opt/lib/stead/plugins owns it",
+                            "E u.xml:6: unknown element <usr> in <service>; allowed: failover, farm, user, vip; no plugin "
+                            "in /opt/lib/stead/plugins owns it; did you mean <user>?"));
+}
+
+TEST(Module, GoldenErrors) {
+    const auto only = [](const std::string& xml) {
+        const auto all = findings(xml);
+        EXPECT_EQ(all.size(), 1u) << ::testing::PrintToString(all);
+        return all.empty() ? "" : all.front();
+    };
+    EXPECT_EQ(only("<saf/>"), "E u.xml:1: the top element is <saf>; allowed: <safe>");
+    EXPECT_EQ(only("<safe/>"), "E u.xml:1: <safe> needs the element <service>");
+    EXPECT_EQ(only("<safe><service/></safe>"), "E u.xml:1: <service> needs the attribute mode; allowed: farm, mirror, light");
+    EXPECT_EQ(only("<safe><service mode=\"frm\"/></safe>"),
+              "E u.xml:1: service/@mode: 'frm' is not a choice; allowed: farm, mirror, light; did you mean 'farm'?");
+    EXPECT_EQ(only("<safe><service mode=\"farm\"/></safe>"), "E u.xml:1: <service> needs the element <farm>");
+    EXPECT_EQ(only("<safe><service mode=\"light\"><farm><lan name=\"x\"/></farm></service></safe>"),
+              "E u.xml:1: <farm> is not allowed in mode 'light'; allowed: mode farm");
+    EXPECT_EQ(only(farm_file("<user/>\n<user/>")),
+              "E u.xml:2: <user> may stand once in <service>; the first is in line 1");
+    EXPECT_EQ(only(farm_file("<vip>hello</vip>")), "E u.xml:1: <vip>: text 'hello' is not allowed here");
+    EXPECT_EQ(only(farm_file("<user userlogsize=\"0\"/>")),
+              "E u.xml:1: user/@userlogsize: '0' is out of range; allowed: 1 to 1048576");
+    EXPECT_EQ(only(farm_file("<user userlogsize=\"1k\"/>")),
+              "E u.xml:1: user/@userlogsize: '1k' is not a whole number; allowed: 1 to 1048576");
+    EXPECT_EQ(only(farm_file("<vip tcpreset=\"maybe\"/>")),
+              "E u.xml:1: vip/@tcpreset: 'maybe' is neither on nor off; allowed: on, off");
+    EXPECT_EQ(only(farm_file("<failover handle_time=\"10us\"/>")),
+              "E u.xml:1: failover/@handle_time: '10us' rounds to 0 ms; allowed: 0, or at least 1ms");
+    EXPECT_EQ(only(farm_file("<user><var name=\"A-B\" value=\"\"/></user>")),
+              "E u.xml:1: var/@name: 'A-B' is not an environment variable; allowed: a letter or '_', then letters, digits or '_'");
+}
+
+TEST(Module, WarnedAndIgnored) {
+    EXPECT_THAT(findings("<safe><service mode=\"farm\"><farm mlost_count=\"20\" winonly=\"%A b\"><lan name=\"x\"/></farm></service></safe>"),
+                ElementsAre("W u.xml:1: farm/@mlost_count is ignored; all are watched alike",
+                            "W u.xml:1: farm/@winonly is for Windows only, and ignored"));
+}
+
+TEST(Module, NamesOfClusterXml) {
+    const auto cluster = parse_cluster(R"(<cluster><lans><lan name="net"><node name="node1" addr="192.0.2.1"/>
+        <node name="node3" addr="192.0.2.3"/></lan></lans></cluster>)", "c").value;
+    EXPECT_THAT(findings(classic_farm, &*cluster),
+                ::testing::IsSupersetOf(
+                    {"E u.xml:5: lan/@name: 'default' is not a LAN of cluster.xml; allowed: net",
+                     "E u.xml:16: host/@name: 'node2' is not a node of cluster.xml; allowed: node1, node3"}));
+}
+
+Checked<Module> with_var(const std::string& value, const std::string& macros) {
+    return module(farm_file("<user><var name=\"V\" value=\"" + value + "\"/></user>", macros));
+}
+
+TEST(Macros, Expand) {
+    ::setenv("STEAD_TEST_ENV", "from env", 1);
+    ::setenv("STEAD_TEST_BOTH", "env", 1);
+    const std::string macros = "<macro name=\"A\" value=\"a%B%\"/><macro name=\"B\" value=\"b\"/>"
+                               "<macro name=\"STEAD_TEST_BOTH\" value=\"macro\"/><macro name=\"PC\" value=\"%\"/>";
+    const auto value = [&](const std::string& text) {
+        const auto checked = with_var(text, macros);
+        EXPECT_TRUE(checked.ok()) << ::testing::PrintToString(texts(checked));
+        return checked.ok() ? checked.value->vars.at("V") : "";
+    };
+    EXPECT_EQ(value("x%A%y%B%"), "xabyb");
+    EXPECT_EQ(value("%STEAD_TEST_ENV%"), "from env");
+    EXPECT_EQ(value("%STEAD_TEST_BOTH%"), "macro");
+    EXPECT_EQ(value("50% of 60%"), "50% of 60%");
+    EXPECT_EQ(value("%%"), "%%");
+    EXPECT_EQ(value("%%B%%"), "%b%");
+    EXPECT_EQ(value("%PC%B%PC%"), "%B%") << "the result is not read again";
+}
+
+TEST(Macros, Errors) {
+    ::unsetenv("NOPE");
+    EXPECT_THAT(texts(with_var("%NOPE%", "")),
+                ElementsAre("E u.xml:1: var/@value: '%NOPE%' is neither a macro nor an environment variable; "
+                            "define it with <macro name=\"NOPE\" value=\"...\"/>"));
+    EXPECT_THAT(texts(with_var("%SERVICE_PROT%", "<macro name=\"SERVICE_PORT\" value=\"1\"/>")),
+                ElementsAre(HasSubstr("did you mean '%SERVICE_PORT%'?")));
+    EXPECT_THAT(texts(with_var("", "<macro name=\"A\" value=\"%B%\"/><macro name=\"B\" value=\"%A%\"/>")),
+                Contains("E u.xml:1: macro 'A' contains itself"));
+    EXPECT_THAT(texts(with_var("", "<macro name=\"A\"/>")), Contains("E u.xml:1: <macro> needs the attributes name and value"));
+    EXPECT_THAT(texts(with_var("", "<macro name=\"1\" value=\"\"/>")), Contains(HasSubstr("'1' is not a macro name")));
+}
+
+TEST(Macros, BombIsHarmless) {
+    std::string macros = "<macro name=\"M0\" value=\"0123456789\"/>";
+    for (int i = 1; i < 60; ++i) {
+        const auto before = "%M" + std::to_string(i - 1) + "%";
+        macros += "<macro name=\"M" + std::to_string(i) + "\" value=\"" + before + before + "\"/>";
+    }
+    EXPECT_THAT(texts(with_var("%M59%", macros)), Contains(HasSubstr("longer than 65536 bytes after macros")));
+}
+
+TEST(Digest, OfTheMeaning) {
+    const auto digest = [](const std::string& inside) { return module(farm_file(inside)).value->digest; };
+    const auto base = digest("<vip drain=\"5s\" tcpreset=\"on\"/>");
+    EXPECT_EQ(base, digest(" <!-- c -->\n<vip tcpreset=\"yes\"  drain=\"5000ms\"/>"));
+    EXPECT_EQ(base, digest("<vip/>")) << "defaults count as written";
+    EXPECT_NE(base, digest("<vip drain=\"6s\"/>"));
+}
+
+TEST(Parts, EachPluginSeesItsOwnAndTheWayThere) {
+    const auto set = schemas();
+    const auto m = *module(classic_farm).value;
+    const auto farm = m.part_for(set, "farm");
+    EXPECT_NE(farm.child("farm"), nullptr);
+    EXPECT_EQ(farm.child("user"), nullptr);
+    ASSERT_NE(farm.child("vip"), nullptr);
+    EXPECT_EQ(farm.child("vip")->attribute("drain"), "5000000000");
+    EXPECT_EQ(farm.child("vip")->child("loadbalancing_list")->child("group")->children.size(), 3u);
+    EXPECT_TRUE(m.uses(set, "farm"));
+    EXPECT_FALSE(m.uses(set, "mirror"));
+    EXPECT_FALSE(module("<safe><service mode=\"light\"/></safe>").value->uses(set, "farm"));
+    EXPECT_THAT(m.part_for(set, "other").children, IsEmpty());
+}
+
+TEST(Parts, AsAnElementTreeInC) {
+    const auto m = *module(classic_farm).value;
+    const CTree tree{m.service};
+    const stead_xml* root = tree.root();
+    EXPECT_EQ(std::string(root->name.data, root->name.size), "service");
+    ASSERT_EQ(root->child_count, m.service.children.size());
+    const stead_xml& farm = root->children[0];
+    ASSERT_EQ(farm.child_count, 1u);
+    const auto& name = farm.children[0].attrs[0];
+    EXPECT_EQ(std::string(name.value.data, name.value.size), "default");
+}
+
+TEST(Plugins, ALibraryMakesItsElementLegal) {
+    static constexpr stead_attr_schema ident[] = {
+        {"ident", STEAD_TYPE_NAME, STEAD_ATTR_REQUIRED, nullptr, nullptr, nullptr, 0, 0, "name"}};
+    static constexpr stead_elem_schema redis[] = {{"check/redis", nullptr, STEAD_ELEM_REPEATABLE, 1, ident, "a probe"}};
+    auto set = schemas();
+    set.owners.push_back({"redis", redis});
+    const auto checked = parse_module(farm_file("<check><redis ident=\"r\"/>\n<tcp ident=\"t\"/>\n<rediz/></check>"),
+                                      "u.xml", set, nullptr);
+    EXPECT_THAT(texts(checked),
+                ElementsAre("W u.xml:2: <tcp> is inactive, with all in it: no plugin in /opt/lib/stead/plugins provides it",
+                            "E u.xml:3: unknown element <rediz> in <check>; allowed: redis; no plugin in "
+                            "/opt/lib/stead/plugins owns it; did you mean <redis>?"));
+}
+
+TEST(Failover, RulesAreKeptAsText) {
+    const auto checked = module(farm_file("<failover><![CDATA[a: if (x == down) then stop();]]><![CDATA[--Lua Rules]]></failover>"));
+    ASSERT_TRUE(checked.ok());
+    EXPECT_EQ(checked.value->service.child("failover")->text, "a: if (x == down) then stop();\n\f\n--Lua Rules");
+    EXPECT_TRUE(module(checked.value->expanded_xml).ok());
+}
+
+TEST(Reference, NamesEveryElementAndAttribute) {
+    const auto text = reference_markdown(schemas());
+    for (const auto& owner : schemas().owners) {
+        for (const auto& element : owner.elements) {
+            EXPECT_THAT(text, HasSubstr("`<" + std::string{element.path} + ">`"));
+            for (std::uint32_t i = 0; i < element.attr_count; ++i) {
+                EXPECT_THAT(text, HasSubstr("| `" + std::string{element.attrs[i].name} + "` |"));
+            }
+        }
+    }
+    EXPECT_EQ(text, reference_markdown(schemas()));
+}
+
+} // namespace
+} // namespace stead::config::test
