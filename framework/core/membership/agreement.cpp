@@ -1,0 +1,513 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "state.hpp"
+
+#include <algorithm>
+
+namespace stead::membership {
+namespace {
+
+std::string names(NodeSet set) {
+    std::string text = "{";
+    for (const NodeId node : set) {
+        text += (text.size() > 1 ? "," : "") + std::to_string(index(node));
+    }
+    return text + "}";
+}
+
+struct Digest {
+    std::uint64_t value{0xcbf29ce484222325u};
+    void add(std::uint64_t word) noexcept {
+        for (int i = 0; i < 8; ++i, word >>= 8) {
+            value = (value ^ (word & 0xffu)) * 0x100000001b3u;
+        }
+    }
+};
+
+/// Of two views that do not hold the same nodes: which one should go on?
+bool outranks(std::uint64_t epoch_a, NodeSet a, std::uint64_t id_a, std::uint64_t epoch_b, NodeSet b,
+              std::uint64_t id_b) noexcept {
+    if ((a & b).empty() && a.size() != b.size()) {
+        return a.size() > b.size(); // two halves met: the larger one keeps its connections
+    }
+    if (epoch_a != epoch_b) {
+        return epoch_a > epoch_b; // one line of views: the later one is in force
+    }
+    if (a.size() != b.size()) {
+        return a.size() > b.size();
+    }
+    return a != b ? better_set(a, b, {}) : id_a > id_b;
+}
+
+} // namespace
+
+bool Core::State::fresh(const Peer& peer) const noexcept {
+    return peer.validated && std::any_of(peer.heard_at.begin(), peer.heard_at.end(), [&](Instant at) {
+        return at != Instant{} && at + t.suspect > now;
+    });
+}
+
+bool Core::State::two_way(const Peer& peer) const noexcept {
+    for (std::uint8_t lan = 0; lan < options.lans; ++lan) {
+        const Instant at = peer.heard_at[lan];
+        if (at != Instant{} && at + t.suspect > now && peer.beat.heard[lan].contains(options.self)) {
+            return peer.validated;
+        }
+    }
+    return false;
+}
+
+NodeSet Core::State::heard_on(std::uint8_t lan) const noexcept {
+    NodeSet set;
+    for (const NodeId node : options.nodes) {
+        const Peer& peer = peers[index(node)];
+        const Instant at = lan < limits::lans_max ? peer.heard_at[lan] : Instant{};
+        if (peer.validated && at != Instant{} && at + t.suspect > now) {
+            set.insert(node);
+        }
+    }
+    return set;
+}
+
+std::uint64_t Core::State::config_of(NodeId node) const noexcept {
+    return node == options.self ? options.config : peers[index(node)].beat.config;
+}
+
+std::uint16_t Core::State::weight_of(NodeId node) const noexcept {
+    return node == options.self ? weight : peers[index(node)].beat.weight;
+}
+
+bool Core::State::config_agrees(NodeId a, NodeId b) const noexcept {
+    const std::uint64_t one = config_of(a);
+    const std::uint64_t other = config_of(b);
+    return one == other || one == 0 || other == 0;
+}
+
+NodeSet Core::State::eligible() const noexcept {
+    NodeSet set;
+    if (phase != Phase::listening && phase != Phase::leaving) {
+        set.insert(options.self);
+    }
+    for (const NodeId node : options.nodes) {
+        const Peer& peer = peers[index(node)];
+        if (node == options.self || peer.gone || !fresh(peer) || peer.beat.phase == Phase::listening ||
+            peer.beat.phase == Phase::leaving) {
+            continue;
+        }
+        const bool one_line = peer.beat.view_id == 0 || view.id == 0 || peer.beat.view_id == view.id ||
+                              (view.members.contains(node) && peer.beat.view_members.contains(options.self)) ||
+                              (peer.beat.view_id == proposal.id);
+        if (one_line) { // holders of a rival view must give it up first
+            set.insert(node);
+        }
+    }
+    return set;
+}
+
+Matrix Core::State::matrix() const noexcept {
+    std::array<std::array<NodeSet, limits::lans_max>, limits::nodes_max> heard{};
+    const NodeSet nodes = eligible();
+    for (const NodeId node : nodes) {
+        for (std::uint8_t lan = 0; lan < options.lans; ++lan) {
+            heard[index(node)][lan] = node == options.self ? heard_on(lan) : peers[index(node)].beat.heard[lan];
+        }
+    }
+    Matrix rows{};
+    for (const NodeId a : nodes) {
+        for (std::uint8_t lan = 0; lan < options.lans; ++lan) {
+            for (const NodeId b : heard[index(a)][lan] & nodes) {
+                if (heard[index(b)][lan].contains(a) && config_agrees(a, b)) {
+                    rows[index(a)] |= NodeSet{b}.bits();
+                }
+            }
+        }
+    }
+    return rows;
+}
+
+Target Core::State::compute_target() {
+    const Clique clique = maximum_clique(matrix(), eligible(), view.members);
+    counters.clique_budget_exceeded += clique.budget_exceeded ? 1 : 0;
+    Target wanted;
+    wanted.members = clique.members;
+    for (const NodeId node : wanted.members) {
+        wanted.weights[index(node)] = weight_of(node);
+        if (node == options.self || !view.members.contains(node)) {
+            continue;
+        }
+        const Peer& peer = peers[index(node)];
+        const bool without_view = peer.beat.view_id == 0 && peer.beat.phase == Phase::joining;
+        if (peer.session != view_sessions[index(node)] || (without_view && peer.beat.sent > Instant{} &&
+                                                           peer.received > installed_at + 2 * t.period)) {
+            wanted.renewed.insert(node);
+        }
+    }
+    return wanted;
+}
+
+/// Nothing of this node can be in force any more: it said so, or somebody trusted saw it die.
+bool Core::State::clean(NodeId node) const noexcept {
+    const Peer& peer = peers[index(node)];
+    return peer.gone || (fresh(peer) && peer.beat.view_id == 0 && peer.beat.proposal.id == 0 &&
+                         peer.session == view_sessions[index(node)]);
+}
+
+nanoseconds Core::State::stability(const Target& wanted) const noexcept {
+    bool silent = false;
+    for (const NodeId node : view.members - wanted.members) {
+        silent = silent || !(node == options.self || clean(node));
+    }
+    const bool joins = !(wanted.members - view.members).empty();
+    if (silent) {
+        return t.period + t.period / 5; // a node stopped for less than `suspect` speaks before this is over
+    }
+    return joins ? t.period : t.period / 25; // weights and clean leaves: only long enough to batch
+}
+
+/// 0 = I propose; else how many would have to fail first.
+int Core::State::proposer_rank(NodeSet members) const noexcept {
+    int holders_before = 0;
+    int others_before = 0;
+    int holders = 0;
+    for (const NodeId node : members) {
+        const bool holds = node == options.self ? view.id != 0 : peers[index(node)].beat.view_id != 0;
+        holders += holds ? 1 : 0;
+        if (node < options.self) {
+            (holds ? holders_before : others_before) += 1;
+        }
+    }
+    return view.id != 0 ? holders_before : holders + others_before;
+}
+
+bool Core::State::policy_allows(NodeSet members) {
+    const int all = options.nodes.size();
+    bool allowed = true;
+    if (options.partition == Options::Partition::majority) {
+        allowed = 2 * members.size() > all;
+    } else if (options.partition == Options::Partition::witness) {
+        const int of = view.id != 0 ? view.members.size() : all;
+        int missing = 0;
+        for (const NodeId node : (view.id != 0 ? view.members : options.nodes) - members) {
+            missing += peers[index(node)].gone ? 0 : 1; // who said goodbye is not on the other side
+        }
+        allowed = 2 * (of - missing) > of || witness_granted;
+        if (!allowed && (witness_asked == Instant{} || now - witness_asked >= seconds{1})) {
+            witness_asked = now;
+            out.push_back(AskWitness{});
+        }
+    }
+    if (!allowed && !policy_noted) {
+        note("view " + names(members) + " needs a " +
+             (options.partition == Options::Partition::majority ? "majority" : "witness") + ": waiting");
+    }
+    policy_noted = !allowed;
+    return allowed;
+}
+
+/// When the parts of all that `members` leaves out are free, as far as this node's own echoes could have kept them.
+Instant Core::State::own_clear(NodeSet members) const noexcept {
+    Instant clear = now;
+    for (const NodeId node : options.nodes) {
+        const Peer& peer = peers[index(node)];
+        const bool restarted = view.members.contains(node) && peer.session != view_sessions[index(node)];
+        const bool replaced = peer.beat.view_id == 0; // a new session in, the old one may still act
+        if (node != options.self && (!members.contains(node) || restarted || replaced)) {
+            clear = std::max(clear, peer.risk_until);
+        }
+    }
+    return clear;
+}
+
+View Core::State::make_view(const Target& wanted) const {
+    View made;
+    made.epoch = epoch_max + 1;
+    made.members = wanted.members;
+    made.weights = wanted.weights;
+    Digest digest_of;
+    digest_of.add(made.epoch);
+    digest_of.add(made.members.bits());
+    std::uint64_t config = 0;
+    for (const NodeId node : made.members) {
+        digest_of.add(made.weights[index(node)]);
+        config = config != 0 ? config : config_of(node);
+    }
+    digest_of.add(config);
+    made.id = digest_of.value != 0 ? digest_of.value : 1;
+    return made;
+}
+
+void Core::State::learn_claims() {
+    if (known.id != 0 && now - known.seen > t.suspect + t.period) {
+        known = Claim{};
+    }
+    for (const NodeId node : options.nodes) {
+        const Peer& peer = peers[index(node)];
+        if (peer.gone || !two_way(peer)) {
+            continue;
+        }
+        const auto learn = [&](std::uint64_t epoch, std::uint64_t id, NodeSet members, Instant seen) {
+            if (id == 0 || id == view.id || now - seen > t.suspect + t.period) {
+                return;
+            }
+            if (id == known.id) {
+                known.seen = std::max(known.seen, seen);
+            } else if (known.id == 0 || known.id == view.id ||
+                       outranks(epoch, members, id, known.epoch, known.members, known.id)) {
+                known = Claim{epoch, id, members, seen};
+            }
+        };
+        learn(peer.beat.view_epoch, peer.beat.view_id, peer.beat.view_members, peer.received);
+        const Heartbeat::Known& relayed = peer.beat.known;
+        learn(relayed.epoch, relayed.id, relayed.members, peer.received - relayed.ago);
+    }
+    if (known.id == view.id) {
+        known = Claim{};
+    }
+}
+
+void Core::State::leave_view(std::string reason, bool damped) {
+    view = View{};
+    proposal = View{};
+    clear_at = Instant{};
+    phase = Phase::listening;
+    urgent = true;
+    if (damped) {
+        std::copy_backward(exclusions.begin(), exclusions.end() - 1, exclusions.end());
+        exclusions[0] = now;
+        const auto recent = std::count_if(exclusions.begin(), exclusions.end(), [&](Instant at) {
+            return at != Instant{} && now - at < seconds{300};
+        });
+        hold_until = now + std::min<nanoseconds>(seconds{1} * (1 << (recent - 1)), seconds{60});
+    }
+    out.push_back(Excluded{std::move(reason)});
+}
+
+/// Ends the own view when a better one without this node is alive where it can be reached both ways.
+void Core::State::stand_back() {
+    learn_claims();
+    if (view.id == 0 || mutant == Mutant::no_standing_back) {
+        return;
+    }
+    if (known.id != 0 && !known.members.contains(options.self) &&
+        outranks(known.epoch, known.members, known.id, view.epoch, view.members, view.id)) {
+        leave_view("view " + std::to_string(known.epoch) + " " + names(known.members) + " is without this node", true);
+        return;
+    }
+    // A lease that nobody has renewed for so long will not come back by itself: start over as one that wants in.
+    const Instant since = std::max(installed_at, lease_until);
+    if (lease_until <= now && now - since > t.takeover + 6 * t.period && proposal.id == 0) {
+        leave_view("nobody renews the lease of this node", true);
+    }
+}
+
+/// A node without a view waits for those who have one; only silence lets it start its own.
+bool Core::State::blocked_by_claim(NodeSet wanted) const noexcept {
+    if (view.id != 0) {
+        return false;
+    }
+    if (known.id != 0) {
+        return true;
+    }
+    for (const NodeId node : options.nodes) {
+        const Peer& peer = peers[index(node)];
+        if (node == options.self || peer.gone || !fresh(peer) || peer.beat.view_id == 0) {
+            continue;
+        }
+        // It may not hear us, and then cannot stand back: the smaller side does.
+        if (two_way(peer) || peer.beat.view_members.size() >= wanted.size()) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void Core::State::watch_config() {
+    bool differs = false;
+    NodeId with{};
+    for (const NodeId node : options.nodes) {
+        const Peer& peer = peers[index(node)];
+        if (node == options.self || peer.gone || !fresh(peer) || config_agrees(options.self, node)) {
+            continue;
+        }
+        const bool theirs = peer.beat.view_id != 0 || (peer.beat.phase == Phase::joining && node < options.self);
+        if (view.id == 0 && theirs) {
+            differs = true;
+            with = node;
+            break;
+        }
+    }
+    if (differs && !config_excluded && (phase == Phase::joining || phase == Phase::prepared)) {
+        out.push_back(Excluded{"config differs from node " + std::to_string(index(with))});
+        config_excluded = true;
+    } else if (!differs) {
+        config_excluded = false;
+    }
+}
+
+void Core::State::vote(const View& wanted) {
+    if (proposal.id != 0 && proposal.id != wanted.id) {
+        ++counters.proposals_failed;
+    }
+    clear_at = own_clear(wanted.members);
+    proposal = wanted;
+    voted_at = now;
+    epoch_max = std::max(epoch_max, wanted.epoch);
+    phase = Phase::prepared;
+    urgent = true;
+    note("prepared for view " + std::to_string(wanted.epoch) + " " + names(wanted.members), true);
+}
+
+/// Whether this node has a good edge with each of them.
+bool Core::State::all_joined(NodeSet members) const noexcept {
+    for (const NodeId node : members) {
+        if (node != options.self && !two_way(peers[index(node)])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void Core::State::vote_on_peers() {
+    const View* best = nullptr;
+    for (const NodeId node : target.members) {
+        const View& wanted = peers[index(node)].beat.proposal;
+        if (node == options.self || wanted.id == 0 || wanted.id == proposal.id || wanted.id == view.id ||
+            !wanted.members.contains(options.self) || wanted.epoch <= view.epoch) {
+            continue;
+        }
+        const bool later = proposal.id == 0 || wanted.epoch > proposal.epoch ||
+                           (wanted.epoch == proposal.epoch &&
+                            outranks(wanted.epoch, wanted.members, wanted.id, proposal.epoch, proposal.members,
+                                     proposal.id));
+        // Our own search agrees, or it found nothing better.
+        const bool good = wanted.members == target.members ||
+                          (all_joined(wanted.members) && !better_set(target.members, wanted.members, view.members));
+        if (later && good && (best == nullptr || wanted.epoch > best->epoch)) {
+            best = &wanted;
+        }
+    }
+    if (best != nullptr && policy_allows(best->members)) {
+        vote(View{*best});
+    }
+}
+
+void Core::State::maybe_propose() {
+    if (!target.members.contains(options.self)) {
+        return;
+    }
+    const bool as_view = view.id != 0 && target.members == view.members && target.weights == view.weights &&
+                         target.renewed.empty();
+    const bool as_proposal = proposal.id != 0 && target.members == proposal.members &&
+                             target.weights == proposal.weights;
+    const nanoseconds patience = t.takeover + 4 * t.period; // a vote that leads nowhere for so long has failed
+    if ((proposal.id == 0 && as_view) || (as_proposal && now - voted_at < patience)) {
+        return;
+    }
+    const Instant due = target_since + stability(target) + proposer_rank(target.members) * 2 * t.period;
+    if (now < due || blocked_by_claim(target.members) || !policy_allows(target.members)) {
+        return;
+    }
+    vote(make_view(target));
+}
+
+void Core::State::maybe_install() {
+    if (proposal.id == 0) {
+        return;
+    }
+    Instant clear = clear_at;
+    for (const NodeId node : proposal.members) {
+        if (node == options.self) {
+            continue;
+        }
+        const Peer& peer = peers[index(node)];
+        const bool voted = peer.beat.proposal.id == proposal.id;
+        if (!fresh(peer) || peer.gone || (!voted && peer.beat.view_id != proposal.id)) {
+            if (mutant == Mutant::no_prepare) {
+                continue;
+            }
+            return;
+        }
+        if (voted && mutant != Mutant::vote_without_waiting_for_self) {
+            clear = std::max(clear, peer.clear_at);
+        }
+    }
+    for (const NodeId node : options.nodes) { // somebody we hear is about to install a better one without us
+        const Peer& peer = peers[index(node)];
+        const View& rival = peer.beat.proposal;
+        if (rival.id != 0 && rival.id != proposal.id && !peer.gone && two_way(peer) &&
+            (rival.members & proposal.members).empty() &&
+            outranks(rival.epoch, rival.members, rival.id, proposal.epoch, proposal.members, proposal.id)) {
+            return;
+        }
+    }
+    if (now >= clear || mutant == Mutant::no_takeover_wait) {
+        install();
+    }
+}
+
+void Core::State::install() {
+    ViewInstalled event{.view = proposal, .previous = view, .dead = {}, .left = {}};
+    for (const NodeId node : view.members) {
+        const Peer& peer = peers[index(node)];
+        const bool restarted = node != options.self && peer.session != view_sessions[index(node)];
+        if (!restarted && proposal.members.contains(node)) {
+            continue;
+        }
+        (clean(node) ? event.left : event.dead).insert(node);
+    }
+    view = proposal;
+    proposal = View{};
+    for (const NodeId node : view.members) {
+        view_sessions[index(node)] = node == options.self ? options.session : peers[index(node)].session;
+    }
+    phase = Phase::member;
+    installed_at = now;
+    urgent = true;
+    ++counters.views_installed;
+    note("view " + std::to_string(view.epoch) + " " + names(view.members) +
+         (event.dead.empty() ? "" : ", dead " + names(event.dead)) +
+         (event.left.empty() ? "" : ", left " + names(event.left)));
+    out.push_back(event);
+}
+
+void Core::State::finish_leave() {
+    for (const NodeId node : leave_waits) {
+        const Peer& peer = peers[index(node)];
+        if (peer.gone || !fresh(peer) ||
+            (peer.beat.view_id != 0 && !peer.beat.view_members.contains(options.self))) {
+            leave_waits.erase(node);
+        }
+    }
+    if (!leave_done && (leave_waits.empty() || now >= leave_until)) {
+        leave_done = true;
+        out.push_back(LeaveDone{});
+    }
+}
+
+void Core::State::agree() {
+    if (phase == Phase::leaving) {
+        finish_leave();
+        return;
+    }
+    stand_back();
+    if (phase == Phase::listening && now >= listen_until) {
+        // The hold-down protects those who have a view from a node that comes and goes; without any it protects nobody.
+        if (now >= hold_until || !blocked_by_claim(NodeSet{options.self})) {
+            phase = Phase::joining;
+            urgent = true;
+        }
+    }
+    watch_config();
+    if (phase == Phase::listening) {
+        return;
+    }
+    const Target wanted = compute_target();
+    if (wanted != target) {
+        target = wanted;
+        target_since = now;
+    }
+    vote_on_peers();
+    maybe_propose();
+    maybe_install();
+}
+
+} // namespace stead::membership

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "clique.hpp"
+
+#include <stead/core/membership.hpp>
+
+#include <string>
+#include <utility>
+
+// The simulator's proof that it would notice: tests/sim compiles these sources once per mutant. Always 0 elsewhere.
+#ifndef STEAD_MEMBERSHIP_MUTANT
+#define STEAD_MEMBERSHIP_MUTANT 0
+#endif
+
+namespace stead::membership {
+
+enum class Mutant : int {
+    none = 0,
+    no_takeover_wait = 1,
+    no_prepare = 2,
+    lease_from_receipt = 3,
+    lease_from_any_echo = 4, ///< also from nodes that voted for a view without me
+    no_self_distrust = 5,
+    no_listening = 6,
+    no_standing_back = 7, ///< a newer view without me is ignored
+    vote_without_waiting_for_self = 8, ///< only the proposer's own takeover wait counts
+};
+inline constexpr Mutant mutant{STEAD_MEMBERSHIP_MUTANT};
+
+inline constexpr std::size_t echoes_max = 16;
+
+struct Peer {
+    bool validated{};        ///< echoed a send time of this session of ours
+    bool gone{};             ///< this session left or was witnessed dead
+    SessionId session;
+    Heartbeat beat;          ///< the newest one
+    Instant received;        ///< when `beat` came
+    Instant clear_at;        ///< our clock: when what its proposal leaves out is free, by its own knowledge
+    std::array<Instant, limits::lans_max> heard_at{}; ///< suspicion counts from here, per LAN
+    Instant risk_until;      ///< until then it may act on a lease that we may have renewed
+    Instant grant;           ///< newest send time of ours that it echoed while it wanted us in its view
+    Instant echoed_at;       ///< when we last echoed it: oldest first in large groups
+    // A session that has not proved that it lives now: echoed, so that it can.
+    SessionId pending_session;
+    Instant pending_sent;
+    Instant pending_received;
+    SessionId retired_session; ///< replaced by `session`; late datagrams of it are ignored
+};
+
+/// What the view should be, as this node sees it now.
+struct Target {
+    NodeSet members;
+    Weights weights{};
+    NodeSet renewed; ///< in the present view by name, but with a new session or without the view
+    friend bool operator==(const Target&, const Target&) = default;
+};
+
+struct Claim {
+    std::uint64_t epoch{};
+    std::uint64_t id{};
+    NodeSet members;
+    Instant seen; ///< when somebody last heard a holder of it
+};
+
+struct Core::State {
+    State(const Options& o, Instant now);
+
+    // core.cpp
+    void handle(const Tick&) {}
+    void handle(const Received& input);
+    void handle(const SetLocal& input);
+    void handle(const Leave&);
+    void handle(const PeerDied& input);
+    void handle(const WitnessAnswer& input);
+    void check_lateness();
+    void distrust(std::string reason);
+    void send_if_due();
+    void send();
+    void fill_echoes(Heartbeat& beat);
+    void update_lease();
+    void plan_deadline();
+    bool accept_session(Peer& peer, const Heartbeat& beat);
+    void take_grant(Peer& peer, const Heartbeat& beat);
+    void update_risk(Peer& peer);
+    void note(std::string text, bool verbose = false) { out.push_back(Note{verbose, std::move(text)}); }
+
+    // agreement.cpp
+    void agree();
+    void leave_view(std::string reason, bool damped);
+    [[nodiscard]] bool fresh(const Peer& peer) const noexcept;
+    [[nodiscard]] bool two_way(const Peer& peer) const noexcept;
+    [[nodiscard]] NodeSet heard_on(std::uint8_t lan) const noexcept;
+    [[nodiscard]] NodeSet eligible() const noexcept;
+    [[nodiscard]] Matrix matrix() const noexcept;
+    [[nodiscard]] bool config_agrees(NodeId a, NodeId b) const noexcept;
+    [[nodiscard]] std::uint64_t config_of(NodeId node) const noexcept;
+    [[nodiscard]] std::uint16_t weight_of(NodeId node) const noexcept;
+    [[nodiscard]] Target compute_target();
+    [[nodiscard]] bool blocked_by_claim(NodeSet wanted) const noexcept;
+    [[nodiscard]] bool clean(NodeId node) const noexcept;
+    [[nodiscard]] nanoseconds stability(const Target& target) const noexcept;
+    [[nodiscard]] int proposer_rank(NodeSet members) const noexcept;
+    [[nodiscard]] bool policy_allows(NodeSet members);
+    [[nodiscard]] Instant own_clear(NodeSet members) const noexcept;
+    [[nodiscard]] View make_view(const Target& wanted) const;
+    void learn_claims();
+    void stand_back();
+    void watch_config();
+    [[nodiscard]] bool all_joined(NodeSet members) const noexcept;
+    void vote_on_peers();
+    void maybe_propose();
+    void vote(const View& wanted);
+    void maybe_install();
+    void install();
+    void finish_leave();
+
+    Options options;
+    Timing t;
+    Instant now;
+    Instant previous;      ///< time of the step before
+    Instant deadline;
+    Phase phase{Phase::listening};
+    std::array<Peer, limits::nodes_max> peers;
+    View view;
+    std::array<SessionId, limits::nodes_max> view_sessions{};
+    View proposal;
+    Instant voted_at;
+    Instant clear_at;      ///< own part of the takeover wait of `proposal`
+    std::uint64_t epoch_max{};
+    Target target;
+    Instant target_since;
+    Claim known;           ///< relayed: the best view besides ours
+    Instant lease_until;
+    Instant installed_at;
+    Instant listen_until;
+    Instant hold_until;
+    std::array<Instant, 8> exclusions{}; ///< newest first
+    Instant next_beat;
+    Instant last_sent;
+    bool urgent{};
+    std::uint64_t random;
+    std::uint16_t weight{};
+    std::uint32_t state_code{};
+    std::uint64_t digest{};
+    NodeSet leave_waits;
+    Instant leave_until;
+    bool leave_done{};
+    bool policy_noted{};
+    bool config_excluded{};
+    bool witness_granted{};
+    Instant witness_asked;
+    Counters counters;
+    std::vector<Output> out;
+};
+
+} // namespace stead::membership
