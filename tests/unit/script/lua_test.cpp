@@ -48,7 +48,7 @@ TEST_F(LuaHook, EveryEndIsDistinct) {
     EXPECT_EQ(lua("error({})").end, End::failed);
     const HookResult memory = lua("local t = {} while true do t[#t + 1] = string.rep('x', 10000) .. #t end");
     EXPECT_EQ(memory.end, End::out_of_memory) << memory.reason;
-    EXPECT_EQ(lua("local s = string.rep('x', 1 << 40)").end, End::out_of_memory);
+    EXPECT_EQ(lua("local s = string.rep('x', 1 << 29)").end, End::out_of_memory);
     EXPECT_EQ(lua("local s = string.rep('x', 1 << 25) s = s:gsub('x', 'yyyyyyyy')").end, End::out_of_memory);
 }
 
