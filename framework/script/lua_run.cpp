@@ -197,8 +197,9 @@ int load_text(lua_State* L, const std::filesystem::path& path, const std::string
     return luaL_loadbufferx(L, text->data(), text->size(), ("@" + place).c_str(), "t");
 }
 
-LuaRun::LuaRun(ModuleFolders f, HookCall c, std::shared_ptr<Gate> g, std::shared_ptr<Cancel> x)
-    : folders(std::move(f)), call(std::move(c)), gate(std::move(g)), cancel(std::move(x)) {}
+LuaRun::LuaRun(ModuleFolders f, HookCall c, std::shared_ptr<Gate> g, std::shared_ptr<Cancel> x,
+               std::weak_ptr<Lingerer> l)
+    : folders(std::move(f)), call(std::move(c)), gate(std::move(g)), cancel(std::move(x)), lingerer(std::move(l)) {}
 
 void* LuaRun::allocate(void* self, void* block, std::size_t old_size, std::size_t new_size) {
     LuaRun& run = *static_cast<LuaRun*>(self);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "linger.hpp"
 #include "process.hpp"
 
 #include <stead/script/script.hpp>
@@ -50,7 +51,8 @@ struct HookCall {
 /// One run of one Lua hook: its state, its limits and the `stead` table. Used by one thread.
 class LuaRun {
 public:
-    LuaRun(ModuleFolders folders, HookCall call, std::shared_ptr<Gate> gate, std::shared_ptr<Cancel> cancel);
+    LuaRun(ModuleFolders folders, HookCall call, std::shared_ptr<Gate> gate, std::shared_ptr<Cancel> cancel,
+           std::weak_ptr<Lingerer> lingerer);
     /// Runs bin/<name>.lua to its end. Never throws. Kills what a hook that failed had started.
     HookResult execute();
 
@@ -67,6 +69,7 @@ public:
     const HookCall call;
     const std::shared_ptr<Gate> gate;
     const std::shared_ptr<Cancel> cancel;
+    const std::weak_ptr<Lingerer> lingerer; ///< for what daemons go on writing
     Ending ending{Ending::none};
     std::string reason;
     bool started_processes{};

@@ -145,7 +145,11 @@ int run_program(lua_State* L) {
         into += bytes.substr(0, room);
     };
     run.started_processes = true;
-    const ProcessEnd end = run_process(spec, *run.cancel);
+    ProcessPipes left;
+    const ProcessEnd end = run_process(spec, *run.cancel, &left);
+    if (const auto lingerer = run.lingerer.lock()) {
+        lingerer->add(std::move(left));
+    }
     run.check_end(L);
     if (end.how == ProcessEnd::How::not_started) {
         return luaL_error(L, "stead.run: %s", end.error.c_str());

@@ -27,8 +27,9 @@ bool good_name(std::string_view name) {
 
 /// What a Lua thread and the thread that waits for it share; outlives either.
 struct LuaThread {
-    explicit LuaThread(ModuleFolders folders, HookCall call, std::shared_ptr<Gate> gate, std::shared_ptr<Cancel> cancel)
-        : run(std::move(folders), std::move(call), std::move(gate), std::move(cancel)) {}
+    explicit LuaThread(ModuleFolders folders, HookCall call, std::shared_ptr<Gate> gate, std::shared_ptr<Cancel> cancel,
+                        std::weak_ptr<Lingerer> lingerer)
+        : run(std::move(folders), std::move(call), std::move(gate), std::move(cancel), std::move(lingerer)) {}
     LuaRun run;
     std::mutex mutex;
     std::condition_variable ended;
@@ -36,10 +37,20 @@ struct LuaThread {
     pid_t thread_id{};
 };
 
+/// The hook's thread and the lingerer's may have a line at the same time.
+HookRunner::Output one_at_a_time(HookRunner::Output output) {
+    return [output = std::move(output), mutex = std::make_shared<std::mutex>()](std::string_view line, bool is_error) {
+        const std::lock_guard lock(*mutex);
+        if (output) {
+            output(line, is_error);
+        }
+    };
+}
+
 class Runner final : public HookRunner {
 public:
     Runner(ModuleFolders folders, HookHost& host, Output output)
-        : folders_(std::move(folders)), host_(host), output_(std::move(output)) {}
+        : folders_(std::move(folders)), host_(host), output_(one_at_a_time(std::move(output))) {}
     Runner(const Runner&) = delete;
     Runner& operator=(const Runner&) = delete;
     ~Runner() override {
@@ -47,6 +58,7 @@ public:
         if (thread_.joinable()) {
             thread_.join();
         }
+        lingerer_->stop();
     }
 
     Result<bool> has(std::string_view name) const override;
@@ -67,6 +79,7 @@ private:
     const ModuleFolders folders_;
     HookHost& host_;
     const Output output_;
+    const std::shared_ptr<Lingerer> lingerer_{std::make_shared<Lingerer>(output_, Limits().output_line_bytes)};
     std::shared_ptr<Cancel> cancel_;
     std::atomic<bool> running_{false};
     std::thread thread_;
@@ -167,22 +180,20 @@ HookResult Runner::run_program(const HookCall& call) {
     spec.deadline = call.deadline;
     spec.kill_leftovers_on_failure = true;
     spec.output = [&](std::string_view bytes, bool is_error) {
-        if (output_) {
-            (is_error ? err : out).add(bytes);
-        }
+        (is_error ? err : out).add(bytes);
     };
-    const ProcessEnd end = run_process(spec, *cancel_);
-    if (output_) {
-        out.finish();
-        err.finish();
-    }
+    ProcessPipes left;
+    const ProcessEnd end = run_process(spec, *cancel_, &left);
+    out.finish();
+    err.finish();
+    lingerer_->add(std::move(left));
     return describe(end, call);
 }
 
 HookResult Runner::run_lua(HookCall call) {
     const auto gate = std::make_shared<Gate>(host_, output_);
     const Instant deadline = call.deadline;
-    const auto shared = std::make_shared<LuaThread>(folders_, std::move(call), gate, cancel_);
+    const auto shared = std::make_shared<LuaThread>(folders_, std::move(call), gate, cancel_, lingerer_);
     std::thread worker([shared] {
         {
             const std::lock_guard lock(shared->mutex);

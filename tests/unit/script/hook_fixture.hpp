@@ -122,7 +122,7 @@ protected:
     FakeHost host;
     Limits limits{.timeout = seconds{20}};
     std::vector<std::string> output;
-    std::unique_ptr<HookRunner> runner_;
+    std::unique_ptr<HookRunner> runner_; // last: its threads use the others
 };
 
 } // namespace stead::script::test

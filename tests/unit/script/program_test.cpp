@@ -84,10 +84,25 @@ TEST_F(ProgramHook, FailureEndsWhatItStartedSuccessKeepsDaemons) {
     const HookResult result = shell("setsid sleep 4" + mark + " & echo $! > " + (root / "pid").string());
     EXPECT_TRUE(result.ok()) << result.reason;
     EXPECT_LT(BootClock::now() - began, seconds{10}) << "the daemon holds the pipe; that must not hold us";
+    for (int i = 0; i < 200 && processes_with("4" + mark) == 0; ++i) { // setsid has yet to become sleep
+        std::this_thread::sleep_for(milliseconds{50});
+    }
     EXPECT_EQ(processes_with("4" + mark), 1);
     const auto pid = read_file(root / "pid", 100);
     ASSERT_TRUE(pid);
     ::kill(std::atoi(pid->c_str()), SIGKILL);
+}
+
+TEST_F(ProgramHook, ADaemonMayGoOnWriting) {
+    const HookResult result =
+        shell("(sleep 0.3; echo later; sleep 0.2; echo alive > " + (root / "alive").string() + ") &\necho now");
+    EXPECT_TRUE(result.ok());
+    for (int i = 0; i < 200 && !fs::exists(root / "alive"); ++i) {
+        std::this_thread::sleep_for(milliseconds{50});
+    }
+    EXPECT_TRUE(fs::exists(root / "alive")) << "it did not die of SIGPIPE";
+    const std::lock_guard lock(host.mutex);
+    EXPECT_THAT(output, ElementsAre("O:now", "O:later"));
 }
 
 TEST_F(ProgramHook, ForkBombEnds) {
