@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Control traffic and processor time of the daemons at rest, for as many real nodes as fit; 64 is computed from it."""
+import os
+import pathlib
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent / "support")]
+import lab  # noqa: E402
+
+SECONDS = 10
+
+
+def cpu_s(node):
+    """Processor seconds of this node's daemons so far."""
+    total = 0
+    for name in ("steadd", "stead-host"):
+        for pid in node.processes(name):
+            fields = node.sh(f"cat /proc/{pid}/stat").stdout.rsplit(")", 1)[1].split()
+            total += int(fields[11]) + int(fields[12])
+    return total / os.sysconf("SC_CLK_TCK")
+
+
+def received(node):
+    return int(node.sh("cat /sys/class/net/eth0/statistics/rx_bytes").stdout)
+
+
+def main():
+    lab.enter()
+    print(f"| nodes | received per node and bus, kbit/s | share of one core per node, % |\n|---|---|---|")
+    last = None
+    for count in (3, 6, 12):
+        with lab.Lab(nodes=count) as farm:
+            farm.form_cluster()
+            lab.wait_for("one view", lambda: all(farm.nodes[0].stead("cluster state", check=False).stdout.count(node.name)
+                                                 for node in farm.nodes), 30)
+            farm.client.sh("sleep 3")
+            node = farm.nodes[0]
+            bytes_before, cpu_before = received(node), cpu_s(node)
+            farm.client.sh(f"sleep {SECONDS}")
+            kbit = (received(node) - bytes_before) * 8 / SECONDS / 1000
+            cpu = 100 * (cpu_s(node) - cpu_before) / SECONDS
+            print(f"| {count} | {kbit:.0f} | {cpu:.2f} |", flush=True)
+            last = (count, kbit, cpu)
+    count, kbit, cpu = last
+    print(f"| 64 (computed, linear in the peers; a heartbeat grows to 450 bytes) | "
+          f"{63 * 20 * (450 + 46) * 8 / 1000:.0f} | {cpu * 63 / (count - 1):.2f} |")
+
+
+if __name__ == "__main__":
+    main()
