@@ -42,9 +42,17 @@ std::uint32_t effective_power(std::uint16_t weight, std::uint32_t configured) no
 }
 
 Mover::Mover(Options options)
-    : options_(std::move(options)), rendezvous_(options_.seed, options_.buckets), tables_(options_.group_powers.size()) {
+    : options_(std::move(options)), powers_(options_.groups), rendezvous_(options_.seed, options_.buckets),
+      tables_(options_.groups) {
     become_blank();
     changed_ = false;
+}
+
+void Mover::set_member(NodeId node, const std::string& name, const std::vector<std::uint32_t>& powers) {
+    rendezvous_.set_name(node, name);
+    for (std::size_t group = 0; group < powers_.size() && group < powers.size(); ++group) {
+        powers_[group][index(node)] = powers[group];
+    }
 }
 
 void Mover::become_blank() {
@@ -114,7 +122,7 @@ std::vector<std::uint8_t> Mover::owners(const Weights& weights, std::size_t grou
     }
     Powers powers{};
     for (std::size_t node = 0; node < powers.size(); ++node) {
-        powers[node] = effective_power(weights[node], options_.group_powers[group][node]);
+        powers[node] = effective_power(weights[node], powers_[group][node]);
     }
     if (cache_.size() >= std::min(cache_entries_max, 4 * tables_.size())) {
         cache_.erase(cache_.begin());
@@ -264,9 +272,9 @@ bool Mover::arrived() const noexcept {
 
 NodeSet Mover::participants() const noexcept {
     NodeSet result;
-    for (std::size_t node = 0; node < plan_.target.size(); ++node) {
-        for (const auto& powers : options_.group_powers) {
-            if (effective_power(plan_.target[node], powers[node]) > 0) {
+    for (std::size_t node = 0; node < plan_.base.size(); ++node) {
+        for (const auto& powers : powers_) {
+            if (effective_power(plan_.base[node], powers[node]) > 0) {
                 result.insert(NodeId(node));
             }
         }

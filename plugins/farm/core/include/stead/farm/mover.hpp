@@ -53,7 +53,7 @@ public:
         NodeId self{};
         std::array<std::uint64_t, 2> seed{};
         std::uint32_t buckets{65536};
-        std::vector<std::array<std::uint32_t, limits::nodes_max>> group_powers; ///< configured; one entry per group
+        std::size_t groups{1};
         nanoseconds duplicate_window{milliseconds{100}};
         nanoseconds first_report_after{seconds{2}};
         nanoseconds movecap{}; ///< 0 = none
@@ -68,7 +68,8 @@ public:
 
     explicit Mover(Options options);
 
-    void set_name(NodeId node, const std::string& name) { rendezvous_.set_name(node, name); }
+    /// Before the first view with this node. `powers`: configured, one per group.
+    void set_member(NodeId node, const std::string& name, const std::vector<std::uint32_t>& powers);
     void on_view(Instant now, const FarmView& view);
     void on_message(Instant now, NodeId from, std::string_view kind, std::string_view body);
     /// Call at next_deadline() or later.
@@ -93,7 +94,7 @@ public:
     [[nodiscard]] bool arrived() const noexcept;
     /// Some bucket still has holders.
     [[nodiscard]] bool in_transition() const noexcept { return holding_; }
-    /// Members that own something in the present target.
+    /// Members that own something now, in some group.
     [[nodiscard]] NodeSet participants() const noexcept;
     [[nodiscard]] const Rendezvous& rendezvous() const noexcept { return rendezvous_; }
 
@@ -123,6 +124,7 @@ private:
     void on_held(NodeId from, std::string_view body);
 
     Options options_;
+    std::vector<std::array<std::uint32_t, limits::nodes_max>> powers_; ///< per group, as configured
     Rendezvous rendezvous_;
     FarmView view_;
     Plan plan_;

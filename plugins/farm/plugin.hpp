@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "canary.hpp"
+#include "network.hpp"
+#include "options.hpp"
+
+#include <stead/farm/mover.hpp>
+#include <stead/filter/packet_filter.hpp>
+#include <stead/plugin.hpp>
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace stead::farm {
+
+/// Joins the pure core (Mover), the kernel's filter and the network to the host. Strand only, but on_lease.
+class FarmPlugin final : public plugin::Service {
+public:
+    FarmPlugin(plugin::Host host, plugin::Config config);
+    ~FarmPlugin() override;
+
+    static void check(plugin::Config config, const plugin::Report& report);
+    static void cleanup(plugin::Host host, plugin::Config config);
+    static void bus_wish(plugin::Config config, stead_bus_wish& wish);
+
+    void start() override;
+    void stop() override;
+    void on_timer(std::uint64_t id) override;
+    void on_view(const stead_view& view) override;
+    void on_resource(std::uint32_t node, std::string_view name, std::optional<std::string_view> value) override;
+    void on_message(std::uint32_t from, std::string_view kind, std::uint32_t version, std::string_view body) override;
+    void on_link(std::uint32_t ifindex, bool up) override;
+    void on_transition(const stead_transition& transition) override;
+    void on_lease(std::uint64_t until_boottime_ns) noexcept override;
+    [[nodiscard]] std::int32_t lease_fd() noexcept override;
+    plugin::Answer on_command(std::string_view verb, std::span<const std::string_view> arguments,
+                              std::string& answer) override;
+
+private:
+    struct Pending { ///< a transition that was not answered yet
+        stead_transition transition{};
+        std::uint64_t began{}, limit{}; ///< limit: answered by then whatever happens
+        bool draining{};
+        std::uint64_t drain_until{};
+    };
+
+    void release(const stead_transition& transition);
+    void poll_transition();
+    void poll_prepare();
+    void poll_close();
+    void finish(const std::string& error = {});
+
+    void apply_weight();
+    void step_slow_start();
+    void pump();              ///< the mover's effects: messages, tables, timer
+    void push_tables();
+    void push_members();
+    void update_receivers();
+    void report_shares();
+    void second();
+    void watch_flooding();
+    [[nodiscard]] std::vector<std::vector<std::uint16_t>> held() const;
+    [[nodiscard]] std::size_t connections() const;
+    [[nodiscard]] Instant now() const { return from_ns(static_cast<std::int64_t>(host_.now())); }
+    [[nodiscard]] NodeId self() const { return NodeId(host_.self()); }
+    void complain(const Result<void>& result, const char* what);
+    plugin::Answer set_power(std::uint32_t node, const std::string& value, std::string& answer);
+
+    plugin::Host host_;
+    FarmOptions options_;
+    Network network_;
+    Mover mover_;
+    std::unique_ptr<shim::PacketFilter> filter_; ///< none for external balancing; const after construction
+    std::unique_ptr<Canary> canary_;
+    std::map<std::uint32_t, std::string> names_;
+    std::map<std::pair<std::uint32_t, std::string>, std::string> member_resources_;
+    std::optional<Pending> pending_;
+    std::optional<std::uint32_t> power_override_;
+    std::atomic<std::uint64_t> lease_until_{};
+    bool open_{}, running_{}, released_{true};
+    unsigned percent_{100};
+    std::uint32_t weight_{};
+    std::vector<std::string> published_;
+    std::map<std::string, std::string> share_lines_;
+    std::string audit_;
+    std::uint64_t canary_heard_{}, canary_sent_{}, alone_until_{};
+    std::optional<bool> flooding_;
+};
+
+} // namespace stead::farm
