@@ -167,6 +167,7 @@ int main(int argc, char** argv) {
     sigaddset(&watched, SIGCHLD);
     ::sigprocmask(SIG_BLOCK, &watched, &before);
     ::prctl(PR_SET_CHILD_SUBREAPER, daemon ? 0 : 1);
+    ::prctl(PR_SET_PDEATHSIG, daemon ? 0 : SIGTERM); // the module host died: its hook must not meet the next host's
     int started[2];
     if (::fcntl(status_fd, F_SETFD, FD_CLOEXEC) != 0 || ::pipe2(started, O_CLOEXEC) != 0) {
         return 70;

@@ -105,6 +105,26 @@ TEST_F(ProgramHook, ADaemonMayGoOnWriting) {
     EXPECT_THAT(output, ElementsAre("O:now", "O:later"));
 }
 
+TEST_F(ProgramHook, DoesNotOutliveAHostThatDied) {
+    const std::string mark = "4" + std::to_string(::getpid()) + "6";
+    put("shook", "#!/bin/sh\nsetsid sleep " + mark + " &\nsleep 1; sleep 300\n", true);
+    const pid_t child = ::fork();
+    if (child == 0) {
+        (void)begin("shook");
+        ::pause();
+    }
+    const auto wait_for = [&](int count) {
+        for (int i = 0; i < 400 && processes_with(mark) != count; ++i) {
+            std::this_thread::sleep_for(milliseconds{25});
+        }
+        return processes_with(mark) == count;
+    };
+    EXPECT_TRUE(wait_for(1));
+    ::kill(child, SIGKILL);
+    ::waitpid(child, nullptr, 0);
+    EXPECT_TRUE(wait_for(0));
+}
+
 TEST_F(ProgramHook, ForkBombEnds) {
     limits.timeout = milliseconds{700};
     const std::string mark = "bomb" + std::to_string(::getpid());
