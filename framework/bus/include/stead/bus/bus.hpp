@@ -38,6 +38,7 @@ struct BusOptions {
     membership::Timing timing{};
     membership::Options::Partition partition{};
     bool realtime{true};                 ///< SCHED_FIFO and mlockall where permitted, else one warning
+    std::function<bool(LanId, NodeId to)> lose; ///< fault injection: true = this datagram is not sent. On the bus thread
 };
 
 /// One resource as some member wrote it.
@@ -64,6 +65,8 @@ struct BusEvents {
     std::function<void(bool warning, const std::string& line)> note;
     std::function<void()> leave_done;
     std::function<void(NodeId, std::uint32_t state)> peer_state;
+    std::function<void(const std::string& line)> debug; ///< lines for -A only
+    std::function<void()> ask_witness;                  ///< answered by witness_answer()
 };
 
 struct BusCounters {
@@ -95,6 +98,7 @@ public:
     virtual void add_lease_writer(LeaseWriter lease) = 0;
     virtual void leave() = 0; ///< events.leave_done follows
     virtual void peer_died(NodeId peer, SessionId session) = 0;
+    virtual void witness_answer(bool granted) { static_cast<void>(granted); }
 
     /// Writes an own resource; an empty optional removes it. Errors: out_of_range beyond limits.hpp.
     [[nodiscard]] virtual Result<void> publish(std::string_view name, std::optional<std::string_view> value) = 0;
