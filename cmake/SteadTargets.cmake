@@ -39,6 +39,10 @@ if(STEAD_SANITIZE)
   add_compile_options(-fsanitize=${_sanitize} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${_sanitize})
 endif()
+if(STEAD_FUZZ) # the code under test needs coverage marks too, not only the fuzz targets
+  add_compile_options(-fsanitize=fuzzer-no-link)
+  add_link_options(-fsanitize=fuzzer-no-link)
+endif()
 
 # stead_library(name [SOURCES …] [DEPENDS …] [PRIVATE …] [PCH header…])
 # A static library `stead_<name>` with public headers in ./include (INTERFACE when it has no sources).

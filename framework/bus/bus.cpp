@@ -154,7 +154,7 @@ private:
 
     /// Asks the bus thread, which answers within microseconds. Never call it from that thread.
     template <class Question>
-    auto ask(Question question) const {
+    std::invoke_result_t<Question, const Engine&> ask(Question question) const {
         STEAD_ASSERT(std::this_thread::get_id() != thread_.get_id());
         // Shared, because set_value() may still be at its end when the answer is already here.
         auto promise = std::make_shared<std::promise<std::invoke_result_t<Question, const Engine&>>>();

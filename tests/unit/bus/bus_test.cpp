@@ -1,0 +1,442 @@
+// SPDX-License-Identifier: Apache-2.0
+// Real buses, sockets and clocks on loopback addresses; every wait is for a fact, with a generous end.
+#include <stead/bus/bus.hpp>
+#include <stead/wire/sealed.hpp>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <random>
+#include <thread>
+
+namespace stead::bus {
+namespace {
+
+const std::string key_a(32, 'a');
+const std::string key_b(32, 'b');
+constexpr std::uint64_t cluster = 0x1234567890abcdef;
+
+/// A strand of its own for the callbacks of one node.
+class Strand {
+public:
+    Strand() : thread_([this] { run(); }) {}
+    ~Strand() {
+        {
+            const std::lock_guard lock{mutex_};
+            end_ = true;
+        }
+        ready_.notify_all();
+        thread_.join();
+    }
+    void post(std::function<void()> work) {
+        const std::lock_guard lock{mutex_};
+        queue_.push_back(std::move(work));
+        ready_.notify_all();
+    }
+
+private:
+    void run() {
+        std::unique_lock lock{mutex_};
+        for (;;) {
+            ready_.wait(lock, [this] { return end_ || !queue_.empty(); });
+            if (queue_.empty()) {
+                return;
+            }
+            auto work = std::move(queue_.front());
+            queue_.pop_front();
+            lock.unlock();
+            work();
+            lock.lock();
+        }
+    }
+    std::mutex mutex_;
+    std::condition_variable ready_;
+    std::deque<std::function<void()>> queue_;
+    bool end_{};
+    std::thread thread_;
+};
+
+struct Seen {
+    std::mutex mutex;
+    std::vector<membership::ViewInstalled> views;
+    std::map<std::pair<NodeId, std::string>, std::string> resources;
+    std::vector<std::string> messages;
+    std::map<NodeId, std::uint32_t> states;
+    std::vector<std::string> notes;
+    bool left{};
+};
+
+template <class Condition>
+bool eventually(Condition condition) {
+    const Instant end = BootClock::now() + seconds{40};
+    while (BootClock::now() < end) {
+        if (condition()) {
+            return true;
+        }
+        std::this_thread::sleep_for(milliseconds{5});
+    }
+    return condition();
+}
+
+std::string address_of(int node, int lan) {
+    return "127.77." + std::to_string(lan + 1) + "." + std::to_string(node + 1);
+}
+
+/// A port that is free on every address that the test uses, and then very likely stays so.
+std::uint16_t free_port() {
+    static std::mt19937 random{std::random_device{}()};
+    for (;;) {
+        const auto port = static_cast<std::uint16_t>(20000 + random() % 12000);
+        const int fd = ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        sockaddr_in any{};
+        any.sin_family = AF_INET;
+        any.sin_port = htons(port);
+        const bool free = ::bind(fd, reinterpret_cast<sockaddr*>(&any), sizeof any) == 0;
+        ::close(fd);
+        if (free) {
+            return port;
+        }
+    }
+}
+
+struct Node {
+    Seen seen;
+    std::atomic<std::uint64_t> lease{1};
+    Strand strand;
+    std::unique_ptr<Bus> bus; // first to go
+};
+
+class Group {
+public:
+    explicit Group(int nodes, int lans = 1) : nodes_(static_cast<std::size_t>(nodes)), count_(nodes), lans_(lans) {}
+
+    BusOptions options(int self) const {
+        BusOptions out;
+        out.group = GroupId{2};
+        out.self = NodeId(self);
+        for (int node = 0; node < count_; ++node) {
+            out.node_names.push_back("node" + std::to_string(node));
+            out.nodes.insert(NodeId(node));
+        }
+        for (int lan = 0; lan < lans_; ++lan) {
+            LanOptions one;
+            one.name = "lan" + std::to_string(lan);
+            for (int node = 0; node < count_; ++node) {
+                one.addresses.push_back(address_of(node, lan));
+            }
+            one.local_address = address_of(self, lan);
+            out.lans.push_back(one);
+        }
+        out.port = port_;
+        out.keys = {key_a};
+        out.cluster_id = cluster;
+        out.timing = membership::default_timing();
+        out.realtime = false;
+        out.lose = lose;
+        return out;
+    }
+
+    void start(int self) { start(self, options(self)); }
+    void start(int self, const BusOptions& with) {
+        auto& slot = nodes_[static_cast<std::size_t>(self)];
+        slot = std::make_unique<Node>();
+        Node& node = *slot;
+        auto started = Bus::start(with, events(node), [&node](std::function<void()> work) { node.strand.post(std::move(work)); },
+                                  [&node](std::uint64_t until) { node.lease = until; });
+        ASSERT_TRUE(started) << started.error().text();
+        node.bus = std::move(*started);
+        node.bus->set_weight(1);
+    }
+    void start_all() {
+        for (int node = 0; node < count_; ++node) {
+            start(node);
+        }
+    }
+    Node& operator[](int node) { return *nodes_[static_cast<std::size_t>(node)]; }
+    void kill(int node) { nodes_[static_cast<std::size_t>(node)].reset(); }
+    bool agree(NodeSet members) {
+        std::uint64_t id = 0;
+        for (const NodeId node : members) {
+            const membership::View view = (*this)[index(node)].bus->view();
+            if (view.members != members || (id != 0 && view.id != id)) {
+                return false;
+            }
+            id = view.id;
+        }
+        return true;
+    }
+    std::uint16_t port() const { return port_; }
+
+    std::function<bool(LanId, NodeId)> lose;
+
+private:
+    static BusEvents events(Node& node) {
+        Seen& seen = node.seen;
+        BusEvents out;
+        out.view = [&seen](const membership::ViewInstalled& view) {
+            const std::lock_guard lock{seen.mutex};
+            seen.views.push_back(view);
+        };
+        out.resource = [&seen](const Resource& resource, bool removed) {
+            const std::lock_guard lock{seen.mutex};
+            if (removed) {
+                seen.resources.erase({resource.owner, resource.name});
+            } else {
+                seen.resources[{resource.owner, resource.name}] = resource.value;
+            }
+        };
+        out.message = [&seen](const PeerMessage& message) {
+            const std::lock_guard lock{seen.mutex};
+            seen.messages.push_back(message.body);
+        };
+        out.note = [&seen](bool, const std::string& line) {
+            const std::lock_guard lock{seen.mutex};
+            seen.notes.push_back(line);
+        };
+        out.leave_done = [&seen] {
+            const std::lock_guard lock{seen.mutex};
+            seen.left = true;
+        };
+        out.peer_state = [&seen](NodeId peer, std::uint32_t state) {
+            const std::lock_guard lock{seen.mutex};
+            seen.states[peer] = state;
+        };
+        return out;
+    }
+
+    std::vector<std::unique_ptr<Node>> nodes_;
+    int count_;
+    int lans_;
+    std::uint16_t port_{free_port()};
+};
+
+const NodeSet all_three{NodeId{0}, NodeId{1}, NodeId{2}};
+const NodeSet first_two{NodeId{0}, NodeId{1}};
+
+std::optional<std::string> resource_of(Node& node, int owner, const std::string& name) {
+    const std::lock_guard lock{node.seen.mutex};
+    const auto found = node.seen.resources.find({NodeId(owner), name});
+    return found == node.seen.resources.end() ? std::nullopt : std::optional{found->second};
+}
+
+TEST(Bus, ViewsFormResourcesSpreadAndALeaverTakesItsOwnAlong) {
+    Group group{3, 2};
+    group.start_all();
+    ASSERT_TRUE(group[2].bus->publish("tcp.early", "up"));
+    ASSERT_TRUE(eventually([&] { return group.agree(all_three); }));
+    EXPECT_TRUE(eventually([&] { return group[0].lease > static_cast<std::uint64_t>(to_ns(BootClock::now())); }));
+    ASSERT_TRUE(group[2].bus->publish("tcp.web80", "up"));
+    group[2].bus->set_state(42);
+    for (const int node : {0, 1, 2}) {
+        EXPECT_TRUE(eventually([&] { return resource_of(group[node], 2, "tcp.web80") == "up"; })) << node;
+        EXPECT_TRUE(eventually([&] { return resource_of(group[node], 2, "tcp.early") == "up"; })) << node;
+    }
+    EXPECT_TRUE(eventually([&] {
+        const std::lock_guard lock{group[0].seen.mutex};
+        return group[0].seen.states[NodeId{2}] == 42;
+    }));
+    EXPECT_EQ(group[0].bus->resources().size(), 2U);
+    EXPECT_EQ(group[0].bus->session_of(NodeId{2}), group[2].bus->session());
+    group[2].bus->leave();
+    EXPECT_TRUE(eventually([&] { return group.agree(first_two); }));
+    EXPECT_TRUE(eventually([&] { return !resource_of(group[0], 2, "tcp.web80"); }));
+    EXPECT_TRUE(eventually([&] {
+        const std::lock_guard lock{group[2].seen.mutex};
+        return group[2].seen.left;
+    }));
+    const std::lock_guard lock{group[0].seen.mutex};
+    EXPECT_TRUE(group[0].seen.views.back().left.contains(NodeId{2})) << "said goodbye, so it did not die";
+}
+
+TEST(Bus, ADestroyedNodeIsDeadToTheOthersAndMayComeBack) {
+    Group group{3};
+    group.start_all();
+    ASSERT_TRUE(eventually([&] { return group.agree(all_three); }));
+    ASSERT_TRUE(group[1].bus->publish("x", "old life"));
+    ASSERT_TRUE(eventually([&] { return resource_of(group[0], 1, "x") == "old life"; }));
+    const SessionId before = group[1].bus->session();
+    group.kill(1);
+    const NodeSet rest{NodeId{0}, NodeId{2}};
+    ASSERT_TRUE(eventually([&] { return group.agree(rest); }));
+    EXPECT_TRUE(eventually([&] { return !resource_of(group[0], 1, "x"); }));
+    {
+        const std::lock_guard lock{group[0].seen.mutex};
+        EXPECT_TRUE(group[0].seen.views.back().dead.contains(NodeId{1}));
+    }
+    group.start(1);
+    EXPECT_NE(group[1].bus->session(), before);
+    ASSERT_TRUE(eventually([&] { return group.agree(all_three); }));
+    ASSERT_TRUE(group[1].bus->publish("x", "new life"));
+    EXPECT_TRUE(eventually([&] { return resource_of(group[2], 1, "x") == "new life"; }));
+}
+
+TEST(Bus, MessagesArriveInOrderOnceAndResourcesConvergeUnderLoss) {
+    Group group{2};
+    std::mutex mutex;
+    std::mt19937 random{4711};
+    std::atomic<bool> lossy{false};
+    group.lose = [&](LanId, NodeId) {
+        const std::lock_guard lock{mutex};
+        return lossy && random() % 10 < 2;
+    };
+    group.start_all();
+    ASSERT_TRUE(eventually([&] { return group.agree(first_two); }));
+    lossy = true;
+    std::vector<std::string> expected;
+    for (int i = 0; i < 300; ++i) {
+        const std::string body = std::to_string(i);
+        ASSERT_TRUE(eventually([&] { return static_cast<bool>(group[0].bus->send(first_two, "test", 1, body)); }));
+        expected.push_back(body);
+        ASSERT_TRUE(group[0].bus->publish("r" + std::to_string(i % 20), body));
+    }
+    const auto arrived = [&] {
+        const std::lock_guard lock{group[1].seen.mutex};
+        return group[1].seen.messages.size() >= expected.size();
+    };
+    EXPECT_TRUE(eventually(arrived));
+    EXPECT_TRUE(eventually([&] { return resource_of(group[1], 0, "r19") == "299" && resource_of(group[1], 0, "r0") == "280"; }));
+    const std::lock_guard lock{group[1].seen.mutex};
+    EXPECT_EQ(group[1].seen.messages, expected);
+}
+
+TEST(Bus, LimitsAreStated) {
+    Group group{2};
+    group.start(0);
+    EXPECT_FALSE(group[0].bus->send(first_two, "x", 1, std::string(limits::peer_message_bytes_max + 1, 'x')));
+    EXPECT_FALSE(group[0].bus->send(first_two, "", 1, "x"));
+    EXPECT_FALSE(group[0].bus->publish("", "x"));
+    BusOptions bad = group.options(1);
+    bad.lans[0].local_address = "192.0.2.1"; // no address of this machine
+    const auto refused = Bus::start(bad, {}, [](const std::function<void()>&) {}, {});
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, Errc::io);
+    EXPECT_THAT(refused.error().text(), testing::HasSubstr("192.0.2.1"));
+    bad = group.options(1);
+    bad.keys = {"short"};
+    EXPECT_FALSE(Bus::start(bad, {}, [](const std::function<void()>&) {}, {}));
+}
+
+TEST(Bus, KeysRotateWithoutAViewChange) {
+    Group group{2};
+    group.start_all();
+    ASSERT_TRUE(eventually([&] { return group.agree(first_two); }));
+    const std::uint64_t view = group[0].bus->view().id;
+    for (const std::vector<std::string>& step :
+         {std::vector{key_a, key_b}, std::vector{key_b, key_a}, std::vector{key_b}}) {
+        for (const int node : {0, 1}) {
+            group[node].bus->set_keys(step);
+        }
+        const std::string value = std::to_string(step.size()) + step[0];
+        ASSERT_TRUE(group[0].bus->publish("key", value));
+        EXPECT_TRUE(eventually([&] { return resource_of(group[1], 0, "key") == value; }));
+    }
+    EXPECT_EQ(group[0].bus->view().id, view);
+    EXPECT_EQ(group[1].bus->counters().dropped_unauthentic, 0U);
+}
+
+/// Sends what strangers may send, from another loopback address.
+class Stranger {
+public:
+    Stranger(const std::string& to, std::uint16_t port) : fd_(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)) {
+        to_.sin_family = AF_INET;
+        to_.sin_port = htons(port);
+        inet_pton(AF_INET, to.c_str(), &to_.sin_addr);
+    }
+    ~Stranger() { ::close(fd_); }
+    void send(std::span<const std::uint8_t> bytes) {
+        (void)!::sendto(fd_, bytes.data(), bytes.size(), 0, reinterpret_cast<const sockaddr*>(&to_), sizeof to_);
+    }
+
+private:
+    int fd_;
+    sockaddr_in to_{};
+};
+
+TEST(Bus, HostileTrafficIsCountedAndDisturbsNobody) {
+    Group group{2};
+    group.start_all();
+    ASSERT_TRUE(eventually([&] { return group.agree(first_two); }));
+    const std::uint64_t view = group[0].bus->view().id;
+    Stranger stranger{address_of(0, 0), group.port()};
+    const std::vector<std::uint8_t> text(300, 7);
+    std::mt19937 random{1};
+    const wire::Place home{cluster, GroupId{2}};
+    wire::Sealer wrong_key{home, NodeId{1}, SessionId{1, 1}, key_b};
+    wire::Sealer other_cluster{{cluster + 1, GroupId{2}}, NodeId{1}, SessionId{1, 2}, key_a};
+    wire::Sealer other_group{{cluster, GroupId{3}}, NodeId{1}, SessionId{1, 3}, key_a};
+    wire::Sealer insider{home, NodeId{1}, SessionId{1, 4}, key_a}; // recorded once, said again and again
+    const auto recorded = insider.seal(LanId{0}, text);
+    const std::vector<std::uint8_t> again{recorded.begin(), recorded.end()};
+    for (int i = 0; i < 3000; ++i) {
+        std::vector<std::uint8_t> garbage(random() % 1600);
+        for (std::uint8_t& byte : garbage) {
+            byte = static_cast<std::uint8_t>(random());
+        }
+        stranger.send(garbage);
+        if (!garbage.empty()) {
+            garbage[0] = wire::version_major;
+            stranger.send(garbage);
+        }
+        stranger.send(wrong_key.seal(LanId{0}, text));
+        stranger.send(other_cluster.seal(LanId{0}, text));
+        stranger.send(other_group.seal(LanId{0}, text));
+        stranger.send(std::span{again}.first(again.size() * static_cast<std::size_t>(i % 10) / 10));
+        stranger.send(again);
+    }
+    ASSERT_TRUE(eventually([&] {
+        const BusCounters now = group[0].bus->counters();
+        return now.dropped_unauthentic > 0 && now.dropped_foreign > 0 && now.dropped_replayed > 0 &&
+               now.dropped_version > 0 && now.dropped_malformed > 0;
+    }));
+    EXPECT_EQ(group[0].bus->view().id, view);
+    EXPECT_EQ(group[1].bus->view().id, view);
+    ASSERT_TRUE(group[1].bus->publish("still", "here"));
+    EXPECT_TRUE(eventually([&] { return resource_of(group[0], 1, "still") == "here"; }));
+    const std::lock_guard lock{group[0].seen.mutex};
+    EXPECT_LE(group[0].seen.notes.size(), 40U) << "a flood of datagrams is no flood of log lines";
+}
+
+TEST(Bus, AnotherKeyOrConfigurationStaysAlone) {
+    Group group{2};
+    group.start(0);
+    BusOptions other = group.options(1);
+    other.keys = {key_b};
+    group.start(1, other);
+    ASSERT_TRUE(eventually([&] { return group[0].bus->view().members == NodeSet{NodeId{0}}; }));
+    ASSERT_TRUE(eventually([&] { return group[0].bus->counters().dropped_unauthentic > 0; }));
+    EXPECT_TRUE(group[0].bus->session_of(NodeId{1}).is_zero());
+    group.kill(1);
+    other = group.options(1);
+    other.cluster_id = cluster + 1;
+    group.start(1, other);
+    ASSERT_TRUE(eventually([&] { return group[0].bus->counters().dropped_foreign > 0; }));
+    EXPECT_EQ(group[0].bus->view().members, NodeSet{NodeId{0}});
+    group.kill(1);
+    group.start(1);
+    EXPECT_TRUE(eventually([&] { return group.agree(first_two); }));
+}
+
+TEST(Bus, TheLeaseIsClosedOnTheWayOut) {
+    Group group{1};
+    group.start(0);
+    ASSERT_TRUE(eventually([&] { return group[0].lease > static_cast<std::uint64_t>(to_ns(BootClock::now())); }));
+    std::atomic<std::uint64_t> second{1};
+    group[0].bus->add_lease_writer([&](std::uint64_t until) { second = until; });
+    EXPECT_TRUE(eventually([&] { return second > 1; }));
+    group[0].bus.reset();
+    EXPECT_EQ(group[0].lease, 0U);
+    EXPECT_EQ(second, 0U);
+}
+
+} // namespace
+} // namespace stead::bus
