@@ -9,7 +9,7 @@
  * of which the low 16 bits are taken. Keyed, so that no client can choose its server; the 1-3 variant, because the
  * output is never shown and each frame pays for it. */
 
-#include <stead/shim/parse.h>
+#include <stead/shim/packet.h>
 
 #define STEAD_ROTATE(x, b) (((x) << (b)) | ((x) >> (64 - (b))))
 #define STEAD_SIP_ROUND                                                                                               \

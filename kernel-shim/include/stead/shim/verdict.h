@@ -7,6 +7,7 @@
  * The table of decisions with its reasons: docs/data-path.md. */
 
 #include <stead/shim/hash.h>
+#include <stead/shim/parse.h>
 
 enum stead_action {
     STEAD_PASS = 0, /* none of our business */
