@@ -78,7 +78,8 @@ void push_json(lua_State* L, const boost::json::value& value) {
 /// Upvalue: the level.
 int log_line(lua_State* L) {
     const int level = static_cast<int>(lua_tointeger(L, lua_upvalueindex(1)));
-    static constexpr const char* names[] = {"stead.log.debug", "stead.log.info", "stead.log.warning", "stead.log.error"};
+    static constexpr const char* names[] = {"stead.log.debug", "stead.log.info", "stead.log.warning",
+                                            "stead.log.error"};
     const std::string text = check_text(L, names[level], "text", 1);
     LuaRun& run = LuaRun::of(L);
     LineSplitter lines(run.call.limits.output_line_bytes, [&](std::string_view line) {

@@ -245,7 +245,8 @@ HookResult LuaRun::result_of_values(lua_State* L, int first) {
     }
     if (type == LUA_TNUMBER) {
         const int code = static_cast<int>(lua_tointeger(L, first));
-        return {code == 0 ? End::succeeded : End::failed, code, code == 0 ? "" : "returned " + std::to_string(code), {}};
+        return {code == 0 ? End::succeeded : End::failed, code, code == 0 ? "" : "returned " + std::to_string(code),
+                {}};
     }
     if (type == LUA_TBOOLEAN) {
         const char* why = lua_gettop(L) > first ? lua_tostring(L, first + 1) : nullptr;

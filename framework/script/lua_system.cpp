@@ -69,7 +69,8 @@ ProcessSpec check_spec(lua_State* L, const char* function, std::initializer_list
             for (const std::string_view name : allowed) {
                 names += (names.empty() ? "" : ", ") + std::string(name);
             }
-            luaL_error(L, "%s: argument '%s': no such field; allowed: %s", function, lua_tostring(L, -2), names.c_str());
+            luaL_error(L, "%s: argument '%s': no such field; allowed: %s", function, lua_tostring(L, -2),
+                       names.c_str());
         }
     }
     if (spec.argv.empty()) {

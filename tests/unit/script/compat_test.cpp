@@ -15,14 +15,16 @@ struct ClassicModule : HookTest {
         fs::create_directories(tools);
         tool("systemctl", "echo \"systemctl $*\" >> " + calls() +
                               "\ncase $1 in is-active) test -e " + root.string() + "/up.$2;; "
-                              "start) touch " + root.string() + "/up.$2;; stop) rm -f " + root.string() + "/up.$2;; esac\n");
+                              "start) touch " + root.string() + "/up.$2;; "
+                              "stop) rm -f " + root.string() + "/up.$2;; esac\n");
         // The host gives a module its own CLI by STEAD; this one only remembers.
         fs::create_directories(root / "prefix/bin");
         fs::create_directories(root / "prefix/libexec");
         fs::create_directory_symlink(STEAD_STAGE "/libexec/stead", root / "prefix/libexec/stead");
         EXPECT_TRUE(write_file_atomically(root / "prefix/bin/stead",
                                           "#!/bin/sh\necho \"stead $*\" >> " + calls() +
-                                              "\n[ \"$1\" = get ] && echo up\n[ \"$1\" = checkloop ] && exit 1\nexit 0\n",
+                                              "\n[ \"$1\" = get ] && echo up\n"
+                                              "[ \"$1\" = checkloop ] && exit 1\nexit 0\n",
                                           0755));
         folders.prefix = root / "prefix";
         folders.vars["PATH"] = tools.string() + ":/usr/sbin:/usr/bin:/sbin:/bin";

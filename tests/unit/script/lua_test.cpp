@@ -55,7 +55,8 @@ TEST_F(LuaHook, EveryEndIsDistinct) {
 TEST_F(LuaHook, EndlessLoopsEnd) {
     limits.timeout = milliseconds{200};
     for (const char* text :
-         {"while true do end", "while true do pcall(error) end", "while true do pcall(function() while true do end end) end",
+         {"while true do end", "while true do pcall(error) end",
+          "while true do pcall(function() while true do end end) end",
           "local function f() pcall(f) f() end while true do pcall(f) end",
           "while true do xpcall(function() while true do end end, function() while true do end end) end",
           "while true do coroutine.wrap(function() while true do end end)() end",
@@ -118,7 +119,8 @@ TEST_F(LuaHook, SandboxHasNoWayOut) {
 
 TEST_F(LuaHook, RunGivesExitOutputAndTimeout) {
     const HookResult result = lua(R"(
-        local r = stead.run{"sh", "-c", "cat; echo $A; pwd; echo bad >&2; exit 3", input = "in\n", env = {A = "b"}, cwd = "/tmp"}
+        local r = stead.run{"sh", "-c", "cat; echo $A; pwd; echo bad >&2; exit 3", input = "in\n", env = {A = "b"},
+                            cwd = "/tmp"}
         assert(r.exit == 3 and r.out == "in\nb\n/tmp\n" and r.err == "bad\n" and not r.timed_out, r.out)
         r = stead.run{"sleep", "300", timeout = "100ms"}
         assert(r.timed_out and r.exit == nil)

@@ -60,13 +60,19 @@ public:
     using Output = std::function<void(std::string_view line, bool is_error)>; ///< for the user log
 
     [[nodiscard]] static std::unique_ptr<HookRunner> create(ModuleFolders folders, HookHost& host, Output output);
-    virtual ~HookRunner() = default; ///< cancels what runs, waits for it
+    /// Cancels what runs, waits for it. So a HookHost call that waits for the owner's strand must give up once the
+    /// owner destroys the runner on that strand.
+    virtual ~HookRunner() = default;
 
     /// Does the module have this hook? Errors: conflict when both X and X.lua are there.
     [[nodiscard]] virtual Result<bool> has(std::string_view name) const = 0;
-    /// Runs one hook; one at a time (STEAD_ASSERT). `done` follows exactly once, within limits.timeout + 5 s, with every
-    /// process of the hook's group (and cgroup, where there is one) dead unless the hook succeeded: then daemons it
-    /// left stay. A missing hook ends at once with not_found.
+    /// Runs one hook; one at a time (STEAD_ASSERT), and never from inside `done` itself: post first. `done` follows
+    /// exactly once, within limits.timeout + 5 s, with every process that the hook started dead unless the hook
+    /// succeeded: then daemons it left stay, and what they write still comes to `output`. With
+    /// libexec/stead/stead-leash that holds for setsid and double forks too; without it, for all processes that kept
+    /// STEAD_HOOK_ID in their environment. A hook does not outlive this process (with the leash). A Lua hook that hangs
+    /// in a C function is reported timed_out and its thread abandoned: it reaches neither host nor output any more.
+    /// A missing hook ends with not_found.
     virtual void start(std::string_view name, std::vector<std::string> arguments, const Limits& limits, Done done) = 0;
     virtual void cancel() = 0;
 };
