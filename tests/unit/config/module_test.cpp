@@ -3,6 +3,9 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <random>
 
 namespace stead::config::test {
 namespace {
@@ -254,6 +257,42 @@ TEST(Failover, RulesAreKeptAsText) {
     ASSERT_TRUE(checked.ok());
     EXPECT_EQ(checked.value->service.child("failover")->text, "a: if (x == down) then stop();\n\f\n--Lua Rules");
     EXPECT_TRUE(module(checked.value->expanded_xml).ok());
+}
+
+TEST(Shipped, ModulesHaveNothingToReport) {
+    for (const char* name : {"farm", "light", "nginx_farm", "shell_farm"}) {
+        const auto file = std::filesystem::path{STEAD_MODULES} / name / "conf/userconfig.xml";
+        std::ifstream in{file};
+        const std::string xml{std::istreambuf_iterator<char>{in}, {}};
+        const auto checked = parse_module(xml, file.string(), schemas(), nullptr);
+        EXPECT_TRUE(checked.ok());
+        EXPECT_THAT(texts(checked), IsEmpty());
+    }
+}
+
+/// Mutations of real files: the answer is a value or errors, and each error has a line of the file.
+TEST(Hostile, MutatedFilesGetAnAnswer) {
+    std::mt19937 random{4711};
+    const std::string pieces[] = {"<", ">", "\"", "%", "&", "<!--", "<![CDATA[", "]]>", "/>", "<!DOCTYPE", "%X%", "\n", "'"};
+    for (int round = 0; round < 3000; ++round) {
+        std::string xml = round % 2 == 0 ? classic_farm : classic_mirror;
+        for (int edits = 1 + static_cast<int>(random() % 4); edits > 0; --edits) {
+            const auto at = random() % xml.size();
+            switch (random() % 3) {
+            case 0: xml.erase(at, 1 + random() % 20); break;
+            case 1: xml.insert(at, pieces[random() % std::size(pieces)]); break;
+            default: xml[at] = static_cast<char>(random()); break;
+            }
+        }
+        const auto lines = static_cast<int>(std::ranges::count(xml, '\n')) + 1;
+        const auto checked = module(xml);
+        const bool errors = std::ranges::any_of(checked.findings, [](const Finding& f) { return !f.warning; });
+        ASSERT_NE(checked.ok(), errors) << xml;
+        for (const auto& finding : checked.findings) {
+            ASSERT_TRUE(finding.line >= 1 && finding.line <= lines) << finding.text() << "\n" << xml;
+            ASSERT_FALSE(finding.message.empty());
+        }
+    }
 }
 
 TEST(Reference, NamesEveryElementAndAttribute) {
