@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <stead/node/call.hpp>
+
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
+
+namespace stead::node {
+namespace json = boost::json;
+namespace {
+
+Result<std::string> text_field(const json::object& body, std::string_view name) {
+    const json::value* value = body.if_contains(name);
+    if (value == nullptr) {
+        return std::string{};
+    }
+    if (!value->is_string()) {
+        return Error{Errc::malformed, "request", "field '" + std::string(name) + "' is not a string"};
+    }
+    return std::string(value->get_string());
+}
+
+} // namespace
+
+json::object Answer::to_json() const {
+    json::object body{{"exit", exit}, {"done", true}};
+    if (!text.empty()) {
+        body["text"] = text;
+    }
+    if (!error.empty()) {
+        body["error"] = error;
+    }
+    if (!data.is_null()) {
+        body["data"] = data;
+    }
+    return body;
+}
+
+std::string Request::option(std::string_view name, std::string_view otherwise) const {
+    const auto found = options.find(name);
+    return found == options.end() ? std::string(otherwise) : found->second;
+}
+
+json::object Request::to_json() const {
+    json::object option_object;
+    for (const auto& [name, value] : options) {
+        option_object[name] = value;
+    }
+    json::array argument_array;
+    for (const std::string& argument : arguments) {
+        argument_array.emplace_back(argument);
+    }
+    return {{"verb", verb},
+            {"module", module},
+            {"by", by},
+            {"options", std::move(option_object)},
+            {"arguments", std::move(argument_array)}};
+}
+
+Result<Request> parse_request(const json::value& body) {
+    if (!body.is_object()) {
+        return Error{Errc::malformed, "request", "not a JSON object"};
+    }
+    const json::object& object = body.get_object();
+    Request request;
+    for (const auto& [name, field] : {std::pair{"verb", &request.verb}, std::pair{"module", &request.module},
+                                      std::pair{"nodes", &request.nodes}, std::pair{"by", &request.by}}) {
+        Result<std::string> text = text_field(object, name);
+        if (!text) {
+            return text.error();
+        }
+        *field = std::move(*text);
+    }
+    if (const json::value* options = object.if_contains("options"); options != nullptr) {
+        if (!options->is_object()) {
+            return Error{Errc::malformed, "request", "field 'options' is not an object"};
+        }
+        for (const auto& [name, value] : options->get_object()) {
+            if (!value.is_string()) {
+                return Error{Errc::malformed, "request", "option '" + std::string(name) + "' is not a string"};
+            }
+            request.options[std::string(name)] = std::string(value.get_string());
+        }
+    }
+    if (const json::value* arguments = object.if_contains("arguments"); arguments != nullptr) {
+        if (!arguments->is_array()) {
+            return Error{Errc::malformed, "request", "field 'arguments' is not an array"};
+        }
+        for (const json::value& value : arguments->get_array()) {
+            if (!value.is_string()) {
+                return Error{Errc::malformed, "request", "an argument is not a string"};
+            }
+            request.arguments.emplace_back(value.get_string());
+        }
+    }
+    return request;
+}
+
+} // namespace stead::node

@@ -1,0 +1,498 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <stead/node/daemon.hpp>
+
+#include <stead/base/log.hpp>
+
+#include <boost/asio/post.hpp>
+#include <boost/json/array.hpp>
+#include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
+
+#include <pwd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+
+namespace stead::node {
+namespace asio = boost::asio;
+namespace json = boost::json;
+namespace fs = std::filesystem;
+namespace {
+
+constexpr seconds retry_interval{2};
+constexpr milliseconds connect_limit{2000};
+
+std::string user_name(uid_t uid) {
+    const passwd* found = ::getpwuid(uid);
+    return found != nullptr ? found->pw_name : "uid " + std::to_string(uid);
+}
+
+std::vector<std::string> split_names(std::string_view text) {
+    std::vector<std::string> names;
+    while (!text.empty()) {
+        const std::size_t end = text.find(',');
+        std::string_view name = text.substr(0, end);
+        while (name.starts_with(' ')) {
+            name.remove_prefix(1);
+        }
+        while (name.ends_with(' ')) {
+            name.remove_suffix(1);
+        }
+        if (!name.empty()) {
+            names.emplace_back(name);
+        }
+        text.remove_prefix(end == text.npos ? text.size() : end + 1);
+    }
+    return names;
+}
+
+/// "*" or names. Errors: not_found with the nearest name.
+Result<std::vector<NodeId>> chosen_nodes(const config::Cluster& cluster, const std::string& text) {
+    std::vector<NodeId> nodes;
+    if (text == "*") {
+        for (std::size_t i = 0; i < cluster.nodes.size(); ++i) {
+            nodes.push_back(NodeId(i));
+        }
+        return nodes;
+    }
+    for (const std::string& name : split_names(text)) {
+        const std::optional<NodeId> node = cluster.find(name);
+        if (!node) {
+            const std::string near = control::nearest(name, cluster.nodes);
+            return Error{Errc::not_found, "-H", "no node '" + name + "' in cluster.xml" +
+                                                    (near.empty() ? "" : "; did you mean '" + near + "'?")};
+        }
+        nodes.push_back(*node);
+    }
+    return nodes;
+}
+
+/// Gathers the answers of several nodes; finishes the call with the last.
+struct Gathering {
+    CallPtr call;
+    std::size_t missing{};
+    std::map<std::string, json::object> answers;
+
+    void add(const std::string& node, json::object answer) {
+        answer["node"] = node;
+        answers[node] = std::move(answer);
+        if (--missing > 0) {
+            return;
+        }
+        Answer total;
+        json::array nodes;
+        json::object data;
+        for (auto& [name, one] : answers) {
+            const json::value* exit = one.if_contains("exit");
+            total.exit = std::max(total.exit, exit != nullptr && exit->is_int64() ? static_cast<int>(exit->get_int64())
+                                                                                  : control::exit_code::internal);
+            const json::value* one_data = one.if_contains("data");
+            data[name] = one.contains("error")  ? json::value(json::object{{"error", one.at("error")}, {"exit", *exit}})
+                         : one_data != nullptr ? *one_data
+                                               : json::value(json::object{{"ok", true}});
+            nodes.push_back(one);
+        }
+        total.data = std::move(data);
+        call->finish(Answer{total.exit, json::serialize(nodes), "", total.data, {}});
+    }
+};
+
+} // namespace
+
+std::string version() { return STEAD_VERSION; }
+
+Daemon::Daemon(asio::io_context& io, const control::Paths& paths)
+    : io_(io), paths_(paths), log_(std::make_shared<control::ModuleLog>(paths.node_log(), "steadd")),
+      command_log_(std::make_shared<control::ModuleLog>(paths.command_log(), "cmd")), registry_(paths), retry_timer_(io) {}
+
+Daemon::~Daemon() {
+    server_.reset();
+    peer_server_.reset();
+    bus_.reset();
+    workers_.join();
+}
+
+Result<void> Daemon::start() {
+    std::error_code error;
+    for (const fs::path& folder : {paths_.run, paths_.host_folder(), paths_.modules(), paths_.var / "cluster"}) {
+        fs::create_directories(folder, error);
+        if (error) {
+            return os_error(folder.string(), "cannot make this folder", error.value());
+        }
+    }
+    for (const InstalledModule& module : registry_.list()) {
+        Generations(paths_.module(module.name)).recover();
+    }
+    Result<std::unique_ptr<control::Server>> server =
+        control::Server::listen(io_.get_executor(), paths_.daemon_socket(), 0660, "stead",
+                                [this](std::shared_ptr<control::Connection> connection) { accept(std::move(connection)); });
+    if (!server) {
+        return server.error();
+    }
+    server_ = std::move(*server);
+    adopt_hosts();
+    join_cluster();
+    return {};
+}
+
+std::string Daemon::own_name() const { return cluster_ ? cluster_->name() : "this node"; }
+
+// ---- Requests --------------------------------------------------------------------------------------------------------
+
+void Daemon::accept(std::shared_ptr<control::Connection> connection) {
+    connection->start([this](const std::shared_ptr<control::Connection>& from,
+                             control::Frame frame) { on_request(from, std::move(frame)); },
+                      [](const std::shared_ptr<control::Connection>&, const std::string&) {});
+}
+
+void Daemon::on_request(const std::shared_ptr<control::Connection>& connection, control::Frame frame) {
+    Result<Request> request = parse_request(frame.body);
+    if (!request) {
+        return connection->send(Answer::failed(request.error()).to_json());
+    }
+    request->fds = std::move(frame.fds);
+    const control::PeerCredentials peer = connection->peer();
+    request->caller = user_name(peer.uid) + " (pid " + std::to_string(peer.pid) + ")";
+    const bool many = !request->nodes.empty();
+    handle(std::make_shared<Call>(
+        std::move(*request),
+        [connection](const std::string& text) { connection->send(json::object{{"progress", text}}); },
+        [connection, many](Answer answer) {
+            json::object body = answer.to_json();
+            json::error_code error;
+            if (many && answer.error.empty()) { // Gathering puts the nodes' answers here
+                body["nodes"] = json::parse(answer.text, error);
+                body.erase("text");
+            }
+            connection->send(body, std::move(answer.fds));
+        }));
+}
+
+void Daemon::handle(const CallPtr& call) {
+    const Request& request = call->request;
+    const bool internal = request.verb.starts_with('_');
+    const auto found = handlers().find(request.verb);
+    if (found == handlers().end() || (internal && !request.from_peer)) {
+        return call->finish(Answer::failed(control::exit_code::usage,
+                                           "this steadd (version " + version() + ") does not know '" + request.verb +
+                                               "'; is another version installed than running?"));
+    }
+    const control::Command* command = control::find_command(request.verb);
+    if (command != nullptr && command->module == control::NeedsModule::yes) {
+        if (!control::is_module_name(request.module)) {
+            return call->finish(Answer::failed(control::exit_code::usage, "'" + request.verb + "' needs -m AM"));
+        }
+        if (request.verb != "module install" && request.nodes.empty()) {
+            if (const Result<InstalledModule> module = registry_.find(request.module); !module) {
+                return call->finish(Answer::failed(module.error()));
+            }
+        }
+    }
+    if (!request.nodes.empty()) {
+        return distribute(call);
+    }
+    if (command != nullptr && command->access == control::Access::change && !request.verb.starts_with("print")) {
+        audit(request);
+    }
+    (this->*found->second)(call);
+}
+
+void Daemon::audit(const Request& request) {
+    std::string line = request.verb;
+    for (const std::string& argument : request.arguments) {
+        line.append(" ").append(argument);
+    }
+    for (const auto& [name, value] : request.options) {
+        line.append(" -").append(name).append(value == "on" ? "" : " " + value);
+    }
+    if (!request.module.empty()) {
+        line.append(" -m ").append(request.module);
+    }
+    if (!request.by.empty()) {
+        line.append(" -i ").append(request.by);
+    }
+    command_log_->write(log::Level::event, request.caller, line);
+}
+
+void Daemon::distribute(const CallPtr& call) {
+    if (!cluster_) {
+        return call->finish(Answer::failed(control::exit_code::conflict, "-H needs a cluster: " + cluster_problem_));
+    }
+    const Result<std::vector<NodeId>> nodes = chosen_nodes(cluster_->cluster, call->request.nodes);
+    if (!nodes || nodes->empty()) {
+        return call->finish(nodes ? Answer::failed(control::exit_code::usage, "-H names no node")
+                                  : Answer::failed(nodes.error()));
+    }
+    auto gathering = std::make_shared<Gathering>();
+    gathering->call = call;
+    gathering->missing = nodes->size();
+    const json::object body = call->request.to_json();
+    for (const NodeId node : *nodes) {
+        const std::string name = cluster_->cluster.nodes[index(node)];
+        if (node == cluster_->self) {
+            Result<Request> own = parse_request(body);
+            own->caller = call->request.caller;
+            handle(std::make_shared<Call>(std::move(*own), [](const std::string&) {},
+                                          [gathering, name](const Answer& answer) {
+                                              gathering->add(name, answer.to_json());
+                                          }));
+            continue;
+        }
+        // A thread each: a node that hangs must not delay the others, nor fill the workers.
+        std::thread([this, body, node, name, gathering, cluster = *cluster_] {
+            Result<json::object> answer = ask_node(cluster, node, body, connect_limit);
+            json::object shown =
+                answer ? std::move(*answer)
+                       : Answer::failed(control::exit_code::unreachable,
+                                        "node does not answer (" + answer.error().text() +
+                                            "); 'stead cluster check' finds out why")
+                             .to_json();
+            asio::post(io_, [gathering, name, shown = std::move(shown)]() mutable {
+                gathering->add(name, std::move(shown));
+            });
+        }).detach();
+    }
+}
+
+void Daemon::in_background(const CallPtr& call, std::function<Answer()> work) {
+    asio::post(workers_, [this, call, work = std::move(work)]() mutable {
+        auto answer = std::make_shared<Answer>(work());
+        asio::post(io_, [call = std::move(call), answer] { call->finish(std::move(*answer)); });
+    });
+}
+
+void Daemon::change_module(const CallPtr& call, std::function<Answer()> work, std::function<void()> after) {
+    const std::string module = call->request.module;
+    if (!changing_.insert(module).second) {
+        return call->finish(Answer::failed(control::exit_code::conflict,
+                                           "another command is changing module '" + module + "'; try again"));
+    }
+    asio::post(workers_, [this, call, module, work = std::move(work), after = std::move(after)]() mutable {
+        auto answer = std::make_shared<Answer>(work());
+        asio::post(io_, [this, call = std::move(call), module, answer, after = std::move(after)] {
+            changing_.erase(module);
+            if (after) {
+                after();
+            }
+            call->finish(std::move(*answer));
+        });
+    });
+}
+
+// ---- Cluster ---------------------------------------------------------------------------------------------------------
+
+void Daemon::join_cluster() {
+    Result<ActiveCluster> cluster = load_cluster(paths_);
+    if (!cluster) {
+        const std::string problem = cluster.error().text();
+        if (problem != cluster_problem_) {
+            cluster_problem_ = problem;
+            log::warning("cluster", problem);
+        }
+        std::error_code ignored;
+        if (fs::exists(paths_.active_cluster(), ignored)) { // an address may come up later
+            retry_timer_.expires_after(retry_interval);
+            retry_timer_.async_wait([this](const boost::system::error_code& error) {
+                if (!error && !cluster_) {
+                    join_cluster();
+                }
+            });
+        }
+        return;
+    }
+    use_cluster(std::move(*cluster));
+}
+
+void Daemon::use_cluster(ActiveCluster cluster) {
+    bus_.reset();
+    peer_server_.reset();
+    cluster_ = std::move(cluster);
+    cluster_problem_.clear();
+    std::string lans;
+    for (const config::ClusterLan& lan : cluster_->cluster.lans) {
+        lans.append(lans.empty() ? "" : ", ").append(lan.name);
+    }
+    log::event("cluster", "I am node " + cluster_->name() + " of " + std::to_string(cluster_->cluster.nodes.size()) +
+                              ", LANs " + lans);
+    start_bus();
+    start_peer_server();
+    start_boot_modules();
+}
+
+void Daemon::start_peer_server() {
+    Result<std::unique_ptr<PeerServer>> server =
+        PeerServer::start(io_, *cluster_, [this](const CallPtr& call) { handle(call); });
+    if (!server) {
+        return log::error("cluster", "other nodes cannot reach this one with -H: " + server.error().text());
+    }
+    peer_server_ = std::move(*server);
+}
+
+void Daemon::start_bus() {
+    bus::BusEvents events;
+    events.view = [this](const membership::ViewInstalled& installed) {
+        std::string names;
+        for (const NodeId node : installed.view.members) {
+            names.append(names.empty() ? "" : " ").append(cluster_->cluster.nodes[index(node)]);
+        }
+        log::event("cluster", "nodes heard: " + names);
+    };
+    events.excluded = [](const std::string& reason) { log::event("cluster", "alone: " + reason); };
+    events.resource = [](const bus::Resource&, bool) {};
+    events.message = [this](const bus::PeerMessage& message) { on_peer_message(message); };
+    events.note = [](bool warning, const std::string& line) {
+        log::write(warning ? log::Level::warning : log::Level::debug, "bus", line);
+    };
+    events.leave_done = [] {};
+    events.peer_state = [](NodeId, std::uint32_t) {};
+    Result<std::unique_ptr<bus::Bus>> bus =
+        bus::Bus::start(cluster_->bus_options(), std::move(events),
+                        [this](std::function<void()> work) { asio::post(io_, std::move(work)); }, [](std::uint64_t) {});
+    if (!bus) {
+        return log::error("cluster", "no contact with the other nodes: " + bus.error().text());
+    }
+    bus_ = std::move(*bus);
+    for (const auto& [name, one] : runners_) {
+        on_module_state(name, one->state());
+    }
+}
+
+void Daemon::on_peer_message(const bus::PeerMessage& message) {
+    json::error_code error;
+    const json::value body = json::parse(message.body, error);
+    if (message.kind != "host.died" || error || !body.is_object()) {
+        return;
+    }
+    const json::value* module = body.get_object().if_contains("module");
+    const json::value* session = body.get_object().if_contains("session");
+    if (module == nullptr || session == nullptr || !module->is_string() || !session->is_string()) {
+        return;
+    }
+    const auto found = runners_.find(std::string(module->get_string()));
+    if (found == runners_.end() || !found->second->running()) {
+        return;
+    }
+    found->second->request({{"verb", "peer_died"},
+                            {"node", cluster_->cluster.nodes[index(message.from)]},
+                            {"session", *session}},
+                           [](const Result<json::object>&) {});
+}
+
+// ---- Hosts -----------------------------------------------------------------------------------------------------------
+
+std::shared_ptr<ModuleRunner> Daemon::runner(const std::string& module) {
+    std::shared_ptr<ModuleRunner>& found = runners_[module];
+    if (!found) {
+        found = std::make_shared<ModuleRunner>(
+            io_, paths_, module,
+            ModuleRunner::Events{
+                [this](const std::string& name, const ModuleState& state) { on_module_state(name, state); },
+                [this](const std::string& name, const std::string& session) { on_host_died(name, session); }});
+    }
+    return found;
+}
+
+void Daemon::on_module_state(const std::string& module, const ModuleState& state) {
+    if (bus_) {
+        const std::string value = state.state + " " + state.qualifier;
+        if (const Result<void> published = bus_->publish("module." + module, value); !published) {
+            log::warning("cluster", published.error().text());
+        }
+    }
+}
+
+void Daemon::on_host_died(const std::string& module, const std::string& session) {
+    if (!bus_) {
+        return;
+    }
+    const NodeSet others = bus_->view().members - NodeSet{cluster_->self};
+    const std::string body = json::serialize(json::object{{"module", module}, {"session", session}});
+    if (!others.empty()) {
+        if (const Result<void> sent = bus_->send(others, "host.died", 1, body); !sent) {
+            log::warning("cluster", "peers are not told of the death: " + sent.error().text());
+        }
+    }
+}
+
+void Daemon::adopt_hosts() {
+    for (const InstalledModule& module : registry_.list()) {
+        std::error_code ignored;
+        if (fs::exists(paths_.host_socket(module.name), ignored)) {
+            runner(module.name)->adopt();
+        }
+    }
+}
+
+void Daemon::start_boot_modules() {
+    // /run is emptied by a reboot: without this file the node has just booted, and not only steadd started anew.
+    const fs::path booted = paths_.run / "booted";
+    std::error_code ignored;
+    if (fs::exists(booted, ignored)) {
+        return;
+    }
+    if (const Result<void> written = write_file_atomically(booted, "\n"); !written) {
+        log::warning("steadd", written.error().text());
+    }
+    for (const InstalledModule& module : registry_.list()) {
+        const std::string boot = registry_.boot(module.name);
+        const bool ran = fs::exists(paths_.module(module.name) / "running", ignored);
+        if (module.configured && (boot == "on" || (boot == "auto" && ran)) && !runner(module.name)->running()) {
+            runner(module.name)->start("steadd at boot", [name = module.name](const Result<json::object>& started) {
+                if (!started) {
+                    log::error("steadd", "module '" + name + "' does not start: " + started.error().text());
+                }
+            });
+        }
+    }
+}
+
+const std::map<std::string, Daemon::Handler, std::less<>>& Daemon::handlers() {
+    static const std::map<std::string, Handler, std::less<>> table{
+        {"start", &Daemon::start_module},
+        {"stop", &Daemon::stop_module},
+        {"forcestop", &Daemon::stop_module},
+        {"restart", &Daemon::pass_on},
+        {"stopstart", &Daemon::pass_on},
+        {"shutdown", &Daemon::shutdown},
+        {"waitstart", &Daemon::wait_state},
+        {"waitstop", &Daemon::wait_state},
+        {"waitstate", &Daemon::wait_state},
+        {"power", &Daemon::power},
+        {"state", &Daemon::state},
+        {"level", &Daemon::level},
+        {"log", &Daemon::show_log},
+        {"cmdlog", &Daemon::command_log},
+        {"printi", &Daemon::print},
+        {"printw", &Daemon::print},
+        {"printe", &Daemon::print},
+        {"set", &Daemon::set_resource},
+        {"get", &Daemon::get_resource},
+        {"incloop", &Daemon::loop},
+        {"checkloop", &Daemon::loop},
+        {"resetloop", &Daemon::loop},
+        {"confcheck", &Daemon::confcheck},
+        {"config", &Daemon::config},
+        {"confinfo", &Daemon::confinfo},
+        {"deconfig", &Daemon::deconfig},
+        {"update", &Daemon::update},
+        {"boot", &Daemon::boot},
+        {"module install", &Daemon::module_install},
+        {"module package", &Daemon::module_package},
+        {"module uninstall", &Daemon::module_uninstall},
+        {"module list", &Daemon::module_list},
+        {"module listid", &Daemon::module_list},
+        {"module getports", &Daemon::module_ports},
+        {"cluster config", &Daemon::cluster_config},
+        {"cluster confcheck", &Daemon::cluster_confcheck},
+        {"cluster confinfo", &Daemon::cluster_confinfo},
+        {"cluster state", &Daemon::cluster_state},
+        {"cluster check", &Daemon::cluster_check},
+        {"cluster genkey", &Daemon::rotate_key},
+        {"_key", &Daemon::key_phase},
+        {"_probe", &Daemon::probe},
+    };
+    return table;
+}
+
+} // namespace stead::node

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <stead/base/files.hpp>
+#include <stead/base/result.hpp>
+#include <stead/control/command.hpp>
+
+#include <boost/json/value.hpp>
+
+#include <sys/types.h>
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace stead::node {
+
+/// What a command ends with. `text` is for people, `data` for --json.
+struct Answer {
+    int exit{control::exit_code::ok};
+    std::string text;
+    std::string error;
+    boost::json::value data;
+    std::vector<Fd> fds;
+
+    [[nodiscard]] static Answer done(std::string text) { return Answer{control::exit_code::ok, std::move(text), {}, {}, {}}; }
+    [[nodiscard]] static Answer failed(int exit, std::string error) { return Answer{exit, {}, std::move(error), {}, {}}; }
+    [[nodiscard]] static Answer failed(const Error& error) {
+        return failed(control::exit_code::of(error.code), error.text());
+    }
+    [[nodiscard]] boost::json::object to_json() const;
+};
+
+/// One command as it came, from the local socket or from a peer's steadd.
+struct Request {
+    std::string verb, module, nodes, by;
+    std::map<std::string, std::string, std::less<>> options;
+    std::vector<std::string> arguments;
+    std::vector<Fd> fds;
+    std::string caller; ///< "root (pid 12)" or "node n2": for the command log
+    bool from_peer{};
+
+    [[nodiscard]] bool has(std::string_view option) const { return options.contains(option); }
+    [[nodiscard]] std::string option(std::string_view name, std::string_view otherwise = {}) const;
+    [[nodiscard]] boost::json::object to_json() const;
+};
+/// Errors: malformed, naming the field.
+[[nodiscard]] Result<Request> parse_request(const boost::json::value& body);
+
+/// A request on its way through steadd. Main thread only; finish() takes effect once.
+class Call {
+public:
+    using OnProgress = std::function<void(const std::string&)>;
+    using OnFinish = std::function<void(Answer)>;
+    Call(Request from, OnProgress progress, OnFinish finish)
+        : request(std::move(from)), on_progress_(std::move(progress)), on_finish_(std::move(finish)) {}
+    void progress(const std::string& text) const {
+        if (on_finish_) {
+            on_progress_(text);
+        }
+    }
+    void finish(Answer answer) {
+        if (const OnFinish finish = std::exchange(on_finish_, nullptr)) {
+            finish(std::move(answer));
+        }
+    }
+    [[nodiscard]] bool finished() const noexcept { return !on_finish_; }
+
+    Request request;
+
+private:
+    OnProgress on_progress_;
+    OnFinish on_finish_;
+};
+using CallPtr = std::shared_ptr<Call>;
+
+} // namespace stead::node

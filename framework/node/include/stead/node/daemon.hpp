@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <stead/bus/bus.hpp>
+#include <stead/control/channel.hpp>
+#include <stead/control/module_log.hpp>
+#include <stead/control/paths.hpp>
+#include <stead/node/call.hpp>
+#include <stead/node/cluster.hpp>
+#include <stead/node/generation.hpp>
+#include <stead/node/module_runner.hpp>
+#include <stead/node/peers.hpp>
+#include <stead/node/registry.hpp>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/thread_pool.hpp>
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+
+namespace stead::node {
+
+/// steadd: owns everything. One main thread (io_context) that never blocks; work that does (checks, packages, talk with
+/// other nodes) runs on worker threads and comes back by post.
+class Daemon {
+public:
+    Daemon(boost::asio::io_context& io, const control::Paths& paths);
+    ~Daemon();
+
+    /// Opens the socket, adopts running hosts, joins the cluster, starts what starts at boot. Errors: only what makes a
+    /// daemon useless (its socket). A node without configuration runs, and says what to do.
+    [[nodiscard]] Result<void> start();
+
+private:
+    using Handler = void (Daemon::*)(const CallPtr&);
+    static const std::map<std::string, Handler, std::less<>>& handlers();
+
+    // daemon.cpp
+    void accept(std::shared_ptr<control::Connection> connection);
+    void on_request(const std::shared_ptr<control::Connection>& connection, control::Frame frame);
+    void handle(const CallPtr& call);
+    void distribute(const CallPtr& call);
+    void audit(const Request& request);
+    void join_cluster();
+    void use_cluster(ActiveCluster cluster);
+    void start_bus();
+    void start_peer_server();
+    void adopt_hosts();
+    void start_boot_modules();
+    void on_module_state(const std::string& module, const ModuleState& state);
+    void on_host_died(const std::string& module, const std::string& session);
+    void on_peer_message(const bus::PeerMessage& message);
+    std::shared_ptr<ModuleRunner> runner(const std::string& module);
+    /// Runs `work` on a worker thread and finishes the call with what it returns.
+    void in_background(const CallPtr& call, std::function<Answer()> work);
+    /// The same, one at a time per module; a second one is refused.
+    void change_module(const CallPtr& call, std::function<Answer()> work, std::function<void()> after = nullptr);
+    void finish_from_host(const CallPtr& call, boost::json::object request, std::string field = "text");
+
+    // module_commands.cpp
+    void start_module(const CallPtr& call);
+    void stop_module(const CallPtr& call);
+    void pass_on(const CallPtr& call);
+    void shutdown(const CallPtr& call);
+    void wait_state(const CallPtr& call);
+    void state(const CallPtr& call);
+    void state_verbose(const CallPtr& call);
+    void level(const CallPtr& call);
+    void show_log(const CallPtr& call);
+    void command_log(const CallPtr& call);
+    void print(const CallPtr& call);
+    void set_resource(const CallPtr& call);
+    void get_resource(const CallPtr& call);
+    void loop(const CallPtr& call);
+    void power(const CallPtr& call);
+    void boot(const CallPtr& call);
+    // config_commands.cpp
+    void confcheck(const CallPtr& call);
+    void config(const CallPtr& call);
+    void confinfo(const CallPtr& call);
+    void deconfig(const CallPtr& call);
+    void update(const CallPtr& call);
+    void module_install(const CallPtr& call);
+    void module_package(const CallPtr& call);
+    void module_uninstall(const CallPtr& call);
+    void module_list(const CallPtr& call);
+    void module_ports(const CallPtr& call);
+    // cluster_commands.cpp
+    void cluster_config(const CallPtr& call);
+    void cluster_confcheck(const CallPtr& call);
+    void cluster_confinfo(const CallPtr& call);
+    void cluster_state(const CallPtr& call);
+    void cluster_check(const CallPtr& call);
+    void rotate_key(const CallPtr& call);
+    void key_phase(const CallPtr& call);
+    void probe(const CallPtr& call);
+    void reload_keys();
+
+    [[nodiscard]] boost::json::array module_table(const std::string& only);
+    [[nodiscard]] boost::json::object probe_facts();
+    [[nodiscard]] std::string own_name() const;
+
+    boost::asio::io_context& io_;
+    control::Paths paths_;
+    std::shared_ptr<control::ModuleLog> log_, command_log_;
+    Registry registry_;
+    std::map<std::string, std::shared_ptr<ModuleRunner>> runners_;
+    std::set<std::string> changing_;
+    std::optional<ActiveCluster> cluster_;
+    std::string cluster_problem_;
+    std::unique_ptr<bus::Bus> bus_;
+    std::unique_ptr<PeerServer> peer_server_;
+    std::unique_ptr<control::Server> server_;
+    boost::asio::steady_timer retry_timer_;
+    boost::asio::thread_pool workers_{4};
+};
+
+/// Version of this build.
+[[nodiscard]] std::string version();
+
+} // namespace stead::node

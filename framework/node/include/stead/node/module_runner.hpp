@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <stead/control/channel.hpp>
+#include <stead/control/module_log.hpp>
+#include <stead/control/paths.hpp>
+#include <stead/core/loop_guard.hpp>
+#include <stead/node/process.hpp>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/json/object.hpp>
+
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace stead::node {
+
+/// What is known of a module's state on this node.
+struct ModuleState {
+    std::string state{"STOP"};
+    std::string qualifier{"NotReady"};
+    std::string reason;
+    friend bool operator==(const ModuleState&, const ModuleState&) = default;
+};
+
+/// Starts, watches, adopts and buries the stead-host of one module. Main thread only; nothing blocks.
+class ModuleRunner : public std::enable_shared_from_this<ModuleRunner> {
+public:
+    struct Events {
+        std::function<void(const std::string& module, const ModuleState&)> state;
+        /// The host died, not having stopped; its lease is closed. `session` of its bus, 32 hex digits or "".
+        std::function<void(const std::string& module, const std::string& session)> died;
+    };
+    using Done = std::function<void(Result<boost::json::object>)>;
+
+    ModuleRunner(boost::asio::io_context& io, const control::Paths& paths, std::string module, Events events);
+
+    /// Starts the host; done when it has said hello, or with what it wrote when it ended at once.
+    void start(const std::string& by, Done done);
+    /// Connects to a host that runs already. False when there is none.
+    bool adopt();
+    /// Done when the host has exited.
+    void stop(bool force, const std::string& by, bool automatic, Done done);
+    /// Errors: refused when the module is stopped.
+    void request(boost::json::object body, Done done);
+
+    /// A host process is alive.
+    [[nodiscard]] bool running() const noexcept { return phase_ != Phase::down; }
+    [[nodiscard]] const ModuleState& state() const noexcept { return state_; }
+    [[nodiscard]] pid_t pid() const noexcept { return pid_; }
+    [[nodiscard]] const std::string& session() const noexcept { return session_; }
+    [[nodiscard]] const std::string& config() const noexcept { return config_; }
+
+    /// Calls back with true as soon as `condition` holds (checked at each change), with false after `limit`.
+    void wait_for(std::function<bool()> condition, std::optional<seconds> limit, std::function<void(bool)> done);
+
+    /// 'inc', 'check', 'reset' on the count of automatic restarts. True: the limit is reached.
+    [[nodiscard]] bool loop(std::string_view op);
+    [[nodiscard]] control::ModuleLog& log() noexcept { return log_; }
+
+private:
+    enum class Phase : std::uint8_t { down, starting, up };
+    struct Waiter {
+        std::function<bool()> condition;
+        std::function<void(bool)> done;
+        std::unique_ptr<boost::asio::steady_timer> timer;
+    };
+
+    void spawn();
+    void try_connect(int attempts_left);
+    void hello();
+    void on_hello(control::Frame frame);
+    void on_frame(control::Frame frame);
+    void on_channel_closed(const std::string& reason);
+    void watch(Fd pidfd);
+    void on_exit();
+    [[nodiscard]] std::optional<int> exit_code();
+    void on_death(const std::string& how);
+    void clean_up(std::function<void()> then);
+    void close_lease();
+    void reset_connection();
+    void set_state(ModuleState state);
+    void check_waiters();
+    void finish_start(Result<boost::json::object> result);
+    void fail_pending(const std::string& why);
+    void kill_later(seconds after);
+    [[nodiscard]] std::string early_output() const;
+    [[nodiscard]] automaton::LoopGuard load_guard() const;
+
+    boost::asio::io_context& io_;
+    control::Paths paths_;
+    std::string module_;
+    Events events_;
+    control::ModuleLog log_;
+    Phase phase_{Phase::down};
+    ModuleState state_;
+    pid_t pid_{};
+    bool ours_{}; ///< our child: its exit code can be read
+    std::string session_, config_;
+    std::optional<boost::asio::posix::stream_descriptor> pidfd_;
+    std::shared_ptr<control::Connection> channel_;
+    std::int64_t next_id_{1};
+    std::map<std::int64_t, Done> pending_;
+    std::vector<Fd> leases_;
+    std::vector<Done> on_start_, on_stop_;
+    bool stop_asked_{};
+    std::string started_by_;
+    boost::asio::steady_timer connect_timer_, kill_timer_;
+    std::list<Waiter> waiters_;
+};
+
+} // namespace stead::node

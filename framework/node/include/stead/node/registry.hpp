@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <stead/base/result.hpp>
+#include <stead/control/paths.hpp>
+
+#include <boost/json/object.hpp>
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+/// The modules installed on this node: a folder each, with its number in the file `id`. Everything is on disk; nothing
+/// is cached, so an administrator's hand and a crash leave no contradiction. Thread: any, one change at a time.
+namespace stead::node {
+
+struct InstalledModule {
+    std::string name;
+    unsigned id{};
+    bool configured{};
+    std::string mode; ///< "farm", "mirror", "light"; empty = not configured
+};
+
+struct ModulePort {
+    std::string what;     ///< "farm", "mirror heartbeat", "mirror replication"
+    std::string protocol; ///< "udp", "tcp"
+    std::uint16_t port{};
+};
+[[nodiscard]] std::vector<ModulePort> ports_of(unsigned id);
+
+class Registry {
+public:
+    explicit Registry(const control::Paths& paths) : paths_(paths) {}
+
+    [[nodiscard]] std::vector<InstalledModule> list() const; ///< by name
+    /// Errors: not_found, with the nearest installed name.
+    [[nodiscard]] Result<InstalledModule> find(const std::string& name) const;
+
+    /// Installs a package, or with an empty `package` the shipped module of that name, or takes the folder that an
+    /// administrator made below /etc/stead/modules. On error nothing is left behind.
+    /// Errors: conflict (name or id taken), out_of_range (id), not_found, and those of archive::install.
+    [[nodiscard]] Result<InstalledModule> install(const std::string& name, std::optional<unsigned> id, bool replace,
+                                                  const std::filesystem::path& package) const;
+    [[nodiscard]] Result<void> uninstall(const std::string& name) const;
+    /// on, off, or what userconfig.xml says ("ignore" when nothing does).
+    [[nodiscard]] std::string boot(const std::string& name) const;
+    [[nodiscard]] Result<void> set_boot(const std::string& name, bool on) const;
+
+private:
+    [[nodiscard]] Result<unsigned> choose_id(const std::string& name, std::optional<unsigned> wanted) const;
+    control::Paths paths_;
+};
+
+/// module.json of an active configuration, as `stead-host --check` left it; empty when there is none.
+[[nodiscard]] boost::json::object module_settings(const std::filesystem::path& active);
+[[nodiscard]] std::string text_setting(const boost::json::object& settings, std::string_view name);
+
+} // namespace stead::node

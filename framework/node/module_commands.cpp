@@ -1,0 +1,446 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <stead/node/daemon.hpp>
+
+#include <boost/json/array.hpp>
+#include <boost/json/serialize.hpp>
+
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <charconv>
+
+namespace stead::node {
+namespace json = boost::json;
+namespace exit_code = control::exit_code;
+namespace {
+
+std::string text_of(const json::object& object, std::string_view name) {
+    const json::value* value = object.if_contains(name);
+    return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string{};
+}
+
+std::string padded(std::string text, std::size_t width) {
+    text.append(text.size() < width ? width - text.size() : 1, ' ');
+    return text;
+}
+
+int quiet_exit(const std::string& state) {
+    constexpr std::array<std::pair<std::string_view, int>, 6> codes{
+        {{"STOP", 0}, {"WAIT", 1}, {"ALONE", 2}, {"UP", 2}, {"PRIM", 3}, {"SECOND", 4}}};
+    for (const auto& [name, code] : codes) {
+        if (name == state) {
+            return code;
+        }
+    }
+    return exit_code::internal;
+}
+
+std::optional<unsigned> number(const std::string& text) {
+    unsigned value = 0;
+    const auto parsed = std::from_chars(text.data(), text.data() + text.size(), value);
+    return parsed.ec == std::errc{} && parsed.ptr == text.data() + text.size() ? std::optional(value) : std::nullopt;
+}
+
+std::string caller_of(const Request& request) { return request.by.empty() ? request.caller : request.by; }
+
+/// One line per state: "  n1 (this node)   UP      Ready     reason".
+std::string state_line(const std::string& node, const json::object& state) {
+    return "  " + padded(node, 24) + padded(text_of(state, "state"), 8) + padded(text_of(state, "qualifier"), 10) +
+           text_of(state, "reason") + "\n";
+}
+
+std::string state_text(const json::array& modules) {
+    std::string text;
+    for (const json::value& value : modules) {
+        const json::object& module = value.get_object();
+        const std::string mode = text_of(module, "mode");
+        text += "module " + text_of(module, "name") + " (id " + std::to_string(module.at("id").to_number<int>()) + ", " +
+                (mode.empty() ? "not configured" : mode) + ")\n";
+        if (module.at("configured").as_bool()) {
+            text += state_line(text_of(module, "node") + " (this node)", module);
+        } else {
+            text += "  not configured; 'stead config -m " + text_of(module, "name") + "' applies its configuration\n";
+        }
+        for (const json::value& peer : module.at("peers").as_array()) {
+            text += state_line(text_of(peer.get_object(), "node"), peer.get_object());
+        }
+    }
+    return text.empty() ? "no module is installed; 'stead module install -m AM FILE.safe' installs one\n" : text;
+}
+
+std::string names_in(const json::value* list) {
+    std::string text;
+    if (list != nullptr && list->is_array()) {
+        for (const json::value& name : list->get_array()) {
+            if (name.is_string()) {
+                text.append(text.empty() ? "" : " ").append(name.get_string());
+            }
+        }
+    }
+    return text;
+}
+
+std::string verbose_text(const json::object& detail) {
+    std::string text;
+    if (const json::value* view = detail.if_contains("view"); view != nullptr && view->is_object()) {
+        const json::value* epoch = view->get_object().if_contains("epoch");
+        text += "view: " + names_in(view->get_object().if_contains("members")) +
+                (epoch != nullptr ? " (epoch " + json::serialize(*epoch) + ")" : "") + "\n";
+    }
+    if (const json::value* notes = detail.if_contains("notes"); notes != nullptr && notes->is_array()) {
+        for (const json::value& note : notes->get_array()) {
+            text += "note: " + (note.is_string() ? std::string(note.get_string()) : json::serialize(note)) + "\n";
+        }
+    }
+    text += "resources:\n";
+    if (const json::value* list = detail.if_contains("resources"); list != nullptr && list->is_array()) {
+        for (const json::value& value : list->get_array()) {
+            if (const json::object* resource = value.if_object()) {
+                text += "  " + padded(text_of(*resource, "node"), 16) + padded(text_of(*resource, "name"), 28) +
+                        text_of(*resource, "value") + "\n";
+            }
+        }
+    }
+    if (const json::value* counters = detail.if_contains("counters"); counters != nullptr && counters->is_object()) {
+        text += "counters:\n";
+        for (const auto& [name, value] : counters->get_object()) {
+            text += "  " + padded(std::string(name), 32) + json::serialize(value) + "\n";
+        }
+    }
+    return text;
+}
+
+} // namespace
+
+// ---- Life ------------------------------------------------------------------------------------------------------------
+
+void Daemon::start_module(const CallPtr& call) {
+    const std::string& module = call->request.module;
+    if (!cluster_) {
+        return call->finish(Answer::failed(exit_code::conflict, "this node has no cluster: " + cluster_problem_));
+    }
+    if (!registry_.find(module)->configured) {
+        return call->finish(Answer::failed(
+            exit_code::conflict, "module '" + module + "' is not configured; run 'stead config -m " + module + "'"));
+    }
+    if (changing_.contains(module)) {
+        return call->finish(Answer::failed(exit_code::conflict, "its configuration is being changed; try again"));
+    }
+    if (const Result<void> marked = write_file_atomically(paths_.module(module) / "running", "\n"); !marked) {
+        return call->finish(Answer::failed(marked.error()));
+    }
+    runner(module)->start(caller_of(call->request), [call, module](const Result<json::object>& started) {
+        if (!started) {
+            return call->finish(Answer::failed(
+                exit_code::of(started.error().code),
+                started.error().text() + "\n'stead log -m " + module + "' shows what it did before"));
+        }
+        const std::string text = text_of(*started, "text");
+        call->finish(Answer::done(text.empty() ? "module '" + module + "' is starting" : text));
+    });
+}
+
+void Daemon::stop_module(const CallPtr& call) {
+    const std::string& module = call->request.module;
+    std::error_code ignored;
+    std::filesystem::remove(paths_.module(module) / "running", ignored);
+    runner(module)->stop(call->request.verb == "forcestop", caller_of(call->request), !call->request.by.empty(),
+                         [call, module](const Result<json::object>& stopped) {
+                             if (!stopped) {
+                                 return call->finish(Answer::failed(stopped.error()));
+                             }
+                             const std::string text = text_of(*stopped, "text");
+                             call->finish(Answer::done(text.empty() ? "module '" + module + "' is stopped" : text));
+                         });
+}
+
+void Daemon::shutdown(const CallPtr& call) {
+    auto left = std::make_shared<std::size_t>(1);
+    const auto one_less = [call, left](const Result<json::object>&) {
+        if (--*left == 0) {
+            call->finish(Answer::done("all modules are stopped"));
+        }
+    };
+    for (const auto& [name, one] : runners_) {
+        if (one->running()) {
+            ++*left;
+            call->progress("stopping " + name);
+            one->stop(false, caller_of(call->request), false, one_less);
+        }
+    }
+    one_less(json::object{});
+}
+
+void Daemon::finish_from_host(const CallPtr& call, json::object request, std::string field) {
+    runner(call->request.module)
+        ->request(std::move(request), [call, field = std::move(field)](const Result<json::object>& answer) {
+            if (!answer) {
+                return call->finish(Answer::failed(answer.error()));
+            }
+            Answer done = Answer::done(text_of(*answer, field));
+            json::object data = *answer;
+            data.erase("id");
+            done.data = std::move(data);
+            call->finish(std::move(done));
+        });
+}
+
+void Daemon::pass_on(const CallPtr& call) {
+    finish_from_host(call, {{"verb", call->request.verb},
+                            {"by", caller_of(call->request)},
+                            {"automatic", !call->request.by.empty()}});
+}
+
+void Daemon::power(const CallPtr& call) {
+    json::array argv;
+    for (const std::string& argument : call->request.arguments) {
+        argv.emplace_back(argument);
+    }
+    finish_from_host(call, {{"verb", "command"}, {"command", "power"}, {"argv", std::move(argv)}});
+}
+
+void Daemon::wait_state(const CallPtr& call) {
+    const std::string limit_text = call->request.option("t");
+    const std::optional<unsigned> limit = number(limit_text);
+    if (!limit_text.empty() && !limit) {
+        return call->finish(Answer::failed(exit_code::usage, "-t " + limit_text + ": not a number of seconds"));
+    }
+    const std::shared_ptr<ModuleRunner> one = runner(call->request.module);
+    std::function<bool()> condition;
+    if (call->request.verb == "waitstop") {
+        condition = [one] { return !one->running(); };
+    } else if (call->request.verb == "waitstart") {
+        condition = [one] { return one->state().qualifier == "Ready" && one->state().state != "STOP"; };
+    } else if (call->request.arguments.at(0) == "STOP") {
+        condition = [one] { return !one->running(); };
+    } else {
+        condition = [one, wanted = call->request.arguments.at(0)] {
+            return one->state().state == wanted && one->state().qualifier != "Transient";
+        };
+    }
+    one->wait_for(condition, limit ? std::optional(seconds{*limit}) : std::nullopt, [call, one](bool reached) {
+        const std::string now = one->state().state + " " + one->state().qualifier;
+        call->finish(reached ? Answer::done(now)
+                             : Answer::failed(exit_code::timed_out, "not reached in time; the state is " + now));
+    });
+}
+
+void Daemon::boot(const CallPtr& call) {
+    const std::string& what = call->request.arguments.at(0);
+    const std::string& module = call->request.module;
+    if (what != "status") {
+        if (const Result<void> set = registry_.set_boot(module, what == "on"); !set) {
+            return call->finish(Answer::failed(set.error()));
+        }
+    }
+    Answer answer = Answer::done("boot of '" + module + "' is " + registry_.boot(module));
+    answer.data = json::object{{"module", module}, {"boot", registry_.boot(module)}};
+    call->finish(std::move(answer));
+}
+
+// ---- States ----------------------------------------------------------------------------------------------------------
+
+json::array Daemon::module_table(const std::string& only) {
+    const std::vector<bus::Resource> resources = bus_ ? bus_->resources() : std::vector<bus::Resource>{};
+    json::array table;
+    for (const InstalledModule& module : registry_.list()) {
+        if (!only.empty() && module.name != only) {
+            continue;
+        }
+        const ModuleState state = runner(module.name)->state();
+        json::array peers;
+        for (const bus::Resource& resource : resources) {
+            if (resource.name != "module." + module.name || resource.owner == cluster_->self) {
+                continue;
+            }
+            const std::size_t space = resource.value.find(' ');
+            peers.push_back(json::object{
+                {"node", cluster_->cluster.nodes[index(resource.owner)]},
+                {"state", resource.value.substr(0, space)},
+                {"qualifier", space == resource.value.npos ? "" : resource.value.substr(space + 1)}});
+        }
+        table.push_back(json::object{{"name", module.name},
+                                     {"id", module.id},
+                                     {"mode", module.mode},
+                                     {"configured", module.configured},
+                                     {"node", own_name()},
+                                     {"state", state.state},
+                                     {"qualifier", state.qualifier},
+                                     {"reason", state.reason},
+                                     {"pid", runner(module.name)->running() ? runner(module.name)->pid() : 0},
+                                     {"peers", std::move(peers)}});
+    }
+    return table;
+}
+
+void Daemon::state(const CallPtr& call) {
+    const std::string& module = call->request.module;
+    if (!module.empty()) {
+        if (const Result<InstalledModule> found = registry_.find(module); !found) {
+            return call->finish(Answer::failed(found.error()));
+        }
+    }
+    if (call->request.has("lq")) {
+        if (module.empty()) {
+            return call->finish(Answer::failed(exit_code::usage, "'state -lq' needs -m AM"));
+        }
+        Answer answer;
+        answer.exit = quiet_exit(runner(module)->state().state);
+        return call->finish(std::move(answer));
+    }
+    if (call->request.has("v") && !module.empty() && runner(module)->running()) {
+        return state_verbose(call);
+    }
+    json::array table = module_table(module);
+    Answer answer = Answer::done(state_text(table));
+    if (!cluster_) {
+        answer.text += "this node has no cluster: " + cluster_problem_ + "\n";
+    }
+    answer.data = json::object{{"node", own_name()}, {"modules", std::move(table)}};
+    call->finish(std::move(answer));
+}
+
+void Daemon::state_verbose(const CallPtr& call) {
+    const std::string module = call->request.module;
+    runner(module)->request({{"verb", "state"}, {"verbose", true}}, [this, call, module](const Result<json::object>& got) {
+        if (!got) {
+            return call->finish(Answer::failed(got.error()));
+        }
+        json::array table = module_table(module);
+        Answer answer = Answer::done(state_text(table) + verbose_text(*got));
+        json::object detail = *got;
+        detail.erase("id");
+        detail.erase("ok");
+        answer.data = json::object{{"node", own_name()}, {"modules", std::move(table)}, {"detail", std::move(detail)}};
+        call->finish(std::move(answer));
+    });
+}
+
+void Daemon::level(const CallPtr& call) {
+    utsname system{};
+    ::uname(&system);
+    std::string os = "unknown";
+    if (const Result<std::string> release = read_file("/etc/os-release", 65536)) {
+        if (const std::size_t at = release->find("PRETTY_NAME=\""); at != release->npos) {
+            os = release->substr(at + 13, release->find('"', at + 13) - at - 13);
+        }
+    }
+    Answer answer = Answer::done("Stead " + version() + "\nkernel " + system.release + " " + system.machine + "\nOS " + os +
+                                 "\n");
+    json::object data{{"version", version()}, {"kernel", system.release}, {"machine", system.machine}, {"os", os}};
+    if (!call->request.module.empty()) {
+        const Result<InstalledModule> module = registry_.find(call->request.module);
+        if (!module) {
+            return call->finish(Answer::failed(module.error()));
+        }
+        answer.text += "module " + module->name + " id " + std::to_string(module->id) + " " +
+                       (module->configured ? module->mode : "not configured") + "\n";
+        data["module"] = module->name;
+        data["id"] = module->id;
+    }
+    answer.data = std::move(data);
+    call->finish(std::move(answer));
+}
+
+// ---- Logs and resources ----------------------------------------------------------------------------------------------
+
+void Daemon::show_log(const CallPtr& call) {
+    const std::string& module = call->request.module;
+    const std::optional<unsigned> lines = number(call->request.option("s", "300"));
+    if (!lines) {
+        return call->finish(Answer::failed(exit_code::usage, "-s " + call->request.option("s") + ": not a number"));
+    }
+    if (!module.empty()) {
+        if (const Result<InstalledModule> found = registry_.find(module); !found) {
+            return call->finish(Answer::failed(found.error()));
+        }
+    }
+    const std::filesystem::path file = module.empty()           ? paths_.node_log()
+                                       : call->request.has("u") ? paths_.user_log(module)
+                                                                : paths_.module_log(module);
+    in_background(call, [file, lines, verbose = call->request.has("A")] {
+        const Result<std::vector<std::string>> tail = control::log_tail(file, *lines, verbose);
+        if (!tail) {
+            return Answer::failed(tail.error());
+        }
+        Answer answer;
+        json::array data;
+        for (const std::string& line : *tail) {
+            answer.text.append(line).append("\n");
+            data.emplace_back(line);
+        }
+        answer.data = json::object{{"lines", std::move(data)}};
+        return answer;
+    });
+}
+
+void Daemon::command_log(const CallPtr& call) {
+    const std::optional<unsigned> lines = number(call->request.option("s", "100"));
+    const Result<std::vector<std::string>> tail = control::log_tail(paths_.command_log(), lines.value_or(100), true);
+    Answer answer;
+    json::array data;
+    for (const std::string& line : tail.value_or(std::vector<std::string>{})) {
+        answer.text.append(line).append("\n");
+        data.emplace_back(line);
+    }
+    answer.data = json::object{{"lines", std::move(data)}};
+    call->finish(std::move(answer));
+}
+
+void Daemon::print(const CallPtr& call) {
+    std::string text;
+    for (const std::string& word : call->request.arguments) {
+        text.append(text.empty() ? "" : " ").append(word);
+    }
+    const char kind = call->request.verb.back();
+    runner(call->request.module)
+        ->log()
+        .write(kind == 'i'   ? log::Level::event
+               : kind == 'w' ? log::Level::warning
+                             : log::Level::error,
+               call->request.by.empty() ? "script" : call->request.by, text);
+    call->finish(Answer::done(""));
+}
+
+void Daemon::set_resource(const CallPtr& call) {
+    const Request& request = call->request;
+    if (!request.has("r") || !request.has("v")) {
+        return call->finish(Answer::failed(exit_code::usage, "usage: stead set -m AM -r RESOURCE -v STATE"));
+    }
+    finish_from_host(call, {{"verb", "set"},
+                            {"resource", request.option("r")},
+                            {"value", request.option("v")},
+                            {"by", caller_of(request)},
+                            {"silent", request.has("n")},
+                            {"log", request.has("l")}});
+}
+
+void Daemon::get_resource(const CallPtr& call) {
+    if (!call->request.has("r")) {
+        return call->finish(Answer::failed(exit_code::usage, "usage: stead get -m AM -r RESOURCE"));
+    }
+    finish_from_host(call, {{"verb", "get"}, {"resource", call->request.option("r")}}, "value");
+}
+
+void Daemon::loop(const CallPtr& call) {
+    const std::string op = call->request.verb.substr(0, call->request.verb.size() - 4); // inc, check, reset
+    const auto finish = [call](bool reached) {
+        Answer answer;
+        answer.exit = reached ? exit_code::no : exit_code::ok;
+        answer.data = json::object{{"reached", reached}};
+        call->finish(std::move(answer));
+    };
+    const std::shared_ptr<ModuleRunner> one = runner(call->request.module);
+    if (!one->running()) {
+        return finish(one->loop(op));
+    }
+    one->request({{"verb", "loop"}, {"op", op}}, [call, finish](const Result<json::object>& answer) {
+        if (!answer) {
+            return call->finish(Answer::failed(answer.error()));
+        }
+        const json::value* reached = answer->if_contains("reached");
+        finish(reached != nullptr && reached->is_bool() && reached->get_bool());
+    });
+}
+
+} // namespace stead::node

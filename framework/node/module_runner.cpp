@@ -1,0 +1,462 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <stead/node/module_runner.hpp>
+
+#include <stead/control/host_protocol.hpp>
+#include <stead/node/registry.hpp>
+
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <cstring>
+#include <ctime>
+#include <thread>
+
+namespace stead::node {
+namespace asio = boost::asio;
+namespace json = boost::json;
+namespace {
+
+constexpr milliseconds connect_interval{10};
+constexpr int connect_attempts = 1000; // 10 s
+constexpr seconds cleanup_limit{10};
+constexpr std::uint64_t lease_page_bytes = 4096;
+
+std::string text_of(const json::object& object, std::string_view name) {
+    const json::value* value = object.if_contains(name);
+    return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string{};
+}
+
+ModuleState state_of(const json::object& object) {
+    return {text_of(object, "state"), text_of(object, "qualifier"), text_of(object, "reason")};
+}
+
+Error stopped(const std::string& module) {
+    return Error{Errc::refused, "",
+                 "module '" + module + "' is stopped on this node; 'stead start -m " + module + "' starts it"};
+}
+
+std::int64_t wall_seconds() { return static_cast<std::int64_t>(std::time(nullptr)); }
+
+} // namespace
+
+ModuleRunner::ModuleRunner(asio::io_context& io, const control::Paths& paths, std::string module, Events events)
+    : io_(io), paths_(paths), module_(std::move(module)), events_(std::move(events)),
+      log_(paths_.module_log(module_), module_), connect_timer_(io), kill_timer_(io) {}
+
+// ---- Start and adoption ----------------------------------------------------------------------------------------------
+
+void ModuleRunner::start(const std::string& by, Done done) {
+    if (phase_ == Phase::up && state_.state != "STOP") {
+        done(json::object{{"text", "module '" + module_ + "' is started already"}});
+        return;
+    }
+    on_start_.push_back(std::move(done));
+    log_.write(log::Level::event, "steadd", "Action start called by " + by);
+    started_by_ = by;
+    if (phase_ == Phase::down) {
+        [[maybe_unused]] const bool reset = loop("reset");
+        spawn();
+    } else if (phase_ == Phase::up) { // on its way out: again when it is gone
+        const auto again = [self = shared_from_this()](const Result<json::object>&) { self->spawn(); };
+        on_stop_.push_back(again);
+    }
+}
+
+void ModuleRunner::spawn() {
+    stop_asked_ = false;
+    std::error_code ignored;
+    std::filesystem::create_directories(paths_.host_folder(), ignored);
+    const std::filesystem::path output = paths_.host_folder() / (module_ + ".out");
+    std::filesystem::remove(output, ignored);
+    Result<Child> child = spawn_detached({paths_.host().string(), "--module", module_}, output);
+    if (!child) {
+        return finish_start(child.error());
+    }
+    phase_ = Phase::starting;
+    pid_ = child->pid;
+    ours_ = true;
+    set_state({"WAIT", "Transient", "starting"});
+    watch(std::move(child->pidfd));
+    try_connect(connect_attempts);
+}
+
+void ModuleRunner::try_connect(int attempts_left) {
+    if (phase_ != Phase::starting) {
+        return;
+    }
+    Result<std::shared_ptr<control::Connection>> connected =
+        control::Connection::connect(io_.get_executor(), paths_.host_socket(module_));
+    if (connected) {
+        channel_ = std::move(*connected);
+        return hello();
+    }
+    if (attempts_left == 0) {
+        log_.write(log::Level::error, "steadd", "stead-host does not answer on its socket; it is ended");
+        ::kill(pid_, SIGKILL);
+        return;
+    }
+    connect_timer_.expires_after(connect_interval);
+    connect_timer_.async_wait([self = shared_from_this(), attempts_left](const boost::system::error_code& error) {
+        if (!error) {
+            self->try_connect(attempts_left - 1);
+        }
+    });
+}
+
+bool ModuleRunner::adopt() {
+    if (phase_ != Phase::down) {
+        return true;
+    }
+    Result<std::shared_ptr<control::Connection>> connected =
+        control::Connection::connect(io_.get_executor(), paths_.host_socket(module_));
+    if (!connected) {
+        return false;
+    }
+    const control::PeerCredentials peer = (*connected)->peer();
+    if (peer.uid != ::geteuid()) {
+        log_.write(log::Level::error, "steadd", "the socket of stead-host belongs to uid " + std::to_string(peer.uid) +
+                                                    "; it is not adopted");
+        return false;
+    }
+    channel_ = std::move(*connected);
+    pid_ = peer.pid;
+    ours_ = false;
+    phase_ = Phase::starting;
+    watch(Fd(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0))));
+    log_.write(log::Level::event, "steadd", "adopted the running stead-host, pid " + std::to_string(pid_));
+    hello();
+    return true;
+}
+
+void ModuleRunner::hello() {
+    const std::weak_ptr<ModuleRunner> weak = shared_from_this();
+    channel_->start(
+        [weak](const std::shared_ptr<control::Connection>&, control::Frame frame) {
+            if (const auto self = weak.lock()) {
+                self->on_frame(std::move(frame));
+            }
+        },
+        [weak](const std::shared_ptr<control::Connection>&, const std::string& reason) {
+            if (const auto self = weak.lock()) {
+                self->on_channel_closed(reason);
+            }
+        });
+    channel_->send(json::object{{"id", 0}, {"verb", "hello"}, {"version", control::host_protocol::version}});
+}
+
+void ModuleRunner::on_hello(control::Frame frame) {
+    const json::object& answer = frame.body.get_object();
+    leases_ = std::move(frame.fds);
+    session_ = text_of(answer, "session");
+    config_ = text_of(answer, "config");
+    phase_ = Phase::up;
+    if (!text_of(answer, "state").empty()) {
+        set_state(state_of(answer));
+    }
+    finish_start(answer);
+}
+
+void ModuleRunner::finish_start(Result<json::object> result) {
+    for (const Done& done : std::exchange(on_start_, {})) {
+        done(result);
+    }
+}
+
+// ---- Conversation ----------------------------------------------------------------------------------------------------
+
+void ModuleRunner::on_frame(control::Frame frame) {
+    const json::object& body = frame.body.get_object();
+    if (text_of(body, "event") == "state") {
+        if (const std::string session = text_of(body, "session"); !session.empty()) {
+            session_ = session;
+        }
+        return set_state(state_of(body));
+    }
+    const json::value* id = body.if_contains("id");
+    if (id == nullptr || !id->is_int64()) {
+        return;
+    }
+    if (id->get_int64() == 0) {
+        return on_hello(std::move(frame));
+    }
+    const auto found = pending_.find(id->get_int64());
+    if (found == pending_.end()) {
+        return;
+    }
+    const Done done = std::move(found->second);
+    pending_.erase(found);
+    const json::value* ok = body.if_contains("ok");
+    if (ok != nullptr && ok->is_bool() && ok->get_bool()) {
+        done(body);
+        return;
+    }
+    const std::string code = text_of(body, "code");
+    done(Error{code == "not_found" ? Errc::not_found
+               : code == "malformed" ? Errc::malformed
+               : code == "out_of_range" ? Errc::out_of_range
+               : code == "conflict" ? Errc::conflict
+                                    : Errc::refused,
+               "", text_of(body, "error")});
+}
+
+void ModuleRunner::request(json::object body, Done done) {
+    if (phase_ != Phase::up || !channel_ || !channel_->open()) {
+        done(stopped(module_));
+        return;
+    }
+    const std::int64_t id = next_id_++;
+    body["id"] = id;
+    pending_[id] = std::move(done);
+    channel_->send(body);
+}
+
+void ModuleRunner::on_channel_closed(const std::string& reason) {
+    // The process decides, not the socket: a host that closed it is about to exit, and the pidfd will say so.
+    fail_pending("stead-host closed its connection" + (reason.empty() ? "" : ": " + reason));
+}
+
+void ModuleRunner::fail_pending(const std::string& why) {
+    for (const auto& [id, done] : std::exchange(pending_, {})) {
+        done(Error{Errc::refused, "", why});
+    }
+}
+
+void ModuleRunner::stop(bool force, const std::string& by, bool automatic, Done done) {
+    if (phase_ == Phase::down) {
+        done(json::object{{"text", "module '" + module_ + "' is stopped already"}});
+        return;
+    }
+    stop_asked_ = true;
+    on_stop_.push_back(std::move(done));
+    if (phase_ == Phase::starting) {
+        ::kill(pid_, SIGTERM);
+        return kill_later(seconds{10});
+    }
+    request(json::object{{"verb", "stop"}, {"force", force}, {"by", by}, {"automatic", automatic}},
+            [self = shared_from_this()](const Result<json::object>& answer) {
+                if (!answer && self->phase_ == Phase::up) {
+                    self->log_.write(log::Level::warning, "steadd", "stop: " + answer.error().text());
+                }
+            });
+    if (force) {
+        kill_later(seconds{20});
+    }
+}
+
+void ModuleRunner::kill_later(seconds after) {
+    kill_timer_.expires_after(after);
+    kill_timer_.async_wait([self = shared_from_this(), pid = pid_](const boost::system::error_code& error) {
+        if (!error && self->phase_ != Phase::down && self->pid_ == pid) {
+            self->log_.write(log::Level::warning, "steadd", "stead-host does not stop; it is killed");
+            ::kill(pid, SIGKILL);
+        }
+    });
+}
+
+// ---- End of the process ----------------------------------------------------------------------------------------------
+
+void ModuleRunner::watch(Fd pidfd) {
+    pidfd_.emplace(io_, pidfd.release());
+    pidfd_->async_wait(asio::posix::stream_descriptor::wait_read,
+                       [self = shared_from_this(), pid = pid_](const boost::system::error_code& error) {
+                           if (!error && self->pid_ == pid) {
+                               self->on_exit();
+                           }
+                       });
+}
+
+std::optional<int> ModuleRunner::exit_code() {
+    if (!ours_) {
+        return std::nullopt; // not our child: only its last word tells
+    }
+    int status = 0;
+    if (::waitpid(pid_, &status, WNOHANG) != pid_) {
+        return std::nullopt;
+    }
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+void ModuleRunner::reset_connection() {
+    if (channel_) {
+        channel_->close();
+        channel_.reset();
+    }
+    pidfd_.reset();
+    connect_timer_.cancel();
+    kill_timer_.cancel();
+    fail_pending("stead-host has ended");
+}
+
+void ModuleRunner::on_exit() {
+    const std::optional<int> code = exit_code();
+    const bool was_starting = phase_ == Phase::starting;
+    const bool said_stop = state_.state == "STOP";
+    const bool clean = code ? *code == control::host_protocol::exit_stopped : said_stop;
+    if (!clean) {
+        close_lease();
+    }
+    reset_connection();
+    leases_.clear();
+    if (code && *code == control::host_protocol::exit_start_again && !stop_asked_) {
+        return spawn();
+    }
+    phase_ = Phase::down;
+    const std::string how = !code        ? "without a word"
+                            : *code > 128 ? std::string("by signal ") + ::strsignal(*code - 128)
+                                          : "with exit code " + std::to_string(*code);
+    if (was_starting) {
+        const std::string output = early_output();
+        finish_start(Error{Errc::refused, "", "stead-host ended " + how + (output.empty() ? "" : ": " + output)});
+        set_state({"STOP", "NotReady", "could not start"});
+    } else if (!clean && !stop_asked_) {
+        return on_death(how);
+    } else if (!clean) {
+        log_.write(log::Level::warning, "steadd", "stead-host ended " + how + " while stopping; cleaning up after it");
+        if (events_.died) {
+            events_.died(module_, session_);
+        }
+        return clean_up([self = shared_from_this()] { self->set_state({}); });
+    } else {
+        set_state({});
+    }
+    for (const Done& done : std::exchange(on_stop_, {})) {
+        done(json::object{});
+    }
+}
+
+void ModuleRunner::on_death(const std::string& how) {
+    log_.write(log::Level::error, "steadd", "stead-host died " + how + "; its lease is closed, its peers are told");
+    if (events_.died) {
+        events_.died(module_, session_);
+    }
+    const std::string output = early_output();
+    if (!output.empty()) {
+        log_.write(log::Level::error, "steadd", "last words of stead-host: " + output);
+    }
+    if (loop("inc")) {
+        log_.write(log::Level::error, "steadd", "Action stop called by maxloop: stead-host died too often");
+        return clean_up([self = shared_from_this()] { self->set_state({"STOP", "NotReady", "died too often"}); });
+    }
+    log_.write(log::Level::event, "steadd", "Action start called by steadd: stead-host died");
+    spawn();
+}
+
+void ModuleRunner::clean_up(std::function<void()> then) {
+    // On a thread of its own: the clean-up of a dead host may take as long as a hook.
+    std::thread([self = shared_from_this(), then = std::move(then)] {
+        const Result<Finished> cleaned =
+            run_limited({self->paths_.host().string(), "--cleanup", self->module_}, cleanup_limit);
+        asio::post(self->io_, [self, then, cleaned] {
+            if (!cleaned || cleaned->exit != 0) {
+                self->log_.write(log::Level::error, "steadd",
+                                 "stead-host --cleanup failed: " + (cleaned ? cleaned->output : cleaned.error().text()));
+            }
+            then();
+            for (const Done& done : std::exchange(self->on_stop_, {})) {
+                done(json::object{});
+            }
+        });
+    }).detach();
+}
+
+void ModuleRunner::close_lease() {
+    for (const Fd& lease : leases_) {
+        void* page = ::mmap(nullptr, lease_page_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, lease.get(), 0);
+        if (page == MAP_FAILED) {
+            log_.write(log::Level::error, "steadd",
+                       os_error("lease", "cannot close the lease of the dead host; it ends by itself", errno).text());
+            continue;
+        }
+        __atomic_store_n(static_cast<std::uint64_t*>(page), std::uint64_t{0}, __ATOMIC_RELEASE);
+        ::munmap(page, lease_page_bytes);
+    }
+}
+
+std::string ModuleRunner::early_output() const {
+    Result<std::string> output = read_file(paths_.host_folder() / (module_ + ".out"), 1u << 20);
+    if (!output) {
+        return {};
+    }
+    while (!output->empty() && output->back() == '\n') {
+        output->pop_back();
+    }
+    constexpr std::size_t shown_bytes = 2000;
+    return output->size() > shown_bytes ? "…" + output->substr(output->size() - shown_bytes) : *output;
+}
+
+// ---- States and counting ---------------------------------------------------------------------------------------------
+
+void ModuleRunner::set_state(ModuleState state) {
+    const bool changed = state != state_;
+    state_ = std::move(state);
+    if (changed && events_.state) {
+        events_.state(module_, state_);
+    }
+    check_waiters();
+}
+
+void ModuleRunner::wait_for(std::function<bool()> condition, std::optional<seconds> limit,
+                            std::function<void(bool)> done) {
+    if (condition()) {
+        return done(true);
+    }
+    waiters_.push_back({std::move(condition), std::move(done), nullptr});
+    const auto waiter = std::prev(waiters_.end());
+    if (limit) {
+        waiter->timer = std::make_unique<asio::steady_timer>(io_, *limit);
+        waiter->timer->async_wait([self = shared_from_this(), waiter](const boost::system::error_code& error) {
+            if (!error) {
+                const auto give_up = std::move(waiter->done);
+                self->waiters_.erase(waiter);
+                give_up(false);
+            }
+        });
+    }
+}
+
+void ModuleRunner::check_waiters() {
+    for (auto waiter = waiters_.begin(); waiter != waiters_.end();) {
+        const auto present = waiter++;
+        if (present->condition()) {
+            const auto done = std::move(present->done);
+            waiters_.erase(present); // its timer, if any, is cancelled by destruction
+            done(true);
+        }
+    }
+}
+
+automaton::LoopGuard ModuleRunner::load_guard() const {
+    const json::object settings = module_settings(paths_.active(module_));
+    const auto number = [&](std::string_view name, std::int64_t otherwise) {
+        const json::value* value = settings.if_contains(name);
+        return value != nullptr && value->is_int64() ? value->get_int64() : otherwise;
+    };
+    constexpr nanoseconds day = std::chrono::hours{24};
+    return {static_cast<std::uint32_t>(number("maxloop", 3)),
+            std::chrono::duration_cast<seconds>(nanoseconds{number("loop_interval_ns", day.count())})};
+}
+
+bool ModuleRunner::loop(std::string_view op) {
+    const std::filesystem::path file = paths_.module_var(module_) / "loop";
+    automaton::LoopGuard guard = load_guard();
+    guard.load(read_file(file, 1u << 16).value_or(std::string{}));
+    bool reached = false;
+    if (op == "check") {
+        return guard.exhausted(wall_seconds());
+    }
+    if (op == "inc") {
+        reached = !guard.count(wall_seconds());
+    } else {
+        guard.reset();
+    }
+    if (const Result<void> written = write_file_atomically(file, guard.save()); !written) {
+        log_.write(log::Level::warning, "steadd", "cannot keep the count of restarts: " + written.error().text());
+    }
+    return reached;
+}
+
+} // namespace stead::node

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <stead/node/registry.hpp>
+
+#include <stead/archive/archive.hpp>
+#include <stead/base/files.hpp>
+#include <stead/base/limits.hpp>
+#include <stead/control/command.hpp>
+
+#include <boost/json/parse.hpp>
+
+#include <algorithm>
+#include <charconv>
+#include <set>
+
+namespace stead::node {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr std::size_t small_file_bytes_max = 4096;
+
+std::optional<unsigned> read_id(const fs::path& file) {
+    const Result<std::string> text = read_file(file, small_file_bytes_max);
+    unsigned id = 0;
+    if (!text || std::from_chars(text->data(), text->data() + text->size(), id).ec != std::errc{} || id < 1 ||
+        id > limits::modules_max) {
+        return std::nullopt;
+    }
+    return id;
+}
+
+Error no_folder(const fs::path& folder, const std::error_code& error) {
+    return os_error(folder.string(), "cannot make this folder", error.value());
+}
+
+} // namespace
+
+std::vector<ModulePort> ports_of(unsigned id) {
+    const unsigned n = id - 1;
+    return {{"farm", "udp", static_cast<std::uint16_t>(4803 + n * 3)},
+            {"mirror heartbeat", "udp", static_cast<std::uint16_t>(8888 + n)},
+            {"mirror replication", "tcp", static_cast<std::uint16_t>(5600 + n * 4)}};
+}
+
+boost::json::object module_settings(const fs::path& active) {
+    const Result<std::string> text = read_file(active / "module.json", small_file_bytes_max);
+    boost::json::error_code error;
+    const boost::json::value parsed = boost::json::parse(text.value_or(std::string("{}")), error);
+    return !error && parsed.is_object() ? parsed.get_object() : boost::json::object{};
+}
+
+std::string text_setting(const boost::json::object& settings, std::string_view name) {
+    const boost::json::value* value = settings.if_contains(name);
+    return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string{};
+}
+
+std::vector<InstalledModule> Registry::list() const {
+    std::vector<InstalledModule> modules;
+    std::error_code error;
+    for (const fs::directory_entry& entry : fs::directory_iterator(paths_.modules(), error)) {
+        const std::string name = entry.path().filename().string();
+        const std::optional<unsigned> id = read_id(paths_.module_id(name));
+        if (!id || !control::is_module_name(name)) {
+            continue;
+        }
+        const boost::json::object settings = module_settings(paths_.active(name));
+        modules.push_back({name, *id, !settings.empty(), text_setting(settings, "mode")});
+    }
+    std::sort(modules.begin(), modules.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
+    return modules;
+}
+
+Result<InstalledModule> Registry::find(const std::string& name) const {
+    std::vector<std::string> names;
+    for (InstalledModule& module : list()) {
+        if (module.name == name) {
+            return module;
+        }
+        names.push_back(module.name);
+    }
+    const std::string near = control::nearest(name, names);
+    return Error{Errc::not_found, "",
+                 "module '" + name + "' is not installed" +
+                     (near.empty() ? "; 'stead module list' shows those that are, 'stead module install -m " + name +
+                                         " FILE.safe' installs one"
+                                   : "; did you mean '" + near + "'?")};
+}
+
+Result<unsigned> Registry::choose_id(const std::string& name, std::optional<unsigned> wanted) const {
+    std::set<unsigned> taken;
+    for (const InstalledModule& module : list()) {
+        if (module.name == name) {
+            if (!wanted || *wanted == module.id) {
+                return module.id;
+            }
+            continue;
+        }
+        if (wanted && module.id == *wanted) {
+            return Error{Errc::conflict, "",
+                         "id " + std::to_string(*wanted) + " belongs to module '" + module.name +
+                             "'; 'stead module listid' shows the ids in use"};
+        }
+        taken.insert(module.id);
+    }
+    if (wanted) {
+        if (*wanted < 1 || *wanted > limits::modules_max) {
+            return Error{Errc::out_of_range, "", "id " + std::to_string(*wanted) + " is not in 1..64"};
+        }
+        return *wanted;
+    }
+    for (unsigned id = 1; id <= limits::modules_max; ++id) {
+        if (!taken.contains(id)) {
+            return id;
+        }
+    }
+    return Error{Errc::conflict, "", "all 64 ids are in use; uninstall a module first"};
+}
+
+Result<InstalledModule> Registry::install(const std::string& name, std::optional<unsigned> wanted, bool replace,
+                                          const fs::path& package) const {
+    const Result<unsigned> id = choose_id(name, wanted);
+    if (!id) {
+        return id.error();
+    }
+    if (find(name) && !replace) {
+        return Error{Errc::conflict, "", "module '" + name + "' is installed already; -r replaces it"};
+    }
+    std::error_code error;
+    const fs::path edited = paths_.edited(name);
+    fs::create_directories(paths_.edited_modules(), error);
+    if (error) {
+        return no_folder(paths_.edited_modules(), error);
+    }
+    fs::path source = package;
+    if (source.empty()) {
+        source = paths_.shipped_modules() / (name + ".safe");
+        if (!fs::exists(source, error) && !fs::exists(edited / "conf/userconfig.xml", error)) {
+            return Error{Errc::not_found, "", "no package given, none shipped as " + source.string() + ", and no " +
+                                                  (edited / "conf/userconfig.xml").string()};
+        }
+    }
+    if (!package.empty() || fs::exists(source, error)) {
+        if (!replace && fs::exists(edited, error)) {
+            return Error{Errc::conflict, edited.string(),
+                         "this folder exists; 'stead module install -m " + name +
+                             "' without a file takes it as it is, -r replaces it"};
+        }
+        const fs::path backup = edited.string() + ".before";
+        if (replace && fs::exists(edited, error)) {
+            fs::remove_all(backup, error);
+            fs::copy(edited, backup, fs::copy_options::recursive | fs::copy_options::copy_symlinks, error);
+        }
+        const Result<archive::Summary> unpacked =
+            archive::install(source, edited, replace ? archive::Replace::yes : archive::Replace::no);
+        if (!unpacked) {
+            return unpacked.error();
+        }
+    }
+    for (const char* folder : {"var", "lastconfig"}) {
+        fs::create_directories(paths_.module(name) / folder, error);
+        if (error) {
+            return no_folder(paths_.module(name) / folder, error);
+        }
+    }
+    if (Result<void> written = write_file_atomically(paths_.module_id(name), std::to_string(*id) + "\n"); !written) {
+        return written.error();
+    }
+    return find(name);
+}
+
+Result<void> Registry::uninstall(const std::string& name) const {
+    std::error_code error;
+    // The id goes first: without it the module is no longer installed, whatever else a crash leaves.
+    if (!fs::remove(paths_.module_id(name), error)) {
+        return Error{Errc::not_found, "", "module '" + name + "' is not installed"};
+    }
+    for (const fs::path& folder : {paths_.module(name), paths_.edited(name)}) {
+        fs::remove_all(folder, error);
+        if (error) {
+            return os_error(folder.string(), "cannot remove", error.value());
+        }
+    }
+    return {};
+}
+
+std::string Registry::boot(const std::string& name) const {
+    const Result<std::string> set = read_file(paths_.module(name) / "boot", small_file_bytes_max);
+    if (set && (*set == "on\n" || *set == "off\n")) {
+        return set->substr(0, set->size() - 1);
+    }
+    const std::string configured = text_setting(module_settings(paths_.active(name)), "boot");
+    return configured.empty() ? "ignore" : configured;
+}
+
+Result<void> Registry::set_boot(const std::string& name, bool on) const {
+    return write_file_atomically(paths_.module(name) / "boot", on ? "on\n" : "off\n");
+}
+
+} // namespace stead::node
