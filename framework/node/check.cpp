@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <stead/node/check.hpp>
+#include <stead/node/daemon.hpp>
+
+#include <stead/wire/keys.hpp>
+
+#include <boost/asio/post.hpp>
+#include <boost/json/array.hpp>
+#include <boost/json/parse.hpp>
+
+#include <unistd.h>
+
+#include <array>
+#include <chrono>
+#include <cstdio>
+
+/// `stead cluster check`: facts are gathered here and on the other nodes, then compared in check_rules.cpp.
+namespace stead::node {
+namespace json = boost::json;
+namespace exit_code = control::exit_code;
+namespace {
+
+constexpr milliseconds connect_limit{1500};
+constexpr std::size_t large_probe_bytes = 8192; // several full-size segments each way
+constexpr milliseconds tool_limit{2000};
+
+std::string hex(std::uint64_t value) {
+    std::array<char, 17> text{};
+    std::snprintf(text.data(), text.size(), "%016llx", static_cast<unsigned long long>(value));
+    return text.data();
+}
+
+std::int64_t wall_ms() {
+    return std::chrono::duration_cast<milliseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+std::string tool_output(const std::vector<std::string>& argv) {
+    for (const char* folder : {"/usr/sbin/", "/sbin/", "/usr/bin/", "/bin/"}) {
+        std::vector<std::string> full = argv;
+        full[0] = folder + argv[0];
+        if (::access(full[0].c_str(), X_OK) == 0) {
+            const Result<Finished> ran = run_limited(full, tool_limit);
+            return ran ? ran->output : std::string{};
+        }
+    }
+    return {};
+}
+
+PeerProbe probe_peer(const ActiveCluster& cluster, NodeId node) {
+    PeerProbe probe;
+    probe.node = cluster.cluster.nodes[index(node)];
+    probe.addresses = cluster.addresses_of(node);
+    json::object request{{"verb", "_probe"}};
+    const std::int64_t before = wall_ms();
+    Result<json::object> answer = ask_node(cluster, node, request, connect_limit);
+    const std::int64_t after = wall_ms();
+    if (!answer) {
+        probe.error = answer.error();
+        for (const std::string& address : probe.addresses) {
+            probe.neighbours += tool_output({"ip", "neigh", "show", address});
+        }
+        return probe;
+    }
+    if (const json::value* data = answer->if_contains("data"); data != nullptr && data->is_object()) {
+        probe.facts = data->get_object();
+    }
+    if (const json::value* clock = probe.facts.if_contains("clock_ms"); clock != nullptr && clock->is_int64()) {
+        probe.clock_off_ms = clock->get_int64() - (before + after) / 2;
+    }
+    request["options"] = json::object{{"fill", std::string(large_probe_bytes, 'x')}};
+    const Result<json::object> large = ask_node(cluster, node, request, connect_limit);
+    probe.large_passes = large.has_value();
+    return probe;
+}
+
+} // namespace
+
+json::object Daemon::probe_facts() {
+    json::object facts{{"version", version()}, {"clock_ms", wall_ms()}};
+    if (!cluster_) {
+        return facts;
+    }
+    facts["node"] = cluster_->name();
+    facts["digest"] = hex(cluster_->cluster.digest);
+    facts["key"] = wire::key_name(cluster_->keys[0]);
+    json::object heard;
+    for (std::size_t lan = 0; lan < cluster_->cluster.lans.size(); ++lan) {
+        json::array names;
+        if (bus_) {
+            for (const NodeId node : bus_->heard(LanId(lan))) {
+                names.emplace_back(cluster_->cluster.nodes[index(node)]);
+            }
+        }
+        heard[cluster_->cluster.lans[lan].name] = std::move(names);
+    }
+    facts["heard"] = std::move(heard);
+    if (bus_) {
+        const bus::BusCounters counters = bus_->counters();
+        facts["unauthentic"] = counters.dropped_unauthentic;
+        facts["foreign"] = counters.dropped_foreign;
+    } else {
+        facts["bus"] = "down";
+    }
+    facts["tls_refused"] = peer_server_ ? peer_server_->refused() : 0;
+    json::object modules;
+    for (const InstalledModule& module : registry_.list()) {
+        const ModuleState state = runner(module.name)->state();
+        modules[module.name] =
+            json::object{{"id", module.id},
+                         {"configured", module.configured},
+                         {"digest", text_setting(module_settings(paths_.active(module.name)), "digest")},
+                         {"state", state.state + " " + state.qualifier},
+                         {"reason", state.reason}};
+    }
+    facts["modules"] = std::move(modules);
+    return facts;
+}
+
+void Daemon::probe(const CallPtr& call) {
+    Answer answer;
+    answer.data = probe_facts();
+    if (const std::string fill = call->request.option("fill"); !fill.empty()) {
+        answer.text = fill; // the same size back: full-size segments in both directions
+    }
+    call->finish(std::move(answer));
+}
+
+void Daemon::cluster_check(const CallPtr& call) {
+    if (!cluster_) {
+        return call->finish(Answer::failed(exit_code::conflict, "this node has no cluster: " + cluster_problem_));
+    }
+    auto facts = std::make_shared<CheckFacts>();
+    facts->own = probe_facts();
+    facts->cluster = *cluster_;
+    // Resources of the running modules may name broken flooding or a filter that could not attach.
+    auto left = std::make_shared<std::size_t>(1);
+    const auto gathered = [this, call, facts, left] {
+        if (--*left > 0) {
+            return;
+        }
+        std::thread([this, call, facts] {
+            std::vector<std::thread> askers;
+            facts->peers.resize(facts->cluster.cluster.nodes.size());
+            for (std::size_t i = 0; i < facts->peers.size(); ++i) {
+                if (NodeId(i) != facts->cluster.self) {
+                    askers.emplace_back(
+                        [facts, i] { facts->peers[i] = probe_peer(facts->cluster, NodeId(i)); });
+                }
+            }
+            facts->nft = tool_output({"nft", "list", "ruleset"});
+            facts->iptables = tool_output({"iptables-legacy-save"});
+            if (facts->iptables.empty()) {
+                facts->iptables = tool_output({"iptables-save"});
+            }
+            facts->links = tool_output({"ip", "-j", "-d", "link", "show"});
+            facts->bpf_net = tool_output({"bpftool", "-j", "net", "show"});
+            facts->is_root = ::geteuid() == 0;
+            for (std::thread& asker : askers) {
+                asker.join();
+            }
+            auto answer = std::make_shared<Answer>(judge(*facts));
+            boost::asio::post(io_, [call, answer] { call->finish(std::move(*answer)); });
+        }).detach();
+    };
+    for (const auto& [name, one] : runners_) {
+        if (!one->running()) {
+            continue;
+        }
+        ++*left;
+        one->request({{"verb", "state"}, {"verbose", true}},
+                     [facts, gathered, module = name](const Result<json::object>& detail) {
+                         if (detail) {
+                             facts->modules[module] = *detail;
+                         }
+                         gathered();
+                     });
+    }
+    gathered();
+}
+
+} // namespace stead::node

@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <stead/node/check.hpp>
+
+#include <boost/json/array.hpp>
+#include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
+
+#include <algorithm>
+#include <sstream>
+
+namespace stead::node {
+namespace json = boost::json;
+namespace {
+
+constexpr std::int64_t clock_off_ms_max = 1000;
+
+std::string text_of(const json::object& object, std::string_view name) {
+    const json::value* value = object.if_contains(name);
+    return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string{};
+}
+
+const json::object* object_in(const json::object& object, std::string_view name) {
+    const json::value* value = object.if_contains(name);
+    return value != nullptr ? value->if_object() : nullptr;
+}
+
+std::int64_t number_of(const json::object& object, std::string_view name) {
+    const json::value* value = object.if_contains(name);
+    return value == nullptr    ? 0
+           : value->is_int64() ? value->get_int64()
+           : value->is_uint64() ? static_cast<std::int64_t>(value->get_uint64())
+                                : 0;
+}
+
+/// Does the list `heard.<lan>` name the node?
+bool hears(const json::object& facts, const std::string& lan, const std::string& node) {
+    const json::object* heard = object_in(facts, "heard");
+    const json::value* names = heard != nullptr ? heard->if_contains(lan) : nullptr;
+    return names != nullptr && names->is_array() &&
+           std::any_of(names->get_array().begin(), names->get_array().end(),
+                       [&](const json::value& name) { return name == json::value(node); });
+}
+
+class Judge {
+public:
+    explicit Judge(const CheckFacts& facts) : facts_(facts), cluster_(facts.cluster.cluster), self_(facts.cluster.name()) {}
+
+    Answer run() {
+        if (facts_.own.contains("bus")) {
+            wrong("ports", "UDP port " + port() + " could not be opened here; 'stead log' says why");
+        }
+        for (const PeerProbe& peer : facts_.peers) {
+            if (!peer.node.empty()) {
+                judge_peer(peer);
+            }
+        }
+        judge_key_here();
+        if (ports_suspect_) {
+            judge_firewall();
+        }
+        judge_foreign_bpf();
+        judge_modules();
+        return answer();
+    }
+
+private:
+    struct Finding {
+        bool wrong;
+        std::string what, text;
+    };
+    void wrong(std::string what, std::string text) { findings_.push_back({true, std::move(what), std::move(text)}); }
+    void fine(std::string what, std::string text) { findings_.push_back({false, std::move(what), std::move(text)}); }
+    [[nodiscard]] std::string port() const { return std::to_string(cluster_.port); }
+
+    void judge_peer(const PeerProbe& peer) {
+        if (peer.error) {
+            judge_silence(peer);
+        } else {
+            judge_answers(peer);
+        }
+        judge_udp(peer);
+    }
+
+    void judge_silence(const PeerProbe& peer) {
+        const bool heard = std::any_of(cluster_.lans.begin(), cluster_.lans.end(), [&](const config::ClusterLan& lan) {
+            return hears(facts_.own, lan.name, peer.node);
+        });
+        if (peer.error->code == Errc::denied) {
+            return wrong("key", peer.node + " has another cluster key than this node; copy " + "/etc/stead/cluster.key" +
+                                    " of a good node to it (or to this one) and restart steadd there");
+        }
+        const bool no_neighbour = peer.neighbours.find("FAILED") != std::string::npos ||
+                                  peer.neighbours.find("INCOMPLETE") != std::string::npos;
+        if (no_neighbour && !heard) {
+            return wrong("network", peer.node + " does not answer ARP/NDP (" + joined(peer.addresses) +
+                                        "): powered off, cable, VLAN or address");
+        }
+        ports_suspect_ = true;
+        wrong("ports", peer.node + ": TCP " + port() + " does not answer (" + peer.error->text() + "): " +
+                           (heard ? "UDP passes, so a firewall blocks TCP here or there"
+                                  : "steadd is not running there, or a firewall blocks it"));
+    }
+
+    void judge_answers(const PeerProbe& peer) {
+        const std::string version_there = text_of(peer.facts, "version");
+        if (version_there != text_of(facts_.own, "version")) {
+            wrong("version", peer.node + " runs Stead " + version_there + ", this node " + text_of(facts_.own, "version") +
+                                 "; fine during an upgrade, else upgrade the older");
+        }
+        if (text_of(peer.facts, "digest") != text_of(facts_.own, "digest")) {
+            wrong("configuration", peer.node + " has another cluster.xml in force (signature " +
+                                       text_of(peer.facts, "digest") + ", here " + text_of(facts_.own, "digest") +
+                                       "); copy the right one and run 'stead cluster config' there");
+        }
+        if (text_of(peer.facts, "key") != text_of(facts_.own, "key")) {
+            wrong("key", peer.node + " uses another of two live keys: a key rotation was not finished; give 'stead cluster "
+                                     "genkey --rotate' again");
+        }
+        if (std::abs(peer.clock_off_ms) > clock_off_ms_max) {
+            wrong("clock", peer.node + "'s clock differs by " + std::to_string(peer.clock_off_ms) +
+                               " ms: harmless for Stead, but its logs will not line up; run NTP");
+        }
+        if (!peer.large_passes) {
+            wrong("MTU", "small packets reach " + peer.node + ", full-size ones do not: the MTU differs on the way; "
+                                                            "compare 'ip link' on both nodes and the switch");
+        }
+        judge_module_configs(peer);
+    }
+
+    void judge_module_configs(const PeerProbe& peer) {
+        const json::object* here = object_in(facts_.own, "modules");
+        const json::object* there = object_in(peer.facts, "modules");
+        if (here == nullptr || there == nullptr) {
+            return;
+        }
+        for (const auto& [name, value] : *here) {
+            const json::object* other = object_in(*there, name);
+            if (other == nullptr || value.if_object() == nullptr) {
+                continue;
+            }
+            const std::string module(name);
+            if (number_of(value.get_object(), "id") != number_of(*other, "id")) {
+                wrong("configuration", "module '" + module + "' has id " +
+                                           std::to_string(number_of(value.get_object(), "id")) + " here and " +
+                                           std::to_string(number_of(*other, "id")) + " on " + peer.node +
+                                           "; install it with the same -M on all nodes");
+            }
+            const std::string digest = text_of(value.get_object(), "digest");
+            const std::string digest_there = text_of(*other, "digest");
+            if (!digest.empty() && !digest_there.empty() && digest != digest_there) {
+                wrong("configuration", "module '" + module + "' is configured differently on " + peer.node + " (signature " +
+                                           digest_there + ", here " + digest +
+                                           "); make userconfig.xml equal, then 'stead config -m " + module + "' there");
+            }
+        }
+    }
+
+    void judge_udp(const PeerProbe& peer) {
+        const std::optional<NodeId> node = cluster_.find(peer.node);
+        for (const config::ClusterLan& lan : cluster_.lans) {
+            if (!node || lan.addresses[index(*node)].empty() || lan.addresses[index(facts_.cluster.self)].empty()) {
+                continue;
+            }
+            const bool here = hears(facts_.own, lan.name, peer.node);
+            const bool there = peer.error ? here : hears(peer.facts, lan.name, self_);
+            const std::string where = " on LAN " + lan.name;
+            if (here && there && !peer.error) {
+                fine("ports", "UDP " + port() + " passes both ways with " + peer.node + where);
+            } else if (here != there) {
+                ports_suspect_ = true;
+                wrong("ports", "UDP " + port() + where + " passes one way only: " + (here ? peer.node : self_) +
+                                   " does not hear " + (here ? self_ : peer.node) + "; a firewall on " +
+                                   (here ? peer.node : self_) + " drops it, or its return route is missing");
+            } else if (!here && !peer.error && text_of(peer.facts, "digest") == text_of(facts_.own, "digest")) {
+                ports_suspect_ = true;
+                wrong("ports", "UDP " + port() + where + ": nothing passes between " + self_ + " and " + peer.node +
+                                   " though TCP does; a firewall drops UDP, or that network is cut");
+            }
+        }
+    }
+
+    void judge_key_here() {
+        const bool told = std::any_of(findings_.begin(), findings_.end(),
+                                      [](const Finding& finding) { return finding.wrong && finding.what == "key"; });
+        const std::int64_t unauthentic = number_of(facts_.own, "unauthentic");
+        if (!told && unauthentic > 0) {
+            wrong("key", std::to_string(unauthentic) + " datagrams on UDP " + port() +
+                             " were sealed with another key: a node with a wrong cluster.key is on this network (or was, "
+                             "since steadd started)");
+        }
+        if (const std::int64_t foreign = number_of(facts_.own, "foreign"); foreign > 0) {
+            fine("key", std::to_string(foreign) + " datagrams of other clusters, or of another cluster.xml, were ignored");
+        }
+    }
+
+    void judge_firewall() {
+        const std::string lines_to_add =
+            "nft add rule inet filter input udp dport { " + port() + ", 4803-4994, 8888-8951 } accept; nft add rule inet "
+            "filter input tcp dport { " + port() + ", 5600-5855 } accept   (or: iptables -I INPUT -p udp -m multiport "
+            "--dports " + port() + ",4803:4994,8888:8951 -j ACCEPT; iptables -I INPUT -p tcp -m multiport --dports " + port() +
+            ",5600:5855 -j ACCEPT)";
+        const std::string suspect = suspicious_rule();
+        if (!suspect.empty()) {
+            wrong("firewall", "on this node: '" + suspect + "'; to let Stead pass: " + lines_to_add);
+        } else {
+            fine("firewall", "no dropping rule found on this node; on the other node, to let Stead pass: " + lines_to_add);
+        }
+    }
+
+    [[nodiscard]] std::string suspicious_rule() const {
+        for (const std::string* rules : {&facts_.nft, &facts_.iptables}) {
+            std::istringstream lines(*rules);
+            for (std::string line; std::getline(lines, line);) {
+                const std::size_t start = line.find_first_not_of(" \t");
+                line.erase(0, start == line.npos ? 0 : start);
+                const bool drops = line.find("drop") != line.npos || line.find("DROP") != line.npos ||
+                                   line.find("REJECT") != line.npos || line.find("reject") != line.npos;
+                const bool policy = line.starts_with(":INPUT DROP") || line.starts_with(":OUTPUT DROP") ||
+                                    (line.find("hook input") != line.npos && drops) ||
+                                    (line.find("hook output") != line.npos && drops);
+                const bool names_port = line.find(port()) != line.npos;
+                const bool everything = drops && (line == "drop" || line == "reject" || line == "-A INPUT -j DROP" ||
+                                                  line.starts_with("-A INPUT -j REJECT"));
+                if (policy || (drops && names_port) || everything) {
+                    return line;
+                }
+            }
+        }
+        return {};
+    }
+
+    void judge_foreign_bpf() {
+        json::error_code error;
+        const json::value links = json::parse(facts_.links.empty() ? "[]" : facts_.links, error);
+        if (!error && links.is_array()) {
+            for (const json::value& link : links.get_array()) {
+                const json::object* xdp = link.is_object() ? object_in(link.get_object(), "xdp") : nullptr;
+                const json::object* program = xdp != nullptr ? object_in(*xdp, "prog") : nullptr;
+                if (program != nullptr) {
+                    foreign("XDP", text_of(link.get_object(), "ifname"), text_of(*program, "name"), number_of(*program, "id"));
+                }
+            }
+        }
+        const json::value net = json::parse(facts_.bpf_net.empty() ? "[]" : facts_.bpf_net, error);
+        if (error || !net.is_array() || net.get_array().empty() || !net.get_array()[0].is_object()) {
+            return;
+        }
+        if (const json::value* tc = net.get_array()[0].get_object().if_contains("tc"); tc != nullptr && tc->is_array()) {
+            for (const json::value& value : tc->get_array()) {
+                const json::object* program = value.if_object();
+                if (program != nullptr && text_of(*program, "kind").find("tcx") != std::string::npos) {
+                    foreign("tcx", text_of(*program, "devname"), text_of(*program, "name"), number_of(*program, "prog_id"));
+                }
+            }
+        }
+    }
+
+    void foreign(const std::string& hook, const std::string& device, const std::string& name, std::int64_t id) {
+        if (name.starts_with("stead") || name.starts_with("farm_")) {
+            return;
+        }
+        const std::string effect = hook == "XDP" ? "Stead filters in tc there, which costs more per packet"
+                                                 : "it runs before Stead's filter, which refuses to share the hook";
+        wrong("foreign " + hook, "interface " + device + " carries the " + hook + " program '" +
+                                     (name.empty() ? "(no name)" : name) + "' (id " + std::to_string(id) +
+                                     ") of someone else: " + effect +
+                                     (hook == "XDP" ? "; to remove it: ip link set dev " + device + " xdp off" : ""));
+    }
+
+    void judge_modules() {
+        for (const auto& [module, detail] : facts_.modules) {
+            if (const std::string reason = text_of(detail, "reason"); !reason.empty()) {
+                wrong("module " + module, text_of(detail, "state") + " " + text_of(detail, "qualifier") + ": " + reason);
+            }
+            const json::value* list = detail.if_contains("resources");
+            if (list == nullptr || !list->is_array()) {
+                continue;
+            }
+            for (const json::value& value : list->get_array()) {
+                const json::object* resource = value.if_object();
+                if (resource == nullptr) {
+                    continue;
+                }
+                const std::string name = text_of(*resource, "name");
+                const bool down = text_of(*resource, "value") == "down";
+                if (name.ends_with("flooding") && down) {
+                    wrong("flooding", "module '" + module + "' on " + text_of(*resource, "node") +
+                                          ": the switch does not flood frames to the virtual MAC (vmac_invisible needs it); "
+                                          "use vmac_directed, or allow unknown-unicast flooding on these switch ports");
+                } else if (name == "config.same" && down) {
+                    wrong("configuration", "module '" + module + "' on " + text_of(*resource, "node") +
+                                               " waits: its rules, powers or seed differ from its peers'");
+                }
+            }
+        }
+    }
+
+    Answer answer() const {
+        Answer result;
+        json::array list;
+        for (const bool want_wrong : {true, false}) {
+            for (const Finding& finding : findings_) {
+                if (finding.wrong == want_wrong) {
+                    result.text += (finding.wrong ? "WRONG  " : "ok     ") + finding.what + ": " + finding.text + "\n";
+                    list.push_back(json::object{{"ok", !finding.wrong}, {"what", finding.what}, {"text", finding.text}});
+                }
+            }
+        }
+        const auto count =
+            std::count_if(findings_.begin(), findings_.end(), [](const Finding& finding) { return finding.wrong; });
+        result.text += count == 0 ? "nothing is wrong, as seen from " + self_ + "\n"
+                                  : std::to_string(count) + " things to look at, as seen from " + self_ + "\n";
+        result.exit = count == 0 ? control::exit_code::ok : control::exit_code::no;
+        result.data = json::object{{"node", self_}, {"wrong", count}, {"findings", std::move(list)}};
+        return result;
+    }
+
+    static std::string joined(const std::vector<std::string>& list) {
+        std::string text;
+        for (const std::string& one : list) {
+            text.append(text.empty() ? "" : ", ").append(one);
+        }
+        return text;
+    }
+
+    const CheckFacts& facts_;
+    const config::Cluster& cluster_;
+    std::string self_;
+    std::vector<Finding> findings_;
+    bool ports_suspect_{};
+};
+
+} // namespace
+
+Answer judge(const CheckFacts& facts) { return Judge(facts).run(); }
+
+} // namespace stead::node

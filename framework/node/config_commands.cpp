@@ -1,0 +1,356 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <stead/node/daemon.hpp>
+
+#include <stead/archive/archive.hpp>
+
+#include <boost/json/array.hpp>
+#include <boost/json/parse.hpp>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <sstream>
+
+namespace stead::node {
+namespace json = boost::json;
+namespace fs = std::filesystem;
+namespace exit_code = control::exit_code;
+namespace {
+
+constexpr seconds check_limit{10};
+constexpr std::size_t xml_bytes_max = 4u << 20;
+
+std::string text_of(const json::object& object, std::string_view name) {
+    const json::value* value = object.if_contains(name);
+    return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string{};
+}
+
+/// What `stead-host --check` said.
+struct CheckReport {
+    std::string warnings;
+    json::array findings;
+};
+
+/// Runs the module's own checks in a process of their own: plugins are third-party code, and steadd loads none.
+Result<void> check_with_host(const control::Paths& paths, const std::string& module, const fs::path& prepared,
+                             CheckReport& report) {
+    std::vector<std::string> argv{paths.host().string(), "--check", module,
+                                  "--conf",  (prepared / "conf").string(),
+                                  "--bin",   (prepared / "bin").string(),
+                                  "--out",   prepared.string()};
+    std::error_code ignored;
+    if (fs::exists(paths.active_cluster(), ignored)) {
+        argv.insert(argv.end(), {"--cluster", paths.active_cluster().string()});
+    }
+    const Result<Finished> finished = run_limited(argv, check_limit);
+    if (!finished) {
+        return finished.error();
+    }
+    // A plugin may have printed something before: the report is the last line that is an object.
+    json::error_code error;
+    std::istringstream lines(finished->output);
+    json::value answer;
+    for (std::string one; std::getline(lines, one);) {
+        json::value value = json::parse(one, error);
+        if (!error && value.is_object() && value.get_object().contains("findings")) {
+            answer = std::move(value);
+        }
+    }
+    if (!answer.is_object()) {
+        return Error{Errc::io, paths.host().string(),
+                     "the check ended with exit code " + std::to_string(finished->exit) + ": " + finished->output};
+    }
+    std::string errors;
+    for (const json::value& value : answer.at("findings").as_array()) {
+        const json::object& finding = value.as_object();
+        const bool warning = finding.contains("warning") && finding.at("warning") == json::value(true);
+        (warning ? report.warnings : errors).append(warning ? "warning: " : "").append(text_of(finding, "text")).append("\n");
+    }
+    report.findings = answer.at("findings").as_array();
+    if (finished->exit != 0 || !errors.empty()) {
+        while (!errors.empty() && errors.back() == '\n') {
+            errors.pop_back();
+        }
+        return Error{Errc::malformed, "", errors.empty() ? "the check failed: " + finished->output : errors};
+    }
+    return {};
+}
+
+Answer with_report(Answer answer, const CheckReport& report, const std::string& module) {
+    answer.text = report.warnings + answer.text;
+    answer.data = json::object{{"module", module}, {"findings", report.findings}};
+    return answer;
+}
+
+/// The elements of two expanded configurations whose lines differ, as a person would name them.
+std::string changed_elements(const fs::path& active, const fs::path& prepared) {
+    const auto lines_of = [](const fs::path& file) {
+        std::vector<std::string> lines;
+        std::istringstream text(read_file(file, xml_bytes_max).value_or(std::string{}));
+        for (std::string line; std::getline(text, line);) {
+            const std::size_t start = line.find_first_not_of(" \t");
+            if (start != line.npos) {
+                lines.push_back(line.substr(start));
+            }
+        }
+        return lines;
+    };
+    const std::vector<std::string> before = lines_of(active / "safeconf.xml");
+    const std::vector<std::string> after = lines_of(prepared / "safeconf.xml");
+    std::string text;
+    const auto add_missing = [&](const std::vector<std::string>& from, const std::vector<std::string>& in) {
+        std::multiset<std::string> have(in.begin(), in.end());
+        for (const std::string& line : from) {
+            if (const auto found = have.find(line); found != have.end()) {
+                have.erase(found);
+            } else if (line.starts_with('<') && !line.starts_with("</") && !line.starts_with("<?")) {
+                const std::string element = line.substr(0, line.find_first_of(" />", 1)) + ">";
+                if (text.find(element) == text.npos) {
+                    text.append(text.empty() ? "" : ", ").append(element);
+                }
+            }
+        }
+    };
+    add_missing(after, before);
+    add_missing(before, after);
+    return text.empty() ? "scripts or text" : text;
+}
+
+/// A number given as an option; nothing when absent or not a number (`bad`).
+std::optional<unsigned> id_option(const Request& request, std::string_view name, bool& bad) {
+    const std::string text = request.option(name);
+    unsigned id = 0;
+    const auto parsed = std::from_chars(text.data(), text.data() + text.size(), id);
+    bad = !text.empty() && (parsed.ec != std::errc{} || parsed.ptr != text.data() + text.size());
+    return text.empty() || bad ? std::nullopt : std::optional(id);
+}
+
+} // namespace
+
+void Daemon::confcheck(const CallPtr& call) {
+    const std::string module = call->request.module;
+    change_module(call, [paths = paths_, module] {
+        CheckReport report;
+        const Generations generations(paths.module(module));
+        const Result<void> tried =
+            generations.try_out(paths.edited(module), [&](const fs::path& prepared) {
+                return check_with_host(paths, module, prepared, report);
+            });
+        return with_report(tried ? Answer::done("the configuration of '" + module + "' is good; nothing was changed")
+                                 : Answer::failed(tried.error()),
+                           report, module);
+    });
+}
+
+void Daemon::config(const CallPtr& call) {
+    const std::string module = call->request.module;
+    const bool running = runner(module)->running();
+    change_module(call, [paths = paths_, module, running] {
+        CheckReport report;
+        const Generations generations(paths.module(module));
+        const auto check = [&](const fs::path& prepared) -> Result<void> {
+            if (Result<void> good = check_with_host(paths, module, prepared, report); !good) {
+                return good;
+            }
+            if (!running) {
+                return {};
+            }
+            return Error{Errc::conflict, "",
+                         "module '" + module + "' is running; changed: " +
+                             changed_elements(paths.active(module), prepared) + ". Either 'stead update -m " + module +
+                             "' for what may change while it runs, or 'stead stop -m " + module + "' first"};
+        };
+        if (running && module_signature(paths.edited(module)) == module_signature(paths.active(module))) {
+            return Answer::done("the configuration of '" + module + "' is in force already");
+        }
+        const Result<std::string> applied = generations.apply(paths.edited(module), check);
+        return with_report(applied ? Answer::done("the configuration of '" + module + "' is in force (" + *applied + ")")
+                                   : Answer::failed(applied.error()),
+                           report, module);
+    });
+}
+
+void Daemon::update(const CallPtr& call) {
+    const std::string module = call->request.module;
+    if (!runner(module)->running()) {
+        return config(call);
+    }
+    auto report = std::make_shared<CheckReport>();
+    auto applied = std::make_shared<bool>(false);
+    // Two steps: a worker applies, then the host reads; a host that refuses gets the old one back.
+    auto first = std::make_shared<Call>(
+        Request{call->request.verb, module, "", "", {}, {}, {}, "", false}, [](const std::string&) {},
+        [this, call, module, applied, report](Answer answer) {
+            if (!*applied) {
+                return call->finish(std::move(answer));
+            }
+            runner(module)->request({{"verb", "update"}}, [this, call, module, report](const Result<json::object>& got) {
+                if (got) {
+                    const std::string text = text_of(*got, "text");
+                    return call->finish(with_report(
+                        Answer::done(text.empty() ? "module '" + module + "' uses its new configuration" : text), *report,
+                        module));
+                }
+                const Result<void> back = Generations(paths_.module(module)).revert();
+                call->finish(Answer::failed(exit_code::of(got.error().code),
+                                            got.error().text() + (back ? "\nnothing was changed; 'stead stop', 'stead "
+                                                                         "config' and 'stead start' apply it"
+                                                                       : "\n" + back.error().text())));
+            });
+        });
+    change_module(first, [paths = paths_, module, report, applied] {
+        const Generations generations(paths.module(module));
+        const Result<std::string> done = generations.apply(paths.edited(module), [&](const fs::path& prepared) {
+            return check_with_host(paths, module, prepared, *report);
+        });
+        *applied = done.has_value();
+        return done ? Answer::done("") : with_report(Answer::failed(done.error()), *report, module);
+    });
+}
+
+void Daemon::confinfo(const CallPtr& call) {
+    const std::string module = call->request.module;
+    in_background(call, [paths = paths_, module] {
+        const std::string active = module_signature(paths.active(module));
+        const std::string edited = module_signature(paths.edited(module));
+        const bool same = active == edited;
+        Answer answer = Answer::done(
+            "active " + (active.empty() ? "none" : active) + "\nedited " + (edited.empty() ? "none" : edited) + "\n" +
+            (same ? "they are the same" : "they differ; 'stead config -m " + module + "' applies the edited one"));
+        answer.data = json::object{{"module", module},
+                                   {"active", active},
+                                   {"edited", edited},
+                                   {"same", same},
+                                   {"generation", Generations(paths.module(module)).active_name()}};
+        return answer;
+    });
+}
+
+void Daemon::deconfig(const CallPtr& call) {
+    const std::string module = call->request.module;
+    if (runner(module)->running()) {
+        return call->finish(Answer::failed(exit_code::conflict, "module '" + module + "' is running; 'stead stop -m " +
+                                                                    module + "' first"));
+    }
+    change_module(call, [paths = paths_, module] {
+        const Result<void> removed = Generations(paths.module(module)).remove_active();
+        return removed ? Answer::done("module '" + module + "' is not configured any more; 'stead config -m " + module +
+                                      "' applies the edited configuration again")
+                       : Answer::failed(removed.error());
+    });
+}
+
+// ---- Packages --------------------------------------------------------------------------------------------------------
+
+void Daemon::module_install(const CallPtr& call) {
+    bool bad = false;
+    const std::optional<unsigned> id = id_option(call->request, "M", bad);
+    if (bad) {
+        return call->finish(
+            Answer::failed(exit_code::usage, "-M " + call->request.option("M") + ": not a number from 1 to 64"));
+    }
+    const std::string module = call->request.module;
+    if (runners_.contains(module) && runners_.at(module)->running()) {
+        return call->finish(Answer::failed(exit_code::conflict, "module '" + module + "' is running; stop it first"));
+    }
+    if (!call->request.arguments.empty() && call->request.fds.empty()) {
+        return call->finish(Answer::failed(exit_code::usage, "the package did not come with the request"));
+    }
+    auto file = std::make_shared<Fd>(call->request.fds.empty() ? Fd{} : std::move(call->request.fds[0]));
+    change_module(call, [registry = registry_, module, id, replace = call->request.has("r"), file] {
+        const fs::path package = *file ? "/proc/self/fd/" + std::to_string(file->get()) : std::string{};
+        const Result<InstalledModule> installed = registry.install(module, id, replace, package);
+        if (!installed) {
+            return Answer::failed(installed.error());
+        }
+        Answer answer = Answer::done("module '" + module + "' is installed with id " + std::to_string(installed->id) +
+                                     "; edit /etc/stead/modules/" + module + "/conf/userconfig.xml, then 'stead config -m " +
+                                     module + "'");
+        answer.data = json::object{{"module", module}, {"id", installed->id}};
+        return answer;
+    });
+}
+
+void Daemon::module_package(const CallPtr& call) {
+    const std::string module = call->request.module;
+    in_background(call, [paths = paths_, module] {
+        // Written where only root can, then handed over as a descriptor: the caller opens its file with its own rights.
+        const fs::path file = paths.run / ("package-" + module + "-" + std::to_string(::gettid()) + ".safe");
+        const Result<archive::Summary> packed = archive::package(paths.edited(module), file);
+        if (!packed) {
+            return Answer::failed(packed.error());
+        }
+        Answer answer = Answer::done(std::to_string(packed->entries.size()) + " files and folders packed");
+        answer.fds.emplace_back(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
+        std::error_code ignored;
+        fs::remove(file, ignored);
+        return answer;
+    });
+}
+
+void Daemon::module_uninstall(const CallPtr& call) {
+    const std::string module = call->request.module;
+    if (runner(module)->running()) {
+        return call->finish(Answer::failed(exit_code::conflict, "module '" + module + "' is running; 'stead stop -m " +
+                                                                    module + "' first"));
+    }
+    change_module(
+        call,
+        [registry = registry_, module] {
+            const Result<void> removed = registry.uninstall(module);
+            return removed ? Answer::done("module '" + module + "' is removed") : Answer::failed(removed.error());
+        },
+        [this, module] {
+            runners_.erase(module);
+            if (bus_) {
+                [[maybe_unused]] const Result<void> gone = bus_->publish("module." + module, std::nullopt);
+            }
+        });
+}
+
+void Daemon::module_list(const CallPtr& call) {
+    const bool ids = call->request.verb == "module listid";
+    Answer answer;
+    json::array data;
+    for (const InstalledModule& module : registry_.list()) {
+        answer.text += module.name;
+        if (ids) {
+            answer.text += " " + std::to_string(module.id);
+        }
+        answer.text += "\n";
+        data.push_back(json::object{
+            {"name", module.name}, {"id", module.id}, {"mode", module.mode}, {"configured", module.configured}});
+    }
+    answer.data = json::object{{"modules", std::move(data)}};
+    call->finish(std::move(answer));
+}
+
+void Daemon::module_ports(const CallPtr& call) {
+    bool bad = false;
+    std::optional<unsigned> id = id_option(call->request, "i", bad);
+    std::string mode;
+    if (!id && !bad && !call->request.module.empty()) {
+        const Result<InstalledModule> module = registry_.find(call->request.module);
+        if (!module) {
+            return call->finish(Answer::failed(module.error()));
+        }
+        id = module->id;
+        mode = module->mode;
+    }
+    if (!id || *id < 1 || *id > 64) {
+        return call->finish(Answer::failed(exit_code::usage, "'module getports' needs -m AM, or -i ID with 1 to 64"));
+    }
+    Answer answer;
+    json::array data;
+    for (const ModulePort& port : ports_of(*id)) {
+        if (mode.empty() || port.what.starts_with(mode)) {
+            answer.text += port.protocol + " " + std::to_string(port.port) + " " + port.what + "\n";
+            data.push_back(json::object{{"protocol", port.protocol}, {"port", port.port}, {"what", port.what}});
+        }
+    }
+    answer.data = json::object{{"id", *id}, {"ports", std::move(data)}};
+    call->finish(std::move(answer));
+}
+
+} // namespace stead::node
