@@ -13,6 +13,7 @@
 #include <array>
 #include <chrono>
 #include <cstdio>
+#include <thread>
 
 /// `stead cluster check`: facts are gathered here and on the other nodes, then compared in check_rules.cpp.
 namespace stead::node {

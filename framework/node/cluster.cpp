@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "value_or.hpp"
+
 #include <stead/node/cluster.hpp>
 
 #include <stead/base/files.hpp>
@@ -48,7 +50,7 @@ json::array strings(const std::vector<std::string>& list) {
 /// A start needs no name service: addresses as they were when `cluster config` ran.
 bool use_kept_addresses(config::Cluster& cluster, const fs::path& file) {
     json::error_code error;
-    const json::value kept = json::parse(read_file(file, xml_bytes_max).value_or(std::string{}), error);
+    const json::value kept = json::parse(value_or(read_file(file, xml_bytes_max), std::string{}), error);
     const json::object* object = !error ? kept.if_object() : nullptr;
     const json::value* digest = object != nullptr ? object->if_contains("digest") : nullptr;
     const json::value* lans = object != nullptr ? object->if_contains("lans") : nullptr;

@@ -11,6 +11,7 @@
 
 #include <array>
 #include <cstdio>
+#include <thread>
 
 namespace stead::node {
 namespace json = boost::json;
@@ -142,7 +143,7 @@ void Daemon::cluster_state(const CallPtr& call) {
     const config::Cluster& cluster = cluster_->cluster;
     const NodeSet members = bus_ ? bus_->view().members : NodeSet{cluster_->self};
     for (std::size_t i = 0; i < cluster.nodes.size(); ++i) {
-        const NodeId node(i);
+        const auto node = NodeId(i);
         const bool self = node == cluster_->self;
         json::object lans;
         std::string text;

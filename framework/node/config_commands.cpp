@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "value_or.hpp"
+
 #include <stead/node/daemon.hpp>
 
 #include <stead/archive/archive.hpp>
@@ -87,7 +89,7 @@ Answer with_report(Answer answer, const CheckReport& report, const std::string& 
 std::string changed_elements(const fs::path& active, const fs::path& prepared) {
     const auto lines_of = [](const fs::path& file) {
         std::vector<std::string> lines;
-        std::istringstream text(read_file(file, xml_bytes_max).value_or(std::string{}));
+        std::istringstream text(value_or(read_file(file, xml_bytes_max), std::string{}));
         for (std::string line; std::getline(text, line);) {
             const std::size_t start = line.find_first_not_of(" \t");
             if (start != line.npos) {

@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <thread>
 
 namespace stead::node {
 namespace asio = boost::asio;

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "value_or.hpp"
+
 #include <stead/node/generation.hpp>
 
 #include <stead/base/files.hpp>
@@ -106,7 +108,7 @@ bool add_tree(Fnv& hash, const fs::path& folder) {
         if (fs::is_symlink(status)) {
             hash.add(fs::read_symlink(path, error).string());
         } else if (fs::is_regular_file(status)) {
-            hash.add(read_file(path, file_bytes_max).value_or(std::string("unreadable")));
+            hash.add(value_or(read_file(path, file_bytes_max), std::string("unreadable")));
         }
     }
     return true;

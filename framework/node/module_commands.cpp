@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "value_or.hpp"
+
 #include <stead/node/daemon.hpp>
 
 #include <boost/json/array.hpp>
@@ -379,7 +381,7 @@ void Daemon::command_log(const CallPtr& call) {
     const Result<std::vector<std::string>> tail = control::log_tail(paths_.command_log(), lines.value_or(100), true);
     Answer answer;
     json::array data;
-    for (const std::string& line : tail.value_or(std::vector<std::string>{})) {
+    for (const std::string& line : value_or(tail, std::vector<std::string>{})) {
         answer.text.append(line).append("\n");
         data.emplace_back(line);
     }

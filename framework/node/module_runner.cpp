@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "value_or.hpp"
+
 #include <stead/node/module_runner.hpp>
 
 #include <stead/control/host_protocol.hpp>
 #include <stead/node/registry.hpp>
+
+#include <boost/asio/post.hpp>
 
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -443,7 +447,7 @@ automaton::LoopGuard ModuleRunner::load_guard() const {
 bool ModuleRunner::loop(std::string_view op) {
     const std::filesystem::path file = paths_.module_var(module_) / "loop";
     automaton::LoopGuard guard = load_guard();
-    guard.load(read_file(file, 1u << 16).value_or(std::string{}));
+    guard.load(value_or(read_file(file, 1u << 16), std::string{}));
     bool reached = false;
     if (op == "check") {
         return guard.exhausted(wall_seconds());

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "value_or.hpp"
+
 #include <stead/node/registry.hpp>
 
 #include <stead/archive/archive.hpp>
@@ -44,7 +46,7 @@ std::vector<ModulePort> ports_of(unsigned id) {
 boost::json::object module_settings(const fs::path& active) {
     const Result<std::string> text = read_file(active / "module.json", small_file_bytes_max);
     boost::json::error_code error;
-    const boost::json::value parsed = boost::json::parse(text.value_or(std::string("{}")), error);
+    const boost::json::value parsed = boost::json::parse(value_or(text, std::string("{}")), error);
     return !error && parsed.is_object() ? parsed.get_object() : boost::json::object{};
 }
 
