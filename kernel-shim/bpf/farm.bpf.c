@@ -129,11 +129,23 @@ GLOBAL int farm_quoted(struct __sk_buff* skb, struct stead_packet* packet) {
 
 // XDP leaves what is rare to tc: there the source has no skb.
 STEAD_INLINE int stead_hook_walk6(const struct stead_source* source, struct stead_packet* packet) {
-    return source->context ? farm_walk6(source->context, packet) : 0;
+    if (!source->context) {
+        return 0;
+    }
+    struct stead_packet copy = *packet; // so that the caller's stays in registers
+    int whole = farm_walk6(source->context, &copy);
+    *packet = copy;
+    return whole;
 }
 
 STEAD_INLINE int stead_hook_quoted(const struct stead_source* source, struct stead_packet* packet) {
-    return source->context ? farm_quoted(source->context, packet) : 0;
+    if (!source->context) {
+        return 0;
+    }
+    struct stead_packet copy = *packet;
+    int whole = farm_quoted(source->context, &copy);
+    *packet = copy;
+    return whole;
 }
 
 STEAD_INLINE const struct stead_farm_config* stead_hook_config(struct stead_env* env) {
@@ -280,22 +292,49 @@ STEAD_INLINE void stead_hook_count(struct stead_env* env, __u8 group, enum stead
 
 // ---- tc, what a verdict means ----
 
-GLOBAL int farm_parse(struct __sk_buff* skb, struct stead_packet* packet) {
-    if (!packet) {
-        return 0;
+#define GLOBAL_PART(name, call)                                                                                        \
+    GLOBAL int name(struct __sk_buff* skb, struct stead_packet* packet, struct stead_decision* decision) {             \
+        struct stead_env env = {skb};                                                                                  \
+        if (!packet || !decision) {                                                                                    \
+            return 0;                                                                                                  \
+        }                                                                                                              \
+        call;                                                                                                          \
+        return 0;                                                                                                      \
     }
-    struct stead_source source = {(void*)(long)skb->data, (void*)(long)skb->data_end, skb, the_config(), &control};
-    stead_parse(&source, packet);
-    return packet->kind;
+
+GLOBAL_PART(farm_consider, stead_consider(&env, packet, decision))
+GLOBAL_PART(farm_rare, stead_decide_rare(&env, packet, decision))
+GLOBAL_PART(farm_aftermath, stead_aftermath(&env, packet, decision, bpf_ktime_get_boot_ns()))
+GLOBAL_PART(farm_neighbour, stead_decide_neighbour(&env, packet, decision))
+
+#define CALL_PART(name)                                                                                                \
+    do {                                                                                                               \
+        struct stead_packet packet_copy = *packet; /* so that the caller's stay in registers */                        \
+        struct stead_decision decision_copy = *decision;                                                               \
+        name(env->skb, &packet_copy, &decision_copy);                                                                  \
+        *decision = decision_copy;                                                                                     \
+        decision->group &= STEAD_FARM_GROUPS_MAX - 1;                                                                  \
+    } while (0)
+
+STEAD_INLINE void stead_hook_consider(struct stead_env* env, const struct stead_packet* packet,
+                                      struct stead_decision* decision) {
+    CALL_PART(farm_consider);
 }
 
-GLOBAL int farm_verdict(struct __sk_buff* skb, struct stead_packet* packet, struct stead_decision* decision) {
-    struct stead_env env = {skb};
-    if (!packet || !decision) {
-        return STEAD_DROP;
-    }
-    stead_verdict(&env, packet, decision);
-    return decision->action;
+STEAD_INLINE void stead_hook_decide_rare(struct stead_env* env, const struct stead_packet* packet,
+                                         struct stead_decision* decision) {
+    CALL_PART(farm_rare);
+}
+
+STEAD_INLINE void stead_hook_aftermath(struct stead_env* env, const struct stead_packet* packet,
+                                       struct stead_decision* decision, __u64 now) {
+    (void)now;
+    CALL_PART(farm_aftermath);
+}
+
+STEAD_INLINE void decide_neighbour(struct stead_env* env, const struct stead_packet* packet,
+                                   struct stead_decision* decision) {
+    CALL_PART(farm_neighbour);
 }
 
 GLOBAL int send_on(struct __sk_buff* skb, struct stead_packet* packet, struct stead_decision* decision) {
@@ -415,24 +454,33 @@ int stead_ingress(struct __sk_buff* skb) {
     if ((__u32)((long)skb->data_end - (long)skb->data) < PULL_BYTES && skb->len > skb->data_end - skb->data) {
         bpf_skb_pull_data(skb, skb->len < PULL_BYTES ? skb->len : PULL_BYTES);
     }
-    if (farm_parse(skb, &packet) == STEAD_FOREIGN) {
+    struct stead_env env = {skb};
+    struct stead_source source = {(void*)(long)skb->data, (void*)(long)skb->data_end, skb, the_config(), &control};
+    stead_parse(&source, &packet);
+    if (packet.kind == STEAD_FOREIGN) {
         return TC_ACT_UNSPEC;
     }
-    int action = farm_verdict(skb, &packet, &decision);
-    if (action == STEAD_DROP) {
+    if (packet.kind == STEAD_IP || packet.kind == STEAD_BROKEN) {
+        stead_verdict(&env, &packet, &decision);
+    } else {
+        decide_neighbour(&env, &packet, &decision);
+    }
+    if (decision.action == STEAD_DROP) {
         return TC_ACT_SHOT;
     }
-    if (action == STEAD_ACCEPT) {
+    if (decision.action == STEAD_ACCEPT) {
         if (skb->pkt_type != PACKET_HOST) {
             bpf_skb_change_type(skb, PACKET_HOST);
         }
         return TC_ACT_UNSPEC;
     }
-    if (action == STEAD_FORWARD) {
-        return send_on(skb, &packet, &decision);
+    struct stead_packet packet_copy = packet;
+    struct stead_decision decision_copy = decision;
+    if (decision.action == STEAD_FORWARD) {
+        return send_on(skb, &packet_copy, &decision_copy);
     }
-    if (action == STEAD_ANSWER) {
-        return packet.kind == STEAD_NS ? answer_solicitation(skb, &packet) : answer_arp(skb, &packet);
+    if (decision.action == STEAD_ANSWER) {
+        return packet.kind == STEAD_NS ? answer_solicitation(skb, &packet_copy) : answer_arp(skb, &packet_copy);
     }
     return TC_ACT_UNSPEC;
 }
@@ -528,7 +576,8 @@ int stead_egress(struct __sk_buff* skb) {
         return TC_ACT_UNSPEC;
     }
     struct stead_packet packet = {};
-    farm_parse(skb, &packet);
+    struct stead_source source = {(void*)(long)skb->data, (void*)(long)skb->data_end, skb, the_config(), &control};
+    stead_parse(&source, &packet);
     if (packet.kind == STEAD_ARP_CLAIM) {
         return guard_arp(skb, &packet);
     }

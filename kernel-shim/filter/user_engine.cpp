@@ -140,6 +140,15 @@ STEAD_INLINE void stead_hook_remember_fragment(stead_env* env, const stead_flow_
 STEAD_INLINE void stead_hook_count(stead_env* env, __u8 group, stead_count what) {
     env->memory->counters[group][what] += 1;
 }
+STEAD_INLINE void stead_hook_consider(stead_env* env, const stead_packet* packet, stead_decision* decision) {
+    stead_consider(env, packet, decision);
+}
+STEAD_INLINE void stead_hook_decide_rare(stead_env* env, const stead_packet* packet, stead_decision* decision) {
+    stead_decide_rare(env, packet, decision);
+}
+STEAD_INLINE void stead_hook_aftermath(stead_env* env, const stead_packet* packet, stead_decision* decision, __u64 now) {
+    stead_aftermath(env, packet, decision, now);
+}
 
 namespace stead::shim {
 

@@ -37,6 +37,12 @@ struct stead_decision {
     __u8 here;
     __u8 check_copy; /* 1: came by itself, 2: was forwarded; the other path may bring it again */
     __u8 remember;   /* the first packet of a flow that is tracked */
+    /* What was looked up on the way. */
+    __u8 rule; /* 1 + index, 0 = none */
+    __u8 entry;
+    __u8 generation;
+    __u8 step;
+    __u16 bucket;
 };
 
 /* ---- hooks ---- */
@@ -62,6 +68,14 @@ STEAD_INLINE struct stead_fragment_value* stead_hook_fragment(struct stead_env* 
 STEAD_INLINE void stead_hook_remember_fragment(struct stead_env* env, const struct stead_flow_key* key,
                                                const struct stead_fragment_value* value);
 STEAD_INLINE void stead_hook_count(struct stead_env* env, __u8 group, enum stead_count what);
+
+/* The parts off the fast path, which eBPF keeps in functions of their own: each calls its stead_… below. */
+STEAD_INLINE void stead_hook_consider(struct stead_env* env, const struct stead_packet* packet,
+                                      struct stead_decision* decision);
+STEAD_INLINE void stead_hook_decide_rare(struct stead_env* env, const struct stead_packet* packet,
+                                         struct stead_decision* decision);
+STEAD_INLINE void stead_hook_aftermath(struct stead_env* env, const struct stead_packet* packet,
+                                       struct stead_decision* decision, __u64 now);
 
 #define STEAD_BIT(node) (1ull << ((node) & 63))
 
@@ -250,28 +264,32 @@ STEAD_INLINE void stead_datagram(const struct stead_situation* s, const struct s
 /* Everything but the cheap case: an unsettled bucket, a frame to send on, or a node that drains. Returns the action
  * before the lease. */
 STEAD_INLINE void stead_consider(struct stead_env* env, const struct stead_packet* packet,
-                                 const struct stead_rule* rule, __u16 bucket, __u8 entry, __u32 slot, __u8 step,
                                  struct stead_decision* decision) {
     const struct stead_farm_config* config = stead_hook_config(env);
     const struct stead_farm_control* control = stead_hook_control(env);
+    const struct stead_rule* rule =
+        decision->rule ? &config->rules[(decision->rule - 1) & (STEAD_FARM_RULES_MAX - 1)] : 0;
+    __u8 entry = decision->entry;
+    __u32 group = decision->group & (STEAD_FARM_GROUPS_MAX - 1);
+    __u32 generation = decision->generation & 1;
     struct stead_situation s;
     __builtin_memset(&s, 0, sizeof(s));
     int draining = control->draining;
     s.self = config->self;
     s.owner = s.next = entry & STEAD_BUCKET_NONE ? STEAD_FARM_NO_NODE : entry & STEAD_BUCKET_NODE;
-    s.step = step;
-    s.live = control->live[(slot >> 1) & (STEAD_FARM_GROUPS_MAX - 1)][slot & 1];
+    s.step = decision->step;
+    s.live = control->live[group][generation];
     s.flooded = packet->flags & STEAD_FLOODED ? 1 : 0;
     if (entry & STEAD_BUCKET_UNSETTLED) {
-        const struct stead_bucket_detail* detail = stead_hook_detail(env, slot, bucket);
+        const struct stead_bucket_detail* detail = stead_hook_detail(env, 2u * group + generation, decision->bucket);
         if (!detail) {
             stead_drop(decision);
             return;
         }
-        stead_hook_count(env, decision->group, STEAD_COUNT_IN_TRANSITION);
+        stead_hook_count(env, (__u8)group, STEAD_COUNT_IN_TRANSITION);
         s.owner = detail->owner;
         s.next = detail->next;
-        s.moving = step != STEAD_STEP_SETTLED && s.next != s.owner;
+        s.moving = s.step != STEAD_STEP_SETTLED && s.next != s.owner;
         s.holders = detail->holders;
         if (s.moving) {
             s.holders |= (s.owner < STEAD_FARM_NODES_MAX ? STEAD_BIT(s.owner) : 0) |
@@ -343,17 +361,28 @@ STEAD_INLINE void stead_decide_fragment(struct stead_env* env, const struct stea
 }
 
 /* ICMP errors under on_ipid: the id inside is the server's, so everybody gets them. */
-STEAD_INLINE void stead_decide_everybody(struct stead_env* env, const struct stead_packet* packet, __u32 slot,
+STEAD_INLINE void stead_decide_everybody(struct stead_env* env, const struct stead_packet* packet,
                                          struct stead_decision* decision) {
     const struct stead_farm_config* config = stead_hook_config(env);
     stead_accept(decision);
     if (!(packet->flags & STEAD_FLOODED) &&
         config->vips[packet->vip & (STEAD_FARM_VIPS_MAX - 1)].delivery == STEAD_DIRECTED &&
         !stead_hook_forwarded(env, packet)) {
-        __u64 live = stead_hook_control(env)->live[(slot >> 1) & (STEAD_FARM_GROUPS_MAX - 1)][slot & 1];
+        __u64 live = stead_hook_control(env)->live[decision->group & (STEAD_FARM_GROUPS_MAX - 1)]
+                                                  [decision->generation & 1];
         decision->targets = live & ~STEAD_BIT(config->self);
         decision->here = 1;
         decision->action = decision->targets ? STEAD_FORWARD : STEAD_ACCEPT;
+    }
+}
+
+/* No table decides these: a later fragment without a rule, or an ICMP error for everybody. */
+STEAD_INLINE void stead_decide_rare(struct stead_env* env, const struct stead_packet* packet,
+                                    struct stead_decision* decision) {
+    if (decision->rule) {
+        stead_decide_everybody(env, packet, decision);
+    } else {
+        stead_decide_fragment(env, packet, decision);
     }
 }
 
@@ -362,50 +391,47 @@ STEAD_INLINE void stead_decide_ip(struct stead_env* env, const struct stead_pack
                                   struct stead_decision* decision) {
     const struct stead_farm_config* config = stead_hook_config(env);
     const struct stead_farm_control* control = stead_hook_control(env);
-    const struct stead_rule* rule = 0;
     __u8 key = STEAD_KEY_ADDRESS;
     __u8 group = 0;
+    stead_drop(decision);
     if (packet->protocol == STEAD_PROTO_TCP || packet->protocol == STEAD_PROTO_UDP) {
-        __u8 number = stead_rule_of(env, packet);
-        if (!number) {
+        decision->rule = stead_rule_of(env, packet);
+        if (!decision->rule) {
             if (packet->flags & STEAD_LATER_FRAGMENT) {
-                stead_decide_fragment(env, packet, decision);
+                stead_hook_decide_rare(env, packet, decision);
             } else {
                 stead_hook_count(env, 0, STEAD_COUNT_NO_RULE);
-                stead_drop(decision);
             }
             return;
         }
-        rule = &config->rules[(number - 1) & (STEAD_FARM_RULES_MAX - 1)];
+        const struct stead_rule* rule = &config->rules[(decision->rule - 1) & (STEAD_FARM_RULES_MAX - 1)];
         key = rule->key;
         group = rule->group & (STEAD_FARM_GROUPS_MAX - 1);
+        decision->remember = rule->track == STEAD_TRACK_FLOW;
     } else if (packet->protocol != STEAD_PROTO_ICMP) {
         stead_hook_count(env, 0, STEAD_COUNT_NO_RULE);
-        stead_drop(decision);
         return;
     }
     decision->group = group;
     __u32 word = *(const volatile __u32*)&control->group_word[group];
-    __u32 slot = 2u * group + (word & 1);
+    decision->generation = word & 1;
+    decision->step = (__u8)(word >> 8);
     __u16 extra = packet->client_port_be;
     if (key == STEAD_KEY_IP_ID) {
         if (packet->flags & STEAD_ICMP_ERROR) {
-            stead_decide_everybody(env, packet, slot, decision);
+            stead_hook_decide_rare(env, packet, decision);
             return;
         }
         key = packet->flags & STEAD_NO_ID ? STEAD_KEY_PORT : STEAD_KEY_IP_ID;
         extra = key == STEAD_KEY_IP_ID ? (__u16)packet->identification : extra;
     }
-    __u16 bucket = stead_bucket(config->seed, key, packet->flags & STEAD_V6, packet->client_be, extra);
-    __u8 entry = stead_hook_table(env, slot, bucket);
-    if (entry == config->self && !control->draining) {
+    decision->bucket = stead_bucket(config->seed, key, packet->flags & STEAD_V6, packet->client_be, extra);
+    decision->entry = stead_hook_table(env, 2u * group + (word & 1), decision->bucket);
+    if (decision->entry == config->self && !control->draining) {
         stead_accept(decision);
-    } else if (!(entry & STEAD_BUCKET_UNSETTLED) && (packet->flags & STEAD_FLOODED) && !control->draining) {
-        stead_drop(decision);
-    } else {
-        stead_consider(env, packet, rule, bucket, entry, slot, (__u8)(word >> 8), decision);
+    } else if ((decision->entry & STEAD_BUCKET_UNSETTLED) || !(packet->flags & STEAD_FLOODED) || control->draining) {
+        stead_hook_consider(env, packet, decision);
     }
-    decision->remember = rule && rule->track == STEAD_TRACK_FLOW;
 }
 
 /* Has the other path brought this frame already? Counting both ways lets equal datagrams through, each once. */
@@ -427,25 +453,43 @@ STEAD_INLINE int stead_is_copy(struct stead_env* env, const struct stead_packet*
 }
 
 STEAD_INLINE void stead_remember_fragment(struct stead_env* env, const struct stead_packet* packet,
-                                          const struct stead_decision* decision) {
+                                          const struct stead_decision* decision, __u64 now) {
     struct stead_flow_key key;
     struct stead_fragment_value value;
     __builtin_memset(&value, 0, sizeof(value));
     stead_fragment_key_of(packet, &key);
-    value.until_boottime_ns = stead_hook_now(env) + STEAD_FRAGMENT_LIFETIME_NS;
+    value.until_boottime_ns = now + STEAD_FRAGMENT_LIFETIME_NS;
     value.clones = decision->targets;
     value.action = decision->action;
     value.group = decision->group;
     stead_hook_remember_fragment(env, &key, &value);
 }
 
+/* What some frames leave behind, or meet: fragments to come, flows, copies. The lease runs. */
+STEAD_INLINE void stead_aftermath(struct stead_env* env, const struct stead_packet* packet,
+                                  struct stead_decision* decision, __u64 now) {
+    if (packet->flags & STEAD_FIRST_FRAGMENT) {
+        stead_remember_fragment(env, packet, decision, now);
+    }
+    if (decision->action != STEAD_ACCEPT) {
+        return;
+    }
+    if (decision->check_copy && stead_is_copy(env, packet, decision->check_copy, now)) {
+        stead_drop(decision);
+        stead_hook_count(env, decision->group & (STEAD_FARM_GROUPS_MAX - 1), STEAD_COUNT_DUPLICATES);
+        return;
+    }
+    if (decision->remember && !(packet->flags & (STEAD_LATER_FRAGMENT | STEAD_ICMP_ERROR))) {
+        struct stead_flow_key key;
+        stead_flow_key_of(packet, &key);
+        stead_hook_remember_flow(env, &key, now);
+    }
+}
+
 /* What was decided becomes true only while the lease runs. Rejects read no clock. */
 STEAD_INLINE void stead_settle(struct stead_env* env, const struct stead_packet* packet,
                                struct stead_decision* decision) {
-    if (packet->flags & STEAD_FIRST_FRAGMENT) {
-        stead_remember_fragment(env, packet, decision);
-    }
-    if (decision->action == STEAD_DROP) {
+    if (decision->action == STEAD_DROP && !(packet->flags & STEAD_FIRST_FRAGMENT)) {
         stead_hook_count(env, decision->group, STEAD_COUNT_REJECTED);
         return;
     }
@@ -455,21 +499,13 @@ STEAD_INLINE void stead_settle(struct stead_env* env, const struct stead_packet*
         stead_hook_count(env, decision->group, STEAD_COUNT_LEASE_CLOSED);
         return;
     }
-    if (decision->action == STEAD_FORWARD) {
-        stead_hook_count(env, decision->group, STEAD_COUNT_FORWARDED);
-        return;
+    if (decision->check_copy || decision->remember || (packet->flags & STEAD_FIRST_FRAGMENT)) {
+        stead_hook_aftermath(env, packet, decision, now);
     }
-    if (decision->check_copy && stead_is_copy(env, packet, decision->check_copy, now)) {
-        stead_drop(decision);
-        stead_hook_count(env, decision->group, STEAD_COUNT_DUPLICATES);
-        return;
-    }
-    if (decision->remember && !(packet->flags & (STEAD_LATER_FRAGMENT | STEAD_ICMP_ERROR))) {
-        struct stead_flow_key key;
-        stead_flow_key_of(packet, &key);
-        stead_hook_remember_flow(env, &key, now);
-    }
-    stead_hook_count(env, decision->group, STEAD_COUNT_ACCEPTED);
+    stead_hook_count(env, decision->group,
+                     decision->action == STEAD_ACCEPT    ? STEAD_COUNT_ACCEPTED
+                     : decision->action == STEAD_FORWARD ? STEAD_COUNT_FORWARDED
+                                                         : STEAD_COUNT_REJECTED);
 }
 
 /* ARP and neighbour discovery about a VIP. */
