@@ -128,9 +128,11 @@ void FarmPlugin::stop() {
 }
 
 void FarmPlugin::on_lease(std::uint64_t until_boottime_ns) noexcept {
-    lease_until_.store(until_boottime_ns, std::memory_order_relaxed);
     if (filter_) {
         filter_->write_lease(until_boottime_ns);
+    }
+    if (lease_until_.exchange(until_boottime_ns) < static_cast<std::uint64_t>(to_ns(BootClock::now()))) {
+        lease_lapsed_.store(true);
     }
 }
 
@@ -143,6 +145,7 @@ void FarmPlugin::on_view(const stead_view& view) {
     farm_view.epoch = view.epoch;
     farm_view.id = view.id;
     farm_view.members = NodeSet{view.members};
+    farm_view.lease_kept = !lease_lapsed_.exchange(false) && lease_until_.load() > host_.now();
     for (std::uint32_t i = 0; i < view.member_count; ++i) {
         const auto& member = view.member[i];
         const std::string name{plugin::to_view(member.name)};

@@ -82,6 +82,7 @@ private:
     std::optional<Pending> pending_;
     std::optional<std::uint32_t> power_override_;
     std::atomic<std::uint64_t> lease_until_{};
+    std::atomic<bool> lease_lapsed_{true}; ///< since the previous view
     bool open_{}, running_{}, released_{true};
     unsigned percent_{100};
     std::uint32_t weight_{};

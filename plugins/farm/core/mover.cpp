@@ -79,9 +79,8 @@ void Mover::on_view(Instant now, const FarmView& view) {
         repeat_at_ = held_at_ = never;
         return;
     }
-    const bool in_line = !blank_ && !previous.members.empty() &&
-                         (options_.mutant_always_in_line ||
-                          (view.epoch == previous.epoch + 1 && previous.members.contains(view.members.first())));
+    const bool in_line =
+        !blank_ && !previous.members.empty() && (view.lease_kept || options_.mutant_always_in_line);
     if (in_line) {
         restrict_plan(view.members & previous.members, NodeSet{});
     } else {
@@ -164,28 +163,40 @@ void Mover::try_exchange(Instant now) {
     if (exchanged_ || view_.members.empty()) {
         return;
     }
-    NodeSet in_line;
-    Plan best;
+    std::map<std::uint64_t, NodeSet> lineages;
     for (const NodeId node : view_.members) {
-        const Report* report = &own_;
-        if (node != options_.self) {
-            const auto found = reports_.find(node);
-            if (found == reports_.end()) {
-                return;
-            }
-            report = &found->second;
+        const auto found = reports_.find(node);
+        if (node != options_.self && found == reports_.end()) {
+            return;
         }
-        if (report->in_line) {
-            if (in_line.empty() || report->plan.seq > best.seq) {
-                best = report->plan;
-            }
-            in_line.insert(node);
+        const Report& report = node == options_.self ? own_ : found->second;
+        if (report.in_line) {
+            lineages[report.plan.lineage].insert(node);
         }
+    }
+    // Two lineages in one view: membership promises that the outranked side left its view first. Should it ever break
+    // that, the larger one goes on and the other starts blank.
+    NodeSet in_line;
+    for (const auto& [lineage, nodes] : lineages) {
+        if (nodes.size() > in_line.size() || (nodes.size() == in_line.size() && nodes.first() < in_line.first())) {
+            in_line = nodes;
+        }
+    }
+    Plan best;
+    for (const NodeId node : in_line) {
+        const Plan& plan = node == options_.self ? own_.plan : reports_[node].plan;
+        if (best.lineage == 0 || plan.seq > best.seq) {
+            best = plan;
+        }
+    }
+    if (!blank_ && !in_line.contains(options_.self)) {
+        become_blank();
     }
     exchanged_ = true;
     if (in_line.empty()) {
         best.base = best.target = view_.weights;
         best.seq = view_.epoch << 20;
+        best.lineage = view_.id;
         in_line = view_.members;
     }
     adopt(now, best, in_line);
@@ -290,6 +301,7 @@ std::string Mover::encode_own() const {
     out.u8(static_cast<std::uint8_t>((own_.in_line ? 1 : 0) | (exchanged_ ? 2 : 0) | (holding_ ? 4 : 0)));
     out.u64(plan_.seq);
     out.u64(own_.plan.seq);
+    out.u64(own_.plan.lineage);
     out.u8(static_cast<std::uint8_t>(own_.plan.step));
     out.weights(own_.plan.base);
     out.weights(own_.plan.target);
@@ -306,6 +318,7 @@ std::optional<Mover::Report> Mover::decode(std::string_view body) {
     report.holding = (flags & 4) != 0;
     report.reached = in.u64();
     report.plan.seq = in.u64();
+    report.plan.lineage = in.u64();
     const auto step = in.u8();
     report.plan.base = in.weights();
     report.plan.target = in.weights();
@@ -321,6 +334,7 @@ void Mover::announce(Instant now) {
     if (!others.empty()) {
         messages_.push_back({others, "farm.plan", encode_own()});
     }
+    told_holding_ = holding_;
     repeat_at_ = now + repeat_every;
     set_deadline(repeat_at_);
 }
@@ -360,7 +374,6 @@ void Mover::on_message(Instant now, NodeId from, std::string_view kind, std::str
 
 void Mover::tick(Instant now) {
     deadline_ = never;
-    const bool was_holding = holding_;
     if (options_.movecap > nanoseconds{0} && holding_ && plan_.step == MoveStep::settled &&
         now >= settled_at_ + options_.movecap) {
         for (auto& table : tables_) {
@@ -381,13 +394,14 @@ void Mover::tick(Instant now) {
         const auto found = reports_.find(node);
         behind |= found == reports_.end() || !found->second.exchanged || found->second.reached < plan_.seq;
     }
-    if (holding_ != was_holding) {
+    if (holding_ != told_holding_) {
         announce(now);
     } else if (now >= repeat_at_) {
         repeat_at_ = never;
-        if (!others.empty() && (behind || !exchanged_ || plan_.step != MoveStep::settled)) {
+        const bool unsettled = behind || !exchanged_ || plan_.step != MoveStep::settled;
+        if (!others.empty() && (unsettled || holding_)) { // holding: so that the others go on reporting
             messages_.push_back({others, "farm.plan?", encode_own()});
-            repeat_at_ = now + repeat_every;
+            repeat_at_ = now + (unsettled ? repeat_every : 4 * repeat_every);
         }
     }
     set_deadline(std::min(repeat_at_, held_at_));
@@ -405,11 +419,13 @@ void Mover::set_held(Instant now, const std::vector<std::vector<std::uint16_t>>&
     if (!exchanged_ || plan_.step != MoveStep::settled) {
         return;
     }
-    const bool was_holding = holding_;
     const NodeSet others = view_.members - NodeSet{options_.self};
     for (std::size_t group = 0; group < tables_.size() && group < held.size(); ++group) {
         std::string bits;
         for (const auto bucket : held[group]) {
+            if (bucket >= options_.buckets || tables_[group].owner[bucket] == index(options_.self)) {
+                continue; // own buckets would blur those beside them
+            }
             bits.resize((options_.buckets / buckets_per_held_bit + 7) / 8);
             const auto bit = bucket / buckets_per_held_bit;
             bits[bit / 8] = static_cast<char>(bits[bit / 8] | 1 << (bit % 8));
@@ -424,7 +440,7 @@ void Mover::set_held(Instant now, const std::vector<std::vector<std::uint16_t>>&
         }
         on_held(options_.self, body);
     }
-    if (holding_ != was_holding) {
+    if (holding_ != told_holding_) {
         announce(now);
     }
 }
@@ -453,11 +469,9 @@ void Mover::on_held(NodeId from, std::string_view body) {
     }
     if (removed) {
         changed_ = true;
-        const bool was_holding = std::exchange(holding_, false);
         note_holding();
-        if (was_holding != holding_) {
-            repeat_at_ = Instant{}; // told with the next tick
-            deadline_ = Instant{};
+        if (holding_ != told_holding_) {
+            deadline_ = Instant{}; // told with the next tick, which is due
         }
     }
 }

@@ -29,6 +29,7 @@ struct FarmView {
     std::uint64_t id{};
     NodeSet members; ///< empty: no view holds this node
     Weights weights{};
+    bool lease_kept{}; ///< this node's lease never lapsed since its previous view was installed
 };
 
 /// As PacketFilter's Step, repeated so that the core stays free of the shim.
@@ -38,6 +39,7 @@ struct Plan {
     Weights base{}, target{}; ///< weights of those that own something
     MoveStep step{};
     std::uint64_t seq{};
+    std::uint64_t lineage{}; ///< the view in which it began; plans of two lineages have nothing in common
     friend bool operator==(const Plan&, const Plan&) = default;
 };
 
@@ -90,6 +92,7 @@ public:
     [[nodiscard]] const OwnerTable& table(std::size_t group) const noexcept { return tables_[group]; }
     [[nodiscard]] std::size_t groups() const noexcept { return tables_.size(); }
     [[nodiscard]] bool blank() const noexcept { return blank_; }
+    [[nodiscard]] bool exchanged() const noexcept { return exchanged_; }
     /// The view's target is in force: nothing is on the move (old connections may still be held elsewhere).
     [[nodiscard]] bool arrived() const noexcept;
     /// Some bucket still has holders.
@@ -130,7 +133,7 @@ private:
     Plan plan_;
     bool blank_{true};
     bool exchanged_{};
-    bool changed_{}, holding_{}, wants_held_{};
+    bool changed_{}, holding_{}, told_holding_{}, wants_held_{};
     Report own_;
     std::map<NodeId, Report> reports_;
     std::vector<OwnerTable> tables_;
