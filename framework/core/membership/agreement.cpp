@@ -192,7 +192,7 @@ bool Core::State::policy_allows(NodeSet members) {
         allowed = 2 * (of - missing) > of || witness_granted;
         if (!allowed && (witness_asked == Instant{} || now - witness_asked >= seconds{1})) {
             witness_asked = now;
-            out.push_back(AskWitness{});
+            out.emplace_back(std::in_place_type<AskWitness>, AskWitness{});
         }
     }
     if (!allowed && !policy_noted) {
@@ -278,7 +278,7 @@ void Core::State::leave_view(std::string reason, bool damped) {
         });
         hold_until = now + std::min<nanoseconds>(seconds{1} * (1 << (recent - 1)), seconds{60});
     }
-    out.push_back(Excluded{std::move(reason)});
+    out.emplace_back(std::in_place_type<Excluded>, Excluded{std::move(reason)});
 }
 
 /// Ends the own view when a better one without this node is alive where it can be reached both ways.
@@ -336,7 +336,7 @@ void Core::State::watch_config() {
         }
     }
     if (differs && !config_excluded && (phase == Phase::joining || phase == Phase::prepared)) {
-        out.push_back(Excluded{"config differs from node " + std::to_string(index(with))});
+        out.emplace_back(std::in_place_type<Excluded>, Excluded{"config differs from node " + std::to_string(index(with))});
         config_excluded = true;
     } else if (!differs) {
         config_excluded = false;
@@ -371,7 +371,7 @@ void Core::State::vote_on_peers() {
     for (const NodeId node : target.members) {
         const View& wanted = peers[index(node)].beat.proposal;
         if (node == options.self || wanted.id == 0 || wanted.id == proposal.id || wanted.id == view.id ||
-            !wanted.members.contains(options.self) || wanted.epoch <= view.epoch) {
+            !wanted.members.contains(options.self) || wanted.epoch <= epoch_installed) {
             continue;
         }
         const bool later = proposal.id == 0 || wanted.epoch > proposal.epoch ||
@@ -460,13 +460,14 @@ void Core::State::install() {
         view_sessions[index(node)] = node == options.self ? options.session : peers[index(node)].session;
     }
     phase = Phase::member;
+    epoch_installed = view.epoch;
     installed_at = now;
     urgent = true;
     ++counters.views_installed;
     note("view " + std::to_string(view.epoch) + " " + names(view.members) +
          (event.dead.empty() ? "" : ", dead " + names(event.dead)) +
          (event.left.empty() ? "" : ", left " + names(event.left)));
-    out.push_back(event);
+    out.emplace_back(std::in_place_type<ViewInstalled>, event);
 }
 
 void Core::State::finish_leave() {
@@ -479,7 +480,7 @@ void Core::State::finish_leave() {
     }
     if (!leave_done && (leave_waits.empty() || now >= leave_until)) {
         leave_done = true;
-        out.push_back(LeaveDone{});
+        out.emplace_back(std::in_place_type<LeaveDone>, LeaveDone{});
     }
 }
 

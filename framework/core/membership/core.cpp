@@ -51,7 +51,7 @@ void Core::State::check_lateness() {
     }
     // Among others a lease that is only just over costs nothing: it stays closed until one of them echoes a new
     // heartbeat. Who renews its own lease, or has been away for longer, must listen first.
-    const nanoseconds grace = view.members.size() > 1 ? t.period / 2 : nanoseconds{0};
+    const nanoseconds grace = view.members.size() > 1 ? 2 * t.period : nanoseconds{0};
     if (view.id != 0 && lease_until + grace <= now) {
         distrust("this node was stopped for " + std::to_string(lateness.count() / 1'000'000) +
                  " ms and its lease is over");
@@ -151,6 +151,9 @@ void Core::State::handle(const Received& input) {
     if (heard != Instant{} && heard < now && now - heard < t.suspect) {
         counters.silence_max = std::max<nanoseconds>(counters.silence_max, now - heard);
     }
+    if (heard == Instant{} || heard + t.suspect <= now) {
+        urgent = true; // heard again: the others' matrices wait for that
+    }
     heard = now;
     const bool was_held = before == peer.session && (peer.beat.view_id != 0 || peer.beat.proposal.id != 0);
     const bool newer = beat.sent > peer.beat.sent || before != peer.session;
@@ -236,7 +239,7 @@ void Core::State::update_lease() {
         counters.lease_lapses += margin <= nanoseconds{0} ? 1 : 0;
     }
     lease_until = until;
-    out.push_back(LeaseChanged{until});
+    out.emplace_back(std::in_place_type<LeaseChanged>, LeaseChanged{until});
 }
 
 void Core::State::fill_echoes(Heartbeat& beat) {
@@ -283,7 +286,7 @@ void Core::State::send() {
     for (std::uint8_t lan = 0; lan < options.lans; ++lan) {
         beat.heard[lan] = heard_on(lan);
     }
-    beat.view_epoch = view.epoch;
+    beat.view_epoch = view.id != 0 ? view.epoch : epoch_max; // without a view: what a proposal must exceed
     beat.view_id = view.id;
     beat.view_members = view.members;
     beat.proposal = proposal;
@@ -299,7 +302,7 @@ void Core::State::send() {
     last_sent = now;
     urgent = false;
     if (!to.empty()) {
-        out.push_back(Send{to, std::move(beat)});
+        out.emplace_back(std::in_place_type<Send>, Send{to, std::move(beat)});
     }
 }
 

@@ -83,7 +83,7 @@ struct Core::State {
     bool accept_session(Peer& peer, const Heartbeat& beat);
     void take_grant(Peer& peer, const Heartbeat& beat);
     void update_risk(Peer& peer);
-    void note(std::string text, bool verbose = false) { out.push_back(Note{verbose, std::move(text)}); }
+    void note(std::string text, bool verbose = false) { out.emplace_back(std::in_place_type<Note>, Note{verbose, std::move(text)}); }
 
     // agreement.cpp
     void agree();
@@ -128,6 +128,7 @@ struct Core::State {
     Instant voted_at;
     Instant clear_at;      ///< own part of the takeover wait of `proposal`
     std::uint64_t epoch_max{};
+    std::uint64_t epoch_installed{}; ///< by this session; views never go back behind it
     Target target;
     Instant target_since;
     Claim known;           ///< relayed: the best view besides ours
