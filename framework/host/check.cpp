@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "check.hpp"
+
+#include "facts.hpp"
+
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
+#include <boost/json/serialize.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <iostream>
+#include <system_error>
+
+#include <unistd.h>
+
+namespace stead::host {
+
+namespace {
+
+namespace json = boost::json;
+namespace fs = std::filesystem;
+
+constexpr std::size_t xml_bytes_max = 4u << 20;
+
+std::string hex(std::uint64_t value) {
+    std::array<char, 17> text{};
+    std::snprintf(text.data(), text.size(), "%016llx", static_cast<unsigned long long>(value));
+    return text.data();
+}
+
+/// "bin/start_both.lua:12" -> file and line.
+config::Finding finding_of(const Error& error, bool warning) {
+    config::Finding finding{.warning = warning, .file = error.where, .line = 0, .message = error.what};
+    const std::size_t colon = error.where.rfind(':');
+    if (colon != std::string::npos && colon + 1 < error.where.size() &&
+        error.where.find_first_not_of("0123456789", colon + 1) == std::string::npos && error.where.size() - colon < 9) {
+        finding.line = std::stoi(error.where.substr(colon + 1));
+        finding.file = error.where.substr(0, colon);
+    }
+    return finding;
+}
+
+struct Collector {
+    std::vector<config::Finding>* findings;
+    std::string file;
+    static void report(void* context, std::uint32_t line, std::uint32_t warning, stead_str text) {
+        auto& self = *static_cast<Collector*>(context);
+        self.findings->push_back({.warning = warning != 0, .file = self.file, .line = static_cast<int>(line),
+                                  .message = std::string{text.data, text.size}});
+    }
+};
+
+void ask_plugins(const config::Module& module, const config::SchemaSet& schemas, const Registry& registry,
+                 Collector collector) {
+    for (const Plugin& plugin : registry.plugins()) {
+        if (plugin.descriptor.check != nullptr && module.uses(schemas, plugin.descriptor.id)) {
+            const config::CTree tree(module.part_for(schemas, plugin.descriptor.id));
+            plugin.descriptor.check(tree.root(), &collector, Collector::report);
+        }
+    }
+}
+
+void check_hook_names(const fs::path& bin, std::vector<config::Finding>& findings) {
+    std::error_code failed;
+    for (fs::directory_iterator it(bin, failed), end; !failed && it != end; it.increment(failed)) {
+        fs::path twin = it->path();
+        if (twin.extension() == ".lua" && fs::exists(twin.replace_extension(), failed)) {
+            const std::string name = twin.filename().string();
+            findings.push_back({.warning = false, .file = "bin/" + name, .line = 0,
+                                .message = "both " + name + " and " + name + ".lua are there; remove one of them"});
+        }
+    }
+}
+
+json::object to_json(const config::Finding& finding) {
+    return {{"warning", finding.warning}, {"file", finding.file}, {"line", finding.line}, {"text", finding.text()}};
+}
+
+Result<void> write_out(const fs::path& out, const config::Module& module) {
+    if (auto written = write_file_atomically(out / "safeconf.xml", module.expanded_xml); !written) {
+        return written;
+    }
+    std::error_code failed;
+    if (fs::is_directory(out / "conf", failed)) { // where stock scripts look for it
+        if (auto written = write_file_atomically(out / "conf/safeconf.xml", module.expanded_xml); !written) {
+            return written;
+        }
+    }
+    const json::object description{{"mode", std::string{module.mode_name()}},
+                                   {"digest", hex(module.digest)},
+                                   {"boot", module.settings.boot},
+                                   {"boot_delay_ns", module.settings.boot_delay.count()},
+                                   {"maxloop", module.settings.maxloop},
+                                   {"loop_interval_ns", module.settings.loop_interval.count()},
+                                   {"automatic_reboot", module.settings.automatic_reboot}};
+    return write_file_atomically(out / "module.json", json::serialize(description) + "\n");
+}
+
+/// Findings about cluster.xml are errors of the check too.
+std::optional<config::Cluster> read_cluster(const fs::path& file, std::vector<config::Finding>& findings) {
+    if (file.empty()) {
+        return std::nullopt;
+    }
+    const auto text = read_file(file, xml_bytes_max);
+    if (!text) {
+        findings.push_back(finding_of(text.error(), false));
+        return std::nullopt;
+    }
+    auto parsed = config::parse_cluster(*text, file.string());
+    findings.insert(findings.end(), parsed.findings.begin(), parsed.findings.end());
+    return std::move(parsed.value);
+}
+
+} // namespace
+
+int check_module(const CheckRequest& request, const Registry& registry, const control::Paths& paths) {
+    std::vector<config::Finding> findings;
+    for (const Error& refused : registry.refused()) {
+        findings.push_back({.warning = true, .file = refused.where, .line = 0, .message = "plugin refused: " + refused.what});
+    }
+    const config::SchemaSet schemas = schema_set(registry, paths);
+    const std::optional<config::Cluster> cluster = read_cluster(request.cluster, findings);
+    json::object answer;
+    const fs::path file = request.conf / "userconfig.xml";
+    std::optional<config::Module> module;
+    if (const auto text = read_file(file, xml_bytes_max); !text) {
+        findings.push_back(finding_of(text.error(), false));
+    } else {
+        auto parsed = config::parse_module(*text, "userconfig.xml", schemas, cluster ? &*cluster : nullptr);
+        findings.insert(findings.end(), parsed.findings.begin(), parsed.findings.end());
+        module = std::move(parsed.value);
+    }
+    if (module) {
+        ask_plugins(*module, schemas, registry, {.findings = &findings, .file = "userconfig.xml"});
+        answer["mode"] = std::string{module->mode_name()};
+        answer["digest"] = hex(module->digest);
+    }
+    for (const Error& error : script::check_scripts(request.bin)) {
+        findings.push_back(finding_of(error, false));
+    }
+    check_hook_names(request.bin, findings);
+    bool ok = module.has_value() && std::ranges::none_of(findings, [](const auto& f) { return !f.warning; });
+    if (ok && !request.out.empty()) {
+        if (auto written = write_out(request.out, *module); !written) {
+            findings.push_back(finding_of(written.error(), false));
+            ok = false;
+        }
+    }
+    json::array list;
+    for (const config::Finding& finding : findings) {
+        list.push_back(to_json(finding));
+    }
+    answer["ok"] = ok;
+    answer["findings"] = std::move(list);
+    std::cout << json::serialize(answer) << "\n" << std::flush;
+    return ok ? 0 : 1;
+}
+
+namespace {
+
+json::value text_or_null(const char* text) { return text != nullptr ? json::value(text) : json::value(nullptr); }
+
+json::object to_json(const stead_attr_schema& attribute) {
+    static constexpr std::array<const char*, 11> types{"",     "string", "integer", "duration", "choice", "address",
+                                                       "port", "mac",    "path",    "name",     "boolean"};
+    json::object object{{"name", attribute.name},
+                        {"type", attribute.type < types.size() ? types[attribute.type] : "?"},
+                        {"required", (attribute.flags & STEAD_ATTR_REQUIRED) != 0},
+                        {"dynamic", (attribute.flags & STEAD_ATTR_DYNAMIC) != 0},
+                        {"default", text_or_null(attribute.default_value)},
+                        {"help", text_or_null(attribute.help)}};
+    if (attribute.type == STEAD_TYPE_CHOICE) {
+        object["choices"] = text_or_null(attribute.choices);
+    }
+    if (attribute.native_unit != nullptr) {
+        object["unit"] = attribute.native_unit;
+    }
+    if (attribute.min != 0 || attribute.max != 0) {
+        object["min"] = attribute.min;
+        object["max"] = attribute.max;
+    }
+    return object;
+}
+
+json::object to_json(const stead_elem_schema& element) {
+    json::array attributes;
+    for (const stead_attr_schema& attribute : std::span(element.attrs, element.attr_count)) {
+        attributes.push_back(to_json(attribute));
+    }
+    return {{"path", element.path},
+            {"modes", text_or_null(element.modes)},
+            {"required", (element.flags & STEAD_ELEM_REQUIRED) != 0},
+            {"repeatable", (element.flags & STEAD_ELEM_REPEATABLE) != 0},
+            {"dynamic", (element.flags & STEAD_ELEM_DYNAMIC) != 0},
+            {"text", (element.flags & STEAD_ELEM_TEXT) != 0},
+            {"help", text_or_null(element.help)},
+            {"attributes", std::move(attributes)}};
+}
+
+} // namespace
+
+std::string schema_json(const Registry& registry, const control::Paths& paths) {
+    json::array plugins;
+    const auto add = [&](std::string_view id, std::string_view version, const char* kind, const std::string& file,
+                         std::span<const stead_elem_schema> schema) {
+        json::array elements;
+        for (const stead_elem_schema& element : schema) {
+            elements.push_back(to_json(element));
+        }
+        plugins.push_back(json::object{
+            {"id", id}, {"version", version}, {"kind", kind}, {"file", file}, {"elements", std::move(elements)}});
+    };
+    add("host", STEAD_VERSION, "host", paths.host().string(), config::host_schema());
+    for (const Plugin& plugin : registry.plugins()) {
+        add(plugin.descriptor.id, plugin.descriptor.version,
+            plugin.descriptor.kind == STEAD_KIND_SERVICE ? "service" : "checker", plugin.file.string(),
+            plugin.schema());
+    }
+    json::array refused;
+    for (const Error& error : registry.refused()) {
+        refused.push_back(json::object{{"file", error.where}, {"reason", error.what}});
+    }
+    return json::serialize(json::object{{"plugins", std::move(plugins)}, {"refused", std::move(refused)}});
+}
+
+} // namespace stead::host

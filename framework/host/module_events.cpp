@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the bus tells, on the strand.
+#include "module_host.hpp"
+
+#include <algorithm>
+
+namespace stead::host {
+
+using automaton::decode_qualifier;
+using automaton::decode_state;
+
+namespace {
+
+std::string names_of(NodeSet nodes, const std::vector<std::string>& names) {
+    std::string text;
+    for (const NodeId node : nodes) {
+        text += (text.empty() ? "" : " ") + (index(node) < names.size() ? names[index(node)] : "?");
+    }
+    return text;
+}
+
+} // namespace
+
+void ModuleHost::on_view(const membership::ViewInstalled& installed) {
+    const auto& names = facts_.cluster.nodes;
+    std::vector<NodeId> gone;
+    {
+        const std::lock_guard lock(shared_);
+        view_ = installed.view;
+        for (const NodeId node : installed.previous.members - installed.view.members) {
+            if (peer_states_.erase(node) > 0) {
+                gone.push_back(node);
+            }
+        }
+    }
+    std::string line = "view " + std::to_string(installed.view.epoch) + ": " + names_of(installed.view.members, names);
+    if (!installed.dead.empty()) {
+        line += "; lost " + names_of(installed.dead, names);
+    }
+    if (!installed.left.empty()) {
+        line += "; left " + names_of(installed.left, names);
+    }
+    write(log::Level::event, "bus", line);
+    for (const NodeId node : gone) {
+        write(log::Level::event, "host", "Remote state UNKNOWN Unknown (" + names[index(node)] + ")");
+    }
+    std::vector<stead_member> members;
+    for (const NodeId node : installed.view.members) {
+        const std::string& name = names[index(node)];
+        members.push_back({index(node), installed.view.weights[index(node)], {name.data(), name.size()}});
+    }
+    const stead_view view{.epoch = installed.view.epoch,
+                          .id = installed.view.id,
+                          .members = installed.view.members.bits(),
+                          .dead = installed.dead.bits(),
+                          .left = installed.left.bits(),
+                          .self = index(facts_.self),
+                          .member_count = static_cast<std::uint32_t>(members.size()),
+                          .member = members.data()};
+    for (const auto& slot : slots_) {
+        slot->on_view(view);
+    }
+    if (installed.view.members.contains(facts_.self)) {
+        publish_own("config.same", "up");
+        feed(automaton::Block{});
+    }
+}
+
+void ModuleHost::on_excluded(const std::string& reason) {
+    {
+        const std::lock_guard lock(shared_);
+        view_ = {};
+    }
+    write(log::Level::warning, "bus", "this node is in no view: " + reason);
+    stead_view none{};
+    none.self = index(facts_.self);
+    for (const auto& slot : slots_) {
+        slot->on_view(none);
+    }
+    if (reason.find("config") != std::string::npos) {
+        publish_own("config.same", "down");
+    }
+    feed(automaton::Block{.reason = reason, .expected = false});
+}
+
+void ModuleHost::on_resource(const bus::Resource& resource, bool removed) {
+    const std::uint32_t node = index(resource.owner);
+    {
+        const std::lock_guard lock(shared_);
+        if (removed) {
+            resources_.erase({node, resource.name});
+        } else {
+            resources_[{node, resource.name}] = resource.value;
+        }
+    }
+    for (const auto& slot : slots_) {
+        slot->on_resource(node, resource.name, removed ? std::nullopt : std::optional<std::string_view>{resource.value});
+    }
+}
+
+void ModuleHost::on_peer_state(NodeId node, std::uint32_t code) {
+    if (node == facts_.self || index(node) >= facts_.cluster.nodes.size()) {
+        return;
+    }
+    {
+        const std::lock_guard lock(shared_);
+        const auto [known, added] = peer_states_.try_emplace(node, code);
+        if (!added && known->second == code) {
+            return;
+        }
+        known->second = code;
+    }
+    write(log::Level::event, "host",
+          "Remote state " + std::string{automaton::name(decode_state(code))} + " " +
+              std::string{automaton::name(decode_qualifier(code))} + " (" + facts_.cluster.nodes[index(node)] + ")");
+}
+
+void ModuleHost::publish_own(const std::string& name, const std::string& value) {
+    if (!publish(name, value)) {
+        write(log::Level::warning, "host", "resource " + name + " could not be published");
+    }
+}
+
+} // namespace stead::host

@@ -1,0 +1,443 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "module_host.hpp"
+
+#include <stead/base/assert.hpp>
+#include <stead/control/host_protocol.hpp>
+
+#include <boost/asio/post.hpp>
+
+#include <algorithm>
+#include <csignal>
+#include <ctime>
+#include <system_error>
+
+namespace stead::host {
+
+namespace {
+
+using automaton::Moment;
+using automaton::Qualifier;
+using automaton::State;
+
+constexpr nanoseconds moment_timeout = seconds{30};    // PREPARE, OPEN, RELEASE: no draining in them
+constexpr nanoseconds leave_timeout = seconds{2};      // a goodbye that nobody acknowledges
+constexpr nanoseconds answer_timeout = milliseconds{500};
+constexpr nanoseconds start_hook_timeout = seconds{300};
+
+std::uint64_t user_log_bytes(const config::Module& module) {
+    return std::uint64_t{std::max(module.user.log_kilobytes, 16U)} * 1024;
+}
+
+std::int64_t wall_seconds() { return static_cast<std::int64_t>(std::time(nullptr)); }
+
+} // namespace
+
+ModuleHost::ModuleHost(boost::asio::io_context& io, const Registry& registry, Facts facts)
+    : io_(io), registry_(registry), facts_(std::move(facts)),
+      user_log_(facts_.paths.user_log(facts_.module), facts_.module, user_log_bytes(facts_.config)),
+      loops_(facts_.config.settings.maxloop,
+             std::chrono::duration_cast<seconds>(facts_.config.settings.loop_interval)),
+      signals_(io), services_timer_(io), end_timer_(io) {}
+
+ModuleHost::~ModuleHost() {
+    ended_ = true;
+    hooks_.reset();
+    plugin_hooks_.reset();
+    for (const auto& slot : slots_) {
+        slot->stop();
+    }
+    bus_.reset(); // closes the lease and ends the thread that stores it
+    while (!slots_.empty()) {
+        slots_.pop_back(); // destroyed in reverse
+    }
+    if (addresses_) {
+        addresses_->remove_all();
+    }
+}
+
+void ModuleHost::post(std::function<void()> work) {
+    boost::asio::post(io_, [this, work = std::move(work)] {
+        if (!ended_) {
+            work();
+        }
+    });
+}
+
+void ModuleHost::write(log::Level level, std::string_view source, std::string_view text) {
+    log::write(level, source, text);
+}
+
+// ---- Start --------------------------------------------------------------------------------------------------------------
+
+Result<void> ModuleHost::start() {
+    if (auto open = listen(); !open) {
+        return open;
+    }
+    for (const Error& refused : registry_.refused()) {
+        write(log::Level::warning, "host", "plugin refused: " + refused.text());
+    }
+    for (const config::Finding& warning : facts_.warnings) {
+        write(log::Level::warning, "config", warning.text());
+    }
+    if (auto text = read_file(facts_.paths.module(facts_.module) / "loops", 65536)) {
+        loops_.load(*text);
+    }
+    std::error_code failed;
+    std::filesystem::create_directories(facts_.paths.module_var(facts_.module), failed);
+    addresses_.emplace(
+        io_,
+        [this](std::uint32_t ifindex, bool up) {
+            for (const auto& slot : slots_) {
+                slot->on_link(ifindex, up);
+            }
+        },
+        [this](const std::string& note) { write(log::Level::warning, "addresses", note); });
+    if (auto open = addresses_->open(); !open) {
+        return open;
+    }
+    if (auto created = create_plugins(); !created) {
+        return created;
+    }
+    start_runners();
+    if (auto started = start_bus(); !started) {
+        return started;
+    }
+    handle_signals();
+    for (const auto& slot : slots_) {
+        slot->start();
+    }
+    post([this] {
+        feed(automaton::Block{.reason = "no view of the module's nodes yet", .expected = true});
+        feed(automaton::Start{"steadd"});
+    });
+    return {};
+}
+
+Result<void> ModuleHost::create_plugins() {
+    const SlotFacts slot_facts{.module = facts_.module,
+                               .node = facts_.node(),
+                               .mode = std::string{facts_.config.mode_name()},
+                               .var_folder = facts_.paths.module_var(facts_.module).string(),
+                               .prefix = facts_.paths.prefix.string(),
+                               .module_id = facts_.module_id,
+                               .self = index(facts_.self),
+                               .seed_high = facts_.seed_high,
+                               .seed_low = facts_.seed_low};
+    for (const Plugin& plugin : registry_.plugins()) {
+        if (!facts_.config.uses(facts_.schemas, plugin.descriptor.id)) {
+            continue;
+        }
+        auto slot = std::make_unique<Slot>(plugin, *this, slot_facts);
+        if (auto created = slot->create(facts_.config.part_for(facts_.schemas, plugin.descriptor.id)); !created) {
+            return created.error();
+        }
+        write(log::Level::event, "host",
+              "plugin " + std::string{slot->id()} + " " + plugin.descriptor.version + " in use");
+        slots_.push_back(std::move(slot));
+    }
+    return {};
+}
+
+void ModuleHost::start_runners() {
+    const auto output = [this](std::string_view line, bool) {
+        if (facts_.config.user.log) {
+            user_log_.write_raw(line);
+        }
+    };
+    hooks_ = script::HookRunner::create(facts_.folders(), *this, output);
+    plugin_hooks_ = script::HookRunner::create(facts_.folders(), *this, output);
+}
+
+Result<void> ModuleHost::start_bus() {
+    auto options = bus_options(facts_, registry_);
+    if (!options) {
+        return options.error();
+    }
+    options->config = config_digest_;
+    bus::BusEvents events;
+    events.view = [this](const membership::ViewInstalled& installed) { on_view(installed); };
+    events.excluded = [this](const std::string& reason) { on_excluded(reason); };
+    events.resource = [this](const bus::Resource& one, bool removed) { on_resource(one, removed); };
+    events.message = [this](const bus::PeerMessage& message) {
+        for (const auto& slot : slots_) {
+            // A plugin's messages carry its id: "farm/step".
+            const std::string prefix = std::string{slot->id()} + "/";
+            if (message.kind.starts_with(prefix)) {
+                slot->on_message(index(message.from), std::string_view{message.kind}.substr(prefix.size()),
+                                 message.version, message.body);
+            }
+        }
+    };
+    events.note = [this](bool warning, const std::string& line) {
+        write(warning ? log::Level::warning : log::Level::debug, "bus", line);
+    };
+    events.leave_done = [this] { end(); };
+    events.peer_state = [this](NodeId node, std::uint32_t code) { on_peer_state(node, code); };
+    auto started = bus::Bus::start(*options, std::move(events),
+                                   [this](std::function<void()> work) { post(std::move(work)); },
+                                   [](std::uint64_t) {});
+    if (!started) {
+        return started.error();
+    }
+    std::map<std::string, std::string> early;
+    {
+        const std::lock_guard lock(shared_);
+        bus_ = std::move(*started);
+        early.swap(own_before_bus_);
+    }
+    if (weight_) {
+        bus_->set_weight(*weight_);
+    }
+    for (const auto& [name, value] : early) {
+        publish_own(name, value);
+    }
+    for (const auto& slot : slots_) {
+        if (slot->takes_lease()) {
+            bus_->add_lease_writer([&slot = *slot](std::uint64_t until) { slot.on_lease(until); });
+        }
+    }
+    return {};
+}
+
+void ModuleHost::handle_signals() {
+    boost::system::error_code failed;
+    for (const int number : {SIGTERM, SIGINT, SIGUSR1}) {
+        signals_.add(number, failed);
+    }
+    signals_.async_wait([this](boost::system::error_code error, int number) {
+        if (error || ended_) {
+            return;
+        }
+        if (number == SIGUSR1) {
+            boost::json::object all = state_object();
+            describe(all);
+            write(log::Level::event, "dump", boost::json::serialize(all));
+        } else {
+            feed(automaton::Stop{.then = automaton::Stop::Then::stay,
+                                 .by = "signal " + std::to_string(number),
+                                 .at_once = false});
+        }
+        handle_signals();
+    });
+}
+
+// ---- Effects of the automaton -----------------------------------------------------------------------------------------------
+
+void ModuleHost::feed(const automaton::Event& event) {
+    for (const automaton::Effect& effect : automaton_.step(event)) {
+        std::visit([this](const auto& e) { perform(e); }, effect);
+    }
+}
+
+void ModuleHost::perform(const automaton::RunHook& effect) {
+    script::Limits limits;
+    limits.timeout = effect.limit == automaton::Limit::nice_stop    ? facts_.config.user.nice_stop_timeout
+                     : effect.limit == automaton::Limit::force_stop ? facts_.config.user.force_stop_timeout
+                                                                    : start_hook_timeout;
+    const auto end_of_hook = [this, name = effect.name](const script::HookResult& result) {
+        post([this, name, result] {
+            automaton::HookDone done;
+            done.ok = result.ok();
+            done.missing = result.end == script::HookResult::End::not_found;
+            done.reason = result.reason.starts_with(name) ? result.reason : name + ": " + result.reason;
+            if (!done.missing) {
+                write(done.ok ? log::Level::event : log::Level::error, "script",
+                      "End of script " + name + (done.ok ? "" : ": " + result.reason));
+            }
+            feed(done);
+        });
+    };
+    // Without <user> no script runs, as in the classic product; a conflict of two files is a failure, not a choice.
+    const Result<bool> has = facts_.config.user.present ? hooks_->has(effect.name) : Result<bool>{false};
+    if (!has || !*has) {
+        post([this, has] {
+            automaton::HookDone done;
+            done.ok = static_cast<bool>(has);
+            done.missing = static_cast<bool>(has);
+            done.reason = has ? "" : has.error().text();
+            feed(done);
+        });
+        return;
+    }
+    std::string line = "Script " + effect.name;
+    for (const std::string& argument : effect.arguments) {
+        line += " " + argument;
+    }
+    write(log::Level::event, "script", line);
+    hooks_->start(effect.name, effect.arguments, limits, end_of_hook);
+}
+
+void ModuleHost::perform(const automaton::CancelHook&) { hooks_->cancel(); }
+
+void ModuleHost::perform(const automaton::AskServices& effect) {
+    asked_.clear();
+    refusal_.clear();
+    asked_moment_ = effect.moment;
+    const nanoseconds limit = effect.moment == Moment::close && !effect.at_once
+                                  ? facts_.config.user.nice_stop_timeout
+                                  : moment_timeout;
+    std::vector<std::pair<Slot*, stead_transition>> round;
+    for (const auto& slot : slots_) {
+        if (slot->takes_transitions()) {
+            stead_transition transition{};
+            transition.token = next_token_++;
+            transition.moment = static_cast<std::uint32_t>(effect.moment);
+            transition.from = static_cast<std::uint32_t>(effect.from);
+            transition.to = static_cast<std::uint32_t>(effect.to);
+            transition.restart = effect.restart ? 1 : 0;
+            transition.at_once = effect.at_once ? 1 : 0;
+            transition.timeout_ns = static_cast<std::uint64_t>(limit.count());
+            asked_[transition.token] = slot.get();
+            round.emplace_back(slot.get(), transition);
+        }
+    }
+    if (round.empty()) {
+        post([this, moment = effect.moment] {
+            if (asked_.empty() && asked_moment_ == moment) {
+                feed(automaton::ServicesDone{true, {}});
+            }
+        });
+        return;
+    }
+    services_timer_.expires_after(limit);
+    services_timer_.async_wait([this](boost::system::error_code cancelled) {
+        if (!cancelled && !ended_) {
+            services_late();
+        }
+    });
+    for (const auto& [slot, transition] : round) {
+        slot->on_transition(transition);
+    }
+}
+
+void ModuleHost::services_answered() {
+    if (asked_.empty()) {
+        services_timer_.cancel();
+        feed(automaton::ServicesDone{refusal_.empty(), refusal_});
+    }
+}
+
+void ModuleHost::services_late() {
+    if (asked_.empty()) {
+        return;
+    }
+    std::string names;
+    for (const auto& [token, slot] : asked_) {
+        names += (names.empty() ? "" : ", ") + std::string{slot->id()};
+    }
+    asked_.clear();
+    feed(automaton::ServicesDone{false, names + " did not answer in time"});
+}
+
+void ModuleHost::perform(const automaton::StateChanged& effect) {
+    const std::string text = std::string{name(effect.state)} + " " + std::string{name(effect.qualifier)};
+    {
+        const std::lock_guard lock(shared_);
+        state_name_ = text;
+    }
+    since_seconds_ = wall_seconds();
+    write(log::Level::event, "host",
+          "Local state " + text + (effect.reason.empty() ? "" : " (" + effect.reason + ")"));
+    if (bus_ != nullptr) {
+        bus_->set_state(automaton::encode(effect.state, effect.qualifier));
+        publish_own("state.local", text);
+    }
+    boost::json::object event = state_object();
+    event["event"] = "state";
+    broadcast(event);
+}
+
+void ModuleHost::perform(const automaton::Log& effect) {
+    const log::Level level = effect.level == automaton::Log::Level::event     ? log::Level::event
+                             : effect.level == automaton::Log::Level::warning ? log::Level::warning
+                                                                              : log::Level::error;
+    write(level, "host", effect.text);
+}
+
+void ModuleHost::perform(const automaton::Finished& effect) {
+    finish(effect.start_again ? control::host_protocol::exit_start_again : control::host_protocol::exit_stopped);
+}
+
+// ---- Actions ------------------------------------------------------------------------------------------------------------
+
+bool ModuleHost::loop_allows(const std::string& action) {
+    const bool allowed = loops_.count(wall_seconds());
+    save_loops();
+    if (!allowed) {
+        write(log::Level::warning, "host",
+              action + " refused: " + std::to_string(facts_.config.settings.maxloop) +
+                  " automatic actions within loop_interval (maxloop)");
+    }
+    return allowed;
+}
+
+void ModuleHost::save_loops() {
+    const auto file = facts_.paths.module(facts_.module) / "loops";
+    if (auto saved = write_file_atomically(file, loops_.save()); !saved) {
+        write(log::Level::warning, "host", "the loop count is not kept: " + saved.error().text());
+    }
+}
+
+void ModuleHost::act(const std::string& action, const std::string& by, bool automatic, bool at_once) {
+    using Then = automaton::Stop::Then;
+    if (action == "stop" || (action != "restart" && automaton_.stopping())) {
+        feed(automaton::Stop{.then = action == "stopstart" ? Then::start_again : Then::stay, .by = by,
+                             .at_once = at_once});
+        return;
+    }
+    if (!automatic) {
+        loops_.reset(); // a person looked after it
+        save_loops();
+    } else if (!loop_allows(action)) {
+        feed(automaton::Stop{.then = Then::stay, .by = "maxloop", .at_once = false});
+        return;
+    }
+    if (action == "restart") {
+        feed(automaton::Restart{by});
+    } else {
+        feed(automaton::Stop{.then = action == "wait" ? Then::wait : Then::start_again, .by = by, .at_once = at_once});
+    }
+}
+
+// ---- End ----------------------------------------------------------------------------------------------------------------
+
+void ModuleHost::finish(int exit_code) {
+    exit_code_ = exit_code;
+    for (auto slot = slots_.rbegin(); slot != slots_.rend(); ++slot) {
+        (*slot)->stop();
+    }
+    end_timer_.expires_after(leave_timeout);
+    end_timer_.async_wait([this](boost::system::error_code cancelled) {
+        if (!cancelled && !ended_) {
+            end();
+        }
+    });
+    bus_->leave(); // leave_done calls end()
+}
+
+void ModuleHost::end() {
+    if (automaton_.state() != State::stop || ended_) {
+        return;
+    }
+    for (const auto& [connection, id] : stop_waiters_) {
+        connection->send(boost::json::object{{"id", id}, {"ok", true}});
+    }
+    stop_waiters_.clear();
+    ended_ = true;
+    // The loop ends when the last answers are sent: nothing else is left to wait for.
+    server_.reset();
+    services_timer_.cancel();
+    signals_.cancel();
+    timers_.clear();
+    addresses_->close();
+    for (const auto& weak : connections_) {
+        if (const auto connection = weak.lock(); connection && connection->open()) {
+            connection->finish();
+        }
+    }
+    listeners_.clear();
+    end_timer_.expires_after(answer_timeout);
+    end_timer_.async_wait([this](boost::system::error_code) { io_.stop(); }); // a client that does not read
+}
+
+} // namespace stead::host

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "address_keeper.hpp"
+#include "facts.hpp"
+#include "slot.hpp"
+
+#include <stead/bus/bus.hpp>
+#include <stead/control/channel.hpp>
+#include <stead/control/module_log.hpp>
+#include <stead/core/automaton.hpp>
+#include <stead/core/loop_guard.hpp>
+#include <stead/script/script.hpp>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/json/object.hpp>
+
+#include <atomic>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace stead::host {
+
+/// Runs one module from start to STOP: composes bus, automaton, hooks and plugins on one strand (an io_context that one
+/// thread runs). Functions without a remark run on the strand.
+class ModuleHost final : private Services, private script::HookHost {
+public:
+    ModuleHost(boost::asio::io_context& io, const Registry& registry, Facts facts);
+    ~ModuleHost() override;
+
+    /// Opens socket, plugins, bus, and begins to start the module. Errors: what could not be had; nothing stays.
+    [[nodiscard]] Result<void> start();
+    /// Exit code of the process once the io_context ran out.
+    [[nodiscard]] int exit_code() const noexcept { return exit_code_; }
+
+private:
+    using Connections = std::vector<std::shared_ptr<control::Connection>>;
+
+    // module_host.cpp: life and effects of the automaton
+    [[nodiscard]] Result<void> create_plugins();
+    [[nodiscard]] Result<void> start_bus();
+    void start_runners();
+    void handle_signals();
+    void feed(const automaton::Event& event);
+    void perform(const automaton::RunHook& effect);
+    void perform(const automaton::CancelHook& effect);
+    void perform(const automaton::AskServices& effect);
+    void perform(const automaton::StateChanged& effect);
+    void perform(const automaton::Log& effect);
+    void perform(const automaton::Finished& effect);
+    void services_answered();
+    void services_late();
+    void finish(int exit_code);
+    void end();
+    void act(const std::string& action, const std::string& by, bool automatic, bool at_once);
+    [[nodiscard]] bool loop_allows(const std::string& action);
+    void save_loops();
+
+    // module_events.cpp: the bus, and what it tells to plugins
+    void on_view(const membership::ViewInstalled& installed);
+    void on_excluded(const std::string& reason);
+    void on_resource(const bus::Resource& resource, bool removed);
+    void on_peer_state(NodeId node, std::uint32_t code);
+    void publish_own(const std::string& name, const std::string& value);
+
+    // module_services.cpp: Services, called by plugins from any thread
+    void plugin_log(const Slot& slot, log::Level level, std::string_view line) override;
+    void set_timer(Slot& slot, std::uint64_t id, std::uint64_t at_boottime_ns) override;
+    [[nodiscard]] bool publish(std::string_view name, std::optional<std::string_view> value) override;
+    [[nodiscard]] std::optional<std::string> read(std::uint32_t node, std::string_view name) override;
+    void watch(Slot& slot, std::string prefix) override;
+    [[nodiscard]] bool send(const Slot& slot, std::uint64_t nodes, std::string_view kind, std::uint32_t version,
+                            std::string_view body) override;
+    void set_weight(std::uint32_t weight) override;
+    void set_config(const Slot& slot, std::uint64_t digest) override;
+    void transition_done(Slot& slot, std::uint64_t token, bool ok, std::string reason) override;
+    void request(const Slot& slot, std::string action, std::string reason) override;
+    void watch_link(Slot& slot, std::uint32_t ifindex) override;
+    [[nodiscard]] std::uint64_t run_hook(Slot& slot, std::string name, std::vector<std::string> arguments,
+                                         nanoseconds timeout) override;
+    [[nodiscard]] Result<void> add_address(const std::string& interface, const std::string& address) override;
+    void remove_address(const std::string& interface, const std::string& address) override;
+    void next_plugin_hook();
+    void arm(Slot& slot, std::uint64_t id, std::uint64_t at_boottime_ns);
+
+    // script::HookHost, called on a hook's thread
+    void log(int level, std::string_view line) override;
+    [[nodiscard]] std::optional<std::string> resource(std::string_view name) override;
+    [[nodiscard]] Result<void> set_resource(std::string_view name, std::string_view value) override;
+    [[nodiscard]] std::string view_json() override;
+    [[nodiscard]] std::string state_name() override;
+
+    // module_requests.cpp: the socket
+    [[nodiscard]] Result<void> listen();
+    void serve(const std::shared_ptr<control::Connection>& connection, control::Frame frame);
+    [[nodiscard]] Result<boost::json::object> answer(const std::string& verb, const boost::json::object& request);
+    [[nodiscard]] Result<boost::json::object> do_action(const std::string& verb, const boost::json::object& request);
+    [[nodiscard]] Result<boost::json::object> do_set(const boost::json::object& request);
+    [[nodiscard]] Result<boost::json::object> do_get(const boost::json::object& request);
+    [[nodiscard]] Result<boost::json::object> do_command(const boost::json::object& request);
+    [[nodiscard]] Result<boost::json::object> do_update();
+    [[nodiscard]] Result<boost::json::object> do_loop(const boost::json::object& request);
+    [[nodiscard]] Result<boost::json::object> do_peer_died(const boost::json::object& request);
+    [[nodiscard]] Result<boost::json::object> do_print(const boost::json::object& request);
+    void hello(const std::shared_ptr<control::Connection>& connection, boost::json::object reply);
+    [[nodiscard]] boost::json::object state_object() const;
+    void describe(boost::json::object& object);
+    void broadcast(const boost::json::object& event);
+
+    void post(std::function<void()> work); ///< any thread
+    [[nodiscard]] bool on_strand() const noexcept { return std::this_thread::get_id() == strand_; }
+    void write(log::Level level, std::string_view source, std::string_view text); ///< any thread
+
+    boost::asio::io_context& io_;
+    std::thread::id strand_{std::this_thread::get_id()};
+    const Registry& registry_;
+    Facts facts_;
+    control::ModuleLog user_log_;
+    automaton::Automaton automaton_{automaton::State::up};
+    automaton::LoopGuard loops_;
+    std::optional<AddressKeeper> addresses_;
+    boost::asio::signal_set signals_;
+
+    // Plugins live longer than the bus: its thread stores leases into them.
+    std::vector<std::unique_ptr<Slot>> slots_;
+    std::map<std::pair<Slot*, std::uint64_t>, std::unique_ptr<boost::asio::steady_timer>> timers_;
+    std::uint64_t config_digest_{};
+    std::optional<std::uint16_t> weight_;
+    std::map<std::string, std::string> own_before_bus_; ///< published during create; shared_ guards it
+    std::unique_ptr<bus::Bus> bus_;
+
+    std::unique_ptr<script::HookRunner> hooks_;        ///< the automaton's
+    std::unique_ptr<script::HookRunner> plugin_hooks_; ///< those that plugins ask for, one after the other
+    struct PluginHook {
+        Slot* slot;
+        std::uint64_t token;
+        std::string name;
+        std::vector<std::string> arguments;
+        nanoseconds timeout;
+    };
+    std::deque<PluginHook> plugin_hook_queue_;
+    std::atomic<std::uint64_t> next_hook_token_{1};
+    std::atomic<bool> ended_{false}; ///< posted work and host calls do nothing from then on
+
+    // One round of the services
+    std::uint64_t next_token_{1};
+    std::map<std::uint64_t, Slot*> asked_;
+    std::string refusal_;
+    automaton::Moment asked_moment_{};
+    boost::asio::steady_timer services_timer_;
+    boost::asio::steady_timer end_timer_;
+
+    std::unique_ptr<control::Server> server_;
+    Fd lock_;
+    std::vector<std::weak_ptr<control::Connection>> connections_;
+    Connections listeners_; ///< said hello
+    std::vector<std::pair<std::shared_ptr<control::Connection>, boost::json::value>> stop_waiters_;
+    std::int64_t since_seconds_{};
+    int exit_code_{};
+
+    std::mutex shared_; ///< guards what follows: hooks and plugin threads read it
+    std::map<std::pair<std::uint32_t, std::string>, std::string> resources_;
+    membership::View view_;
+    std::map<NodeId, std::uint32_t> peer_states_;
+    std::string state_name_{"STOP NotReady"};
+};
+
+} // namespace stead::host

@@ -1,0 +1,398 @@
+// SPDX-License-Identifier: Apache-2.0
+// The host's socket; host_protocol.hpp is the contract.
+#include "module_host.hpp"
+
+#include <stead/control/host_protocol.hpp>
+
+#include <boost/json/array.hpp>
+#include <boost/json/serialize.hpp>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cstdio>
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+namespace stead::host {
+
+namespace json = boost::json;
+
+namespace {
+
+std::string hex(SessionId session) {
+    std::array<char, 33> text{};
+    std::snprintf(text.data(), text.size(), "%016llx%016llx", static_cast<unsigned long long>(session.high),
+                  static_cast<unsigned long long>(session.low));
+    return text.data();
+}
+
+std::optional<SessionId> parse_session(std::string_view text) {
+    SessionId session;
+    if (text.size() != 32) {
+        return std::nullopt;
+    }
+    for (auto* half : {&session.high, &session.low}) {
+        const auto [end, failed] = std::from_chars(text.data(), text.data() + 16, *half, 16);
+        if (failed != std::errc{} || end != text.data() + 16) {
+            return std::nullopt;
+        }
+        text.remove_prefix(16);
+    }
+    return session;
+}
+
+std::string hex(std::uint64_t value) {
+    std::array<char, 17> text{};
+    std::snprintf(text.data(), text.size(), "%016llx", static_cast<unsigned long long>(value));
+    return text.data();
+}
+
+/// A string field, or what stands in for it.
+std::string text_of(const json::object& request, std::string_view field, std::string_view fallback = {}) {
+    const json::value* value = request.if_contains(field);
+    return std::string{value != nullptr && value->is_string() ? std::string_view{value->as_string()} : fallback};
+}
+
+bool flag_of(const json::object& request, std::string_view field) {
+    const json::value* value = request.if_contains(field);
+    return value != nullptr && value->is_bool() && value->as_bool();
+}
+
+const char* code_name(Errc code) {
+    switch (code) {
+    case Errc::malformed: return "malformed";
+    case Errc::out_of_range: return "out_of_range";
+    case Errc::not_found: return "not_found";
+    case Errc::conflict: return "conflict";
+    case Errc::refused: return "refused";
+    case Errc::timed_out: return "timed_out";
+    case Errc::denied: return "denied";
+    case Errc::unsupported: return "unsupported";
+    case Errc::io: return "io";
+    }
+    return "io";
+}
+
+} // namespace
+
+Result<void> ModuleHost::listen() {
+    std::error_code failed;
+    std::filesystem::create_directories(facts_.paths.host_folder(), failed);
+    const auto lock_file = facts_.paths.host_lock(facts_.module);
+    lock_.reset(::open(lock_file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    if (!lock_) {
+        return os_error(lock_file.string(), "cannot be opened", errno);
+    }
+    if (::flock(lock_.get(), LOCK_EX | LOCK_NB) != 0) {
+        return Error{Errc::conflict, lock_file.string(), "another stead-host runs this module"};
+    }
+    auto server = control::Server::listen(
+        io_.get_executor(), facts_.paths.host_socket(facts_.module), 0600, nullptr,
+        [this](std::shared_ptr<control::Connection> connection) {
+            std::erase_if(connections_, [](const auto& weak) { return weak.expired(); });
+            connections_.push_back(connection);
+            connection->start(
+                [this](const std::shared_ptr<control::Connection>& from, control::Frame frame) {
+                    if (!ended_) {
+                        serve(from, std::move(frame));
+                    }
+                },
+                [this](const std::shared_ptr<control::Connection>& from, const std::string&) {
+                    std::erase(listeners_, from);
+                    std::erase_if(stop_waiters_, [&](const auto& waiter) { return waiter.first == from; });
+                });
+        });
+    if (!server) {
+        return server.error();
+    }
+    server_ = std::move(*server);
+    return {};
+}
+
+void ModuleHost::serve(const std::shared_ptr<control::Connection>& connection, control::Frame frame) {
+    const json::object* request = frame.body.if_object();
+    if (request == nullptr) {
+        connection->close();
+        return;
+    }
+    const json::value* id = request->if_contains("id");
+    json::object reply{{"id", id != nullptr ? *id : json::value(nullptr)}};
+    const std::string verb = text_of(*request, "verb");
+    if (verb == "hello") {
+        hello(connection, std::move(reply));
+        return;
+    }
+    if (verb == "stop") {
+        stop_waiters_.emplace_back(connection, reply["id"]); // answered at STOP
+        act("stop", text_of(*request, "by", "administrator"), flag_of(*request, "automatic"), flag_of(*request, "force"));
+        return;
+    }
+    auto done = answer(verb, *request);
+    reply["ok"] = static_cast<bool>(done);
+    if (done) {
+        for (auto& member : *done) {
+            reply[member.key()] = std::move(member.value());
+        }
+    } else {
+        reply["code"] = code_name(done.error().code);
+        reply["error"] = done.error().text();
+    }
+    connection->send(reply);
+}
+
+Result<json::object> ModuleHost::answer(const std::string& verb, const json::object& request) {
+    if (verb == "state") {
+        json::object object = state_object();
+        if (flag_of(request, "verbose")) {
+            describe(object);
+        }
+        return object;
+    }
+    if (verb == "dump") {
+        json::object object = state_object();
+        describe(object);
+        return object;
+    }
+    if (verb == "start" || verb == "restart" || verb == "stopstart") {
+        return do_action(verb, request);
+    }
+    if (verb == "set") {
+        return do_set(request);
+    }
+    if (verb == "get") {
+        return do_get(request);
+    }
+    if (verb == "command") {
+        return do_command(request);
+    }
+    if (verb == "update") {
+        return do_update();
+    }
+    if (verb == "loop") {
+        return do_loop(request);
+    }
+    if (verb == "peer_died") {
+        return do_peer_died(request);
+    }
+    if (verb == "print") {
+        return do_print(request);
+    }
+    return Error{Errc::unsupported, "verb '" + verb + "'",
+                 "allowed: hello state start stop restart stopstart set get command update loop peer_died print dump"};
+}
+
+Result<json::object> ModuleHost::do_action(const std::string& verb, const json::object& request) {
+    const std::string by = text_of(request, "by", "administrator");
+    if (verb == "start") {
+        if (automaton_.stopping()) {
+            act("stopstart", by, false, false); // a stop that was asked for goes first: then it is ignored, and logged
+            return Error{Errc::refused, facts_.module, "it is stopping; start it again when it is stopped"};
+        }
+        return json::object{}; // it runs already
+    }
+    if (verb == "restart" && (automaton_.state() != automaton::State::up ||
+                              automaton_.qualifier() != automaton::Qualifier::ready)) {
+        return Error{Errc::refused, facts_.module, "restart needs state UP Ready; the module is " + state_name()};
+    }
+    act(verb, by, flag_of(request, "automatic"), false);
+    return json::object{};
+}
+
+Result<json::object> ModuleHost::do_set(const json::object& request) {
+    const std::string name = text_of(request, "resource");
+    const std::string value = text_of(request, "value");
+    if (const auto done = bus_->publish(name, value); !done) {
+        return done.error();
+    }
+    if (!flag_of(request, "silent")) {
+        const std::string by = text_of(request, "by");
+        write(log::Level::event, "host",
+              "Resource " + name + " set to " + value + (by.empty() ? "" : " by " + by));
+    }
+    return json::object{};
+}
+
+Result<json::object> ModuleHost::do_get(const json::object& request) {
+    const std::string name = text_of(request, "resource");
+    const auto value = resource(name);
+    if (!value) {
+        return Error{Errc::not_found, name, "no such resource; `stead state -v -m " + facts_.module + "` lists them"};
+    }
+    return json::object{{"value", *value}};
+}
+
+Result<json::object> ModuleHost::do_command(const json::object& request) {
+    const std::string command = text_of(request, "command");
+    std::vector<std::string> argv;
+    if (const json::value* list = request.if_contains("argv"); list != nullptr && list->is_array()) {
+        for (const json::value& one : list->as_array()) {
+            argv.emplace_back(one.is_string() ? std::string_view{one.as_string()} : std::string_view{});
+        }
+    }
+    for (const auto& slot : slots_) {
+        std::string text;
+        const auto code = slot->command(command, argv, text);
+        if (code == 0) {
+            return json::object{{"text", text}};
+        }
+        if (code != -2) {
+            return Error{Errc::refused, std::string{slot->id()}, text.empty() ? "refused without a reason" : text};
+        }
+    }
+    return Error{Errc::unsupported, "command '" + command + "'", "no plugin of this module knows it"};
+}
+
+Result<json::object> ModuleHost::do_update() {
+    auto parsed = read_config(facts_);
+    if (!parsed.ok()) {
+        return Error{Errc::malformed, {}, errors_of(parsed.findings)};
+    }
+    std::string text;
+    for (const auto& slot : slots_) {
+        if (auto updated = slot->update(parsed.value->part_for(facts_.schemas, slot->id())); !updated) {
+            return updated.error();
+        }
+        text += (text.empty() ? "" : ", ") + std::string{slot->id()};
+    }
+    facts_.config = std::move(*parsed.value);
+    automaton::LoopGuard loops(facts_.config.settings.maxloop,
+                               std::chrono::duration_cast<seconds>(facts_.config.settings.loop_interval));
+    loops.load(loops_.save());
+    loops_ = std::move(loops);
+    write(log::Level::event, "host", "Action update: dynamic attributes read again");
+    return json::object{{"text", "updated: host" + (text.empty() ? "" : ", " + text)}};
+}
+
+Result<json::object> ModuleHost::do_loop(const json::object& request) {
+    const std::string op = text_of(request, "op");
+    const std::int64_t now = static_cast<std::int64_t>(std::time(nullptr));
+    bool reached = false;
+    if (op == "inc") {
+        reached = !loops_.count(now);
+    } else if (op == "check") {
+        reached = loops_.exhausted(now);
+    } else if (op == "reset") {
+        loops_.reset();
+    } else {
+        return Error{Errc::out_of_range, "op '" + op + "'", "allowed: inc, check, reset"};
+    }
+    save_loops();
+    return json::object{{"reached", reached}};
+}
+
+Result<json::object> ModuleHost::do_peer_died(const json::object& request) {
+    const std::string node = text_of(request, "node");
+    const auto found = facts_.cluster.find(node);
+    const auto session = parse_session(text_of(request, "session"));
+    if (!found || !session) {
+        return Error{Errc::malformed, "peer_died", "needs a node of cluster.xml and a session of 32 hex digits"};
+    }
+    bus_->peer_died(*found, *session);
+    return json::object{};
+}
+
+Result<json::object> ModuleHost::do_print(const json::object& request) {
+    const std::string level = text_of(request, "level", "i");
+    const std::string by = text_of(request, "by", "user");
+    write(level == "e"   ? log::Level::error
+          : level == "w" ? log::Level::warning
+                         : log::Level::event,
+          by, text_of(request, "text"));
+    return json::object{};
+}
+
+void ModuleHost::hello(const std::shared_ptr<control::Connection>& connection, json::object reply) {
+    reply["ok"] = true;
+    reply["version"] = control::host_protocol::version;
+    reply["release"] = STEAD_VERSION;
+    reply["module"] = facts_.module;
+    reply["module_id"] = facts_.module_id;
+    reply["pid"] = ::getpid();
+    reply["session"] = bus_ != nullptr ? hex(bus_->session()) : "";
+    reply["config"] = hex(facts_.config.digest);
+    for (auto& member : state_object()) {
+        reply[member.key()] = std::move(member.value());
+    }
+    std::vector<Fd> leases;
+    for (const auto& slot : slots_) {
+        if (const int fd = slot->lease_fd(); fd >= 0 && leases.size() < control::frame_descriptors_max) {
+            if (Fd copy{::fcntl(fd, F_DUPFD_CLOEXEC, 0)}; copy) {
+                leases.push_back(std::move(copy));
+            }
+        }
+    }
+    reply["fds"] = leases.size();
+    if (std::ranges::find(listeners_, connection) == listeners_.end()) {
+        listeners_.push_back(connection);
+    }
+    connection->send(reply, std::move(leases));
+}
+
+json::object ModuleHost::state_object() const {
+    return {{"state", std::string{automaton::name(automaton_.state())}},
+            {"qualifier", std::string{automaton::name(automaton_.qualifier())}},
+            {"reason", automaton_.reason()},
+            {"since", since_seconds_}};
+}
+
+void ModuleHost::describe(json::object& object) {
+    const auto& names = facts_.cluster.nodes;
+    {
+        const std::lock_guard lock(shared_);
+        json::array resources;
+        for (const auto& [key, value] : resources_) {
+            resources.push_back(json::object{
+                {"node", key.first < names.size() ? names[key.first] : "?"}, {"name", key.second}, {"value", value}});
+        }
+        object["resources"] = std::move(resources);
+        json::array members;
+        json::object weights;
+        for (const NodeId node : view_.members) {
+            members.push_back(json::string(names[index(node)]));
+            weights[names[index(node)]] = view_.weights[index(node)];
+        }
+        object["view"] = json::object{{"epoch", view_.epoch},
+                                      {"id", hex(view_.id)},
+                                      {"members", std::move(members)},
+                                      {"weights", std::move(weights)}};
+    }
+    json::array notes;
+    for (const auto& slot : slots_) {
+        notes.push_back(json::string("plugin " + std::string{slot->id()} + " " + slot->descriptor().version));
+    }
+    if (automaton_.ignored() > 0) {
+        notes.push_back(json::string(std::to_string(automaton_.ignored()) + " requests ignored in their state"));
+    }
+    object["notes"] = std::move(notes);
+    if (bus_ == nullptr) {
+        return;
+    }
+    const bus::BusCounters c = bus_->counters();
+    object["counters"] = json::object{{"datagrams_in", c.datagrams_in},
+                                      {"datagrams_out", c.datagrams_out},
+                                      {"bytes_in", c.bytes_in},
+                                      {"bytes_out", c.bytes_out},
+                                      {"dropped_unauthentic", c.dropped_unauthentic},
+                                      {"dropped_foreign", c.dropped_foreign},
+                                      {"dropped_replayed", c.dropped_replayed},
+                                      {"dropped_malformed", c.dropped_malformed},
+                                      {"dropped_version", c.dropped_version},
+                                      {"send_errors", c.send_errors},
+                                      {"views_installed", c.membership.views_installed},
+                                      {"late_timers", c.membership.late_timers},
+                                      {"self_distrusts", c.membership.self_distrusts},
+                                      {"lease_lapses", c.membership.lease_lapses},
+                                      {"silence_max_ns", c.membership.silence_max.count()},
+                                      {"lateness_max_ns", c.membership.lateness_max.count()}};
+}
+
+void ModuleHost::broadcast(const json::object& event) {
+    for (const auto& listener : Connections{listeners_}) {
+        listener->send(event);
+    }
+}
+
+} // namespace stead::host

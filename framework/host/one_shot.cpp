@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "one_shot.hpp"
+
+#include "facts.hpp"
+#include "slot.hpp"
+
+#include <stead/net/net.hpp>
+
+#include <algorithm>
+#include <future>
+#include <iostream>
+#include <mutex>
+
+namespace stead::host {
+
+namespace {
+
+/// What cleanup() may use: log and network. There is no bus and no strand.
+class CleanupServices final : public Services {
+public:
+    void plugin_log(const Slot& slot, log::Level level, std::string_view line) override {
+        log::write(level, slot.id(), line);
+    }
+    void set_timer(Slot&, std::uint64_t, std::uint64_t) override {}
+    bool publish(std::string_view, std::optional<std::string_view>) override { return false; }
+    std::optional<std::string> read(std::uint32_t, std::string_view) override { return std::nullopt; }
+    void watch(Slot&, std::string) override {}
+    bool send(const Slot&, std::uint64_t, std::string_view, std::uint32_t, std::string_view) override { return false; }
+    void set_weight(std::uint32_t) override {}
+    void set_config(const Slot&, std::uint64_t) override {}
+    void transition_done(Slot&, std::uint64_t, bool, std::string) override {}
+    void request(const Slot&, std::string, std::string) override {}
+    void watch_link(Slot&, std::uint32_t) override {}
+    std::uint64_t run_hook(Slot&, std::string, std::vector<std::string>, nanoseconds) override { return 0; }
+    Result<void> add_address(const std::string&, const std::string& address) override {
+        return Error{Errc::refused, address, "cleanup adds no address"};
+    }
+    void remove_address(const std::string& interface, const std::string& address) override {
+        auto found = net::interface_for(address);
+        if (auto all = net::interfaces(); all && !interface.empty()) {
+            const auto named = std::ranges::find(*all, interface, &net::Interface::name);
+            if (named == all->end()) {
+                return; // gone, and the address with it
+            }
+            found = *named;
+        }
+        if (!found) {
+            return;
+        }
+        if (auto removed = net::remove_address(found->index, address); !removed) {
+            log::warning("host", "cleanup: " + removed.error().text());
+        }
+    }
+};
+
+/// A hook outside of a running module sees no resources.
+class NoHost final : public script::HookHost {
+public:
+    void log(int level, std::string_view line) override {
+        log::write(static_cast<stead::log::Level>(std::clamp(level, 0, 3)), "script", line);
+    }
+    std::optional<std::string> resource(std::string_view) override { return std::nullopt; }
+    Result<void> set_resource(std::string_view name, std::string_view) override {
+        return Error{Errc::refused, std::string{name}, "the module does not run"};
+    }
+    std::string view_json() override { return R"({"epoch":0,"self":"","members":[]})"; }
+    std::string state_name() override { return "STOP NotReady"; }
+
+private:
+    static void write(stead::log::Level level, std::string_view line) { stead::log::write(level, "script", line); }
+};
+
+} // namespace
+
+int cleanup_module(const std::string& module, const Registry& registry, const control::Paths& paths) {
+    const auto facts = read_facts(module, paths, registry, false);
+    if (!facts) {
+        log::error("host", "cleanup: " + facts.error().text());
+        std::cerr << "stead-host: " << facts.error().text() << "\n";
+        return 1;
+    }
+    CleanupServices services;
+    int exit_code = 0;
+    for (const Plugin& plugin : registry.plugins()) {
+        if (!facts->config.uses(facts->schemas, plugin.descriptor.id)) {
+            continue;
+        }
+        const SlotFacts slot_facts{.module = module,
+                                   .node = {},
+                                   .mode = std::string{facts->config.mode_name()},
+                                   .var_folder = paths.module_var(module).string(),
+                                   .prefix = paths.prefix.string(),
+                                   .module_id = facts->module_id,
+                                   .self = index(facts->self),
+                                   .seed_high = 0,
+                                   .seed_low = 0};
+        Slot slot(plugin, services, slot_facts);
+        if (auto cleaned = slot.cleanup(facts->config.part_for(facts->schemas, plugin.descriptor.id)); !cleaned) {
+            log::error("host", "cleanup: " + cleaned.error().text());
+            std::cerr << "stead-host: " << cleaned.error().text() << "\n";
+            exit_code = 1;
+        }
+    }
+    return exit_code;
+}
+
+int run_one_hook(const std::string& module, const std::string& hook, const std::vector<std::string>& arguments,
+                 const Registry& registry, const control::Paths& paths) {
+    const auto facts = read_facts(module, paths, registry, false);
+    if (!facts) {
+        std::cerr << "stead-host: " << facts.error().text() << "\n";
+        return 1;
+    }
+    NoHost none;
+    std::mutex output_mutex;
+    auto folders = facts->folders();
+    folders.node.clear(); // not known without the network
+    auto runner = script::HookRunner::create(std::move(folders), none, [&](std::string_view line, bool is_error) {
+        const std::lock_guard lock(output_mutex);
+        (is_error ? std::cerr : std::cout) << line << "\n";
+    });
+    if (const auto has = runner->has(hook); !has) {
+        std::cerr << "stead-host: " << has.error().text() << "\n";
+        return 1;
+    } else if (!*has) {
+        return 0;
+    }
+    std::promise<script::HookResult> done;
+    runner->start(hook, arguments, {}, [&](const script::HookResult& result) { done.set_value(result); });
+    const script::HookResult result = done.get_future().get();
+    runner.reset();
+    std::cout.flush();
+    if (!result.ok()) {
+        std::cerr << "stead-host: " << result.reason << "\n";
+    }
+    return result.ok() ? 0 : result.exit_code != 0 ? result.exit_code : 1;
+}
+
+} // namespace stead::host

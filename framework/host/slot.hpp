@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "registry.hpp"
+
+#include <stead/base/log.hpp>
+#include <stead/base/result.hpp>
+#include <stead/config/config.hpp>
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace stead::host {
+
+class Slot;
+
+/// What a slot needs of its module. Thread-safe: plugins call from any of their threads.
+class Services {
+public:
+    virtual ~Services() = default;
+    virtual void plugin_log(const Slot& slot, log::Level level, std::string_view line) = 0;
+    virtual void set_timer(Slot& slot, std::uint64_t id, std::uint64_t at_boottime_ns) = 0;
+    [[nodiscard]] virtual bool publish(std::string_view name, std::optional<std::string_view> value) = 0;
+    [[nodiscard]] virtual std::optional<std::string> read(std::uint32_t node, std::string_view name) = 0;
+    virtual void watch(Slot& slot, std::string prefix) = 0;
+    [[nodiscard]] virtual bool send(const Slot& slot, std::uint64_t nodes, std::string_view kind, std::uint32_t version,
+                                    std::string_view body) = 0;
+    virtual void set_weight(std::uint32_t weight) = 0;
+    virtual void set_config(const Slot& slot, std::uint64_t digest) = 0;
+    virtual void transition_done(Slot& slot, std::uint64_t token, bool ok, std::string reason) = 0;
+    virtual void request(const Slot& slot, std::string action, std::string reason) = 0;
+    virtual void watch_link(Slot& slot, std::uint32_t ifindex) = 0;
+    [[nodiscard]] virtual std::uint64_t run_hook(Slot& slot, std::string name, std::vector<std::string> arguments,
+                                                 nanoseconds timeout) = 0;
+    // Network
+    [[nodiscard]] virtual Result<void> add_address(const std::string& interface, const std::string& address) = 0;
+    virtual void remove_address(const std::string& interface, const std::string& address) = 0;
+};
+
+/// Fixed for the life of a module host.
+struct SlotFacts {
+    std::string module, node, mode, var_folder, prefix;
+    std::uint32_t module_id{}, self{};
+    std::uint64_t seed_high{}, seed_low{};
+};
+
+/// One plugin in one module: its instance, and the host table that it sees. Never moves: the plugin keeps the address.
+class Slot {
+public:
+    Slot(const Plugin& plugin, Services& services, const SlotFacts& facts);
+    ~Slot(); ///< destroys the instance
+    Slot(const Slot&) = delete;
+    Slot& operator=(const Slot&) = delete;
+
+    [[nodiscard]] std::string_view id() const noexcept { return descriptor().id; }
+    [[nodiscard]] const stead_plugin_descriptor& descriptor() const noexcept { return plugin_.descriptor; }
+    [[nodiscard]] bool is_service() const noexcept { return descriptor().kind == STEAD_KIND_SERVICE; }
+
+    /// Errors: refused, with the plugin's own text.
+    [[nodiscard]] Result<void> create(const config::Element& part);
+    void start();
+    void stop(); ///< idempotent
+    [[nodiscard]] Result<void> cleanup(const config::Element& part);
+    [[nodiscard]] Result<void> update(const config::Element& part);
+
+    void on_timer(std::uint64_t id);
+    void on_view(const stead_view& view);
+    void on_resource(std::uint32_t node, std::string_view name, std::optional<std::string_view> value);
+    void on_message(std::uint32_t from, std::string_view kind, std::uint32_t version, std::string_view body);
+    void on_transition(const stead_transition& transition);
+    void on_link(std::uint32_t ifindex, bool up);
+    void on_hook_done(std::uint64_t token, std::int32_t exit_code);
+    /// Bus thread.
+    void on_lease(std::uint64_t until) noexcept;
+    [[nodiscard]] bool takes_lease() const noexcept { return descriptor().on_lease != nullptr; }
+    [[nodiscard]] bool takes_transitions() const noexcept { return descriptor().on_transition != nullptr; }
+    [[nodiscard]] std::int32_t lease_fd();
+    /// 0 done, -1 refused, -2 not this plugin's. `answer` is the plugin's line.
+    [[nodiscard]] std::int32_t command(std::string_view verb, const std::vector<std::string>& argv,
+                                       std::string& answer);
+
+    std::vector<std::string> watched;        ///< prefixes; strand
+    std::set<std::uint32_t> watched_links;   ///< strand
+
+    [[nodiscard]] Services& services() noexcept { return services_; }
+    [[nodiscard]] bool running() const noexcept { return running_; }
+
+private:
+    [[nodiscard]] stead_host_v1 make_table();
+    const Plugin& plugin_;
+    Services& services_;
+    SlotFacts facts_;
+    stead_host_v1 table_{};
+    void* self_{};
+    std::atomic<bool> running_{false};
+};
+
+} // namespace stead::host
