@@ -3,6 +3,8 @@
 
 #include "facts.hpp"
 
+#include <stead/base/files.hpp>
+
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "facts.hpp"
 
+#include <stead/base/files.hpp>
+
 #include <boost/json/parse.hpp>
 #include <boost/json/value.hpp>
 

@@ -5,6 +5,7 @@
 #include <stead/control/host_protocol.hpp>
 
 #include <boost/asio/post.hpp>
+#include <boost/json/serialize.hpp>
 
 #include <algorithm>
 #include <csignal>
@@ -127,7 +128,7 @@ Result<void> ModuleHost::create_plugins() {
         if (!facts_.config.uses(facts_.schemas, plugin.descriptor.id)) {
             continue;
         }
-        auto slot = std::make_unique<Slot>(plugin, *this, slot_facts);
+        auto slot = std::make_unique<Slot>(plugin, static_cast<Services&>(*this), slot_facts);
         if (auto created = slot->create(facts_.config.part_for(facts_.schemas, plugin.descriptor.id)); !created) {
             return created.error();
         }

@@ -65,9 +65,6 @@ public:
     }
     std::string view_json() override { return R"({"epoch":0,"self":"","members":[]})"; }
     std::string state_name() override { return "STOP NotReady"; }
-
-private:
-    static void write(stead::log::Level level, std::string_view line) { stead::log::write(level, "script", line); }
 };
 
 } // namespace
