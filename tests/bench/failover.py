@@ -13,6 +13,20 @@ sys.path[:0] = [str(HERE.parent / "support"), str(HERE.parent / "cluster")]
 import lab  # noqa: E402
 import support  # noqa: E402
 
+KEEPALIVED = """global_defs {{
+  vrrp_version {version}
+}}
+vrrp_instance farm {{
+  state BACKUP
+  interface eth0
+  virtual_router_id 51
+  priority {priority}
+  advert_int {advert}
+  virtual_ipaddress {{
+    {vip}/16
+  }}
+}}
+"""
 RUNS = int(sys.argv[1]) if len(sys.argv) > 1 else 5
 
 
@@ -46,16 +60,8 @@ def keepalived(version, advert):
     """Two nodes with one address that moves, default check interval; `version` and `advert` as in keepalived.conf."""
     with lab.Lab(nodes=2) as farm:
         for number, node in enumerate(farm.nodes):
-            conf = f"""
-global_defs {{ vrrp_version {version} }}
-vrrp_instance v {{ state BACKUP interface eth0 virtual_router_id 51 priority {150 - 50 * number} advert_int {advert}
-  virtual_ipaddress {{ {lab.VIP}/16 }} }}"""
-            (node.disk / "keepalived.conf").write_text(conf.replace("{ vrrp", "{\n vrrp").replace(" }", "\n}")
-                                                       .replace("{ state", "{\n state").replace(" interface", "\n interface")
-                                                       .replace(" virtual_router", "\n virtual_router")
-                                                       .replace(" priority", "\n priority")
-                                                       .replace(" advert_int", "\n advert_int")
-                                                       .replace("{ 10.", "{\n 10."))
+            conf = KEEPALIVED.format(version=version, advert=advert, priority=150 - 50 * number, vip=lab.VIP)
+            (node.disk / "keepalived.conf").write_text(conf)
             node.sh("sysctl -qw net.ipv4.ip_nonlocal_bind=1")
             node.spawn(["keepalived", "-n", "-P", "-f", f"{node.disk}/keepalived.conf"], stdout=subprocess.DEVNULL,
                        stderr=subprocess.DEVNULL)
