@@ -22,7 +22,7 @@ struct Paths {
     [[nodiscard]] std::filesystem::path libexec() const { return prefix / "libexec/stead"; }
     [[nodiscard]] std::filesystem::path host() const { return libexec() / "stead-host"; }
     /// The folder given to shell hooks as SAFE: an executable `safekit` that is our CLI.
-    [[nodiscard]] std::filesystem::path safe_compatibility() const { return libexec() / "safe"; }
+    [[nodiscard]] std::filesystem::path safe_compatibility() const { return libexec() / "compat"; }
     [[nodiscard]] std::filesystem::path plugins() const { return prefix / "lib/stead/plugins"; }
     [[nodiscard]] std::filesystem::path share() const { return prefix / "share/stead"; }
     [[nodiscard]] std::filesystem::path lua() const { return share() / "lua"; }

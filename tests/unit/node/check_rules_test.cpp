@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <stead/node/check.hpp>
+
+#include <boost/json/array.hpp>
+#include <boost/json/parse.hpp>
+#include <gmock/gmock.h>
+
+namespace stead::node {
+namespace {
+
+namespace json = boost::json;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+/// Two nodes that hear each other and agree in everything.
+CheckFacts healthy() {
+    CheckFacts facts;
+    facts.cluster.cluster.nodes = {"n1", "n2"};
+    config::ClusterLan lan;
+    lan.name = "default";
+    lan.addresses = {"10.0.0.1", "10.0.0.2"};
+    lan.local_addresses = {"", ""};
+    facts.cluster.cluster.lans = {lan};
+    facts.cluster.self = NodeId{0};
+    facts.own = json::parse(R"({"version":"1","digest":"d","key":"k","heard":{"default":["n2"]},"unauthentic":0,
+        "foreign":0,"modules":{"web":{"id":1,"digest":"m"}}})").as_object();
+    facts.peers.resize(2);
+    facts.peers[1].node = "n2";
+    facts.peers[1].addresses = {"10.0.0.2"};
+    facts.peers[1].facts = facts.own;
+    facts.peers[1].facts["heard"] = json::parse(R"({"default":["n1"]})");
+    return facts;
+}
+
+TEST(ClusterCheck, HealthyIsSaidToBe) {
+    const Answer answer = judge(healthy());
+    EXPECT_EQ(answer.exit, 0) << answer.text;
+    EXPECT_THAT(answer.text, HasSubstr("nothing is wrong"));
+    EXPECT_THAT(answer.text, HasSubstr("UDP 4800 passes both ways with n2"));
+}
+
+TEST(ClusterCheck, WrongKey) {
+    CheckFacts facts = healthy();
+    facts.peers[1].error = Error{Errc::denied, "10.0.0.2:4800", "keys differ"};
+    facts.own["heard"] = json::object{};
+    const Answer answer = judge(facts);
+    EXPECT_EQ(answer.exit, 1);
+    EXPECT_THAT(answer.text, HasSubstr("n2 has another cluster key"));
+}
+
+TEST(ClusterCheck, BlockedPortNamesTheRuleAndTheLinesToAdd) {
+    CheckFacts facts = healthy();
+    facts.own["heard"] = json::object{};
+    facts.nft = "table inet filter {\n  chain input {\n    udp dport 4800 drop\n";
+    const Answer answer = judge(facts);
+    EXPECT_THAT(answer.text, HasSubstr("passes one way only: n1 does not hear n2"));
+    EXPECT_THAT(answer.text, HasSubstr("'udp dport 4800 drop'"));
+    EXPECT_THAT(answer.text, HasSubstr("iptables -I INPUT"));
+}
+
+TEST(ClusterCheck, SilentNode) {
+    CheckFacts facts = healthy();
+    facts.own["heard"] = json::object{};
+    facts.peers[1].error = Error{Errc::timed_out, "10.0.0.2:4800", "no answer"};
+    EXPECT_THAT(judge(facts).text, HasSubstr("TCP 4800 does not answer"));
+    facts.peers[1].neighbours = "10.0.0.2 dev eth0 FAILED";
+    EXPECT_THAT(judge(facts).text, HasSubstr("does not answer ARP"));
+}
+
+TEST(ClusterCheck, DifferentConfigurations) {
+    CheckFacts facts = healthy();
+    facts.peers[1].facts["digest"] = "other";
+    facts.peers[1].facts["modules"] = json::parse(R"({"web":{"id":2,"digest":"x"}})");
+    const Answer answer = judge(facts);
+    EXPECT_THAT(answer.text, HasSubstr("n2 has another cluster.xml"));
+    EXPECT_THAT(answer.text, HasSubstr("module 'web' has id 1 here and 2 on n2"));
+    EXPECT_THAT(answer.text, HasSubstr("module 'web' is configured differently on n2"));
+}
+
+TEST(ClusterCheck, VersionClockAndMtu) {
+    CheckFacts facts = healthy();
+    facts.peers[1].facts["version"] = "2";
+    facts.peers[1].clock_off_ms = -5000;
+    facts.peers[1].large_passes = false;
+    const Answer answer = judge(facts);
+    EXPECT_THAT(answer.text, HasSubstr("runs Stead 2"));
+    EXPECT_THAT(answer.text, HasSubstr("-5000 ms"));
+    EXPECT_THAT(answer.text, HasSubstr("MTU"));
+}
+
+TEST(ClusterCheck, ForeignProgramsAreNamedOursAreNot) {
+    CheckFacts facts = healthy();
+    facts.links = R"([{"ifname":"eth0","xdp":{"mode":1,"prog":{"id":9,"name":"intruder"}}},
+                      {"ifname":"eth1","xdp":{"mode":1,"prog":{"id":8,"name":"stead_xdp"}}}])";
+    facts.bpf_net = R"([{"xdp":[],"tc":[{"devname":"eth0","kind":"tcx/ingress","name":"other","prog_id":4}]}])";
+    const Answer answer = judge(facts);
+    EXPECT_THAT(answer.text, HasSubstr("interface eth0 carries the XDP program 'intruder'"));
+    EXPECT_THAT(answer.text, HasSubstr("tcx program 'other'"));
+    EXPECT_THAT(answer.text, Not(HasSubstr("stead_xdp")));
+}
+
+TEST(ClusterCheck, BrokenFlooding) {
+    CheckFacts facts = healthy();
+    facts.modules["web"] = json::parse(R"({"state":"UP","qualifier":"Ready","reason":"",
+        "resources":[{"node":"n1","name":"farm.flooding","value":"down"}]})").as_object();
+    EXPECT_THAT(judge(facts).text, HasSubstr("does not flood"));
+}
+
+} // namespace
+} // namespace stead::node

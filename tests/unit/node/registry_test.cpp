@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "temporary_folder.hpp"
+
+#include <stead/base/files.hpp>
+#include <stead/node/registry.hpp>
+
+#include <gmock/gmock.h>
+
+namespace stead::node {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
+
+class RegistryTest : public ::testing::Test {
+protected:
+    RegistryTest() : registry_(paths()) {
+        for (const char* name : {"web", "db"}) {
+            fs::create_directories(folder_.path() / "etc/modules" / name / "conf");
+            EXPECT_TRUE(write_file_atomically(folder_.path() / "etc/modules" / name / "conf/userconfig.xml", "<safe/>"));
+        }
+    }
+    control::Paths paths() const {
+        return {folder_.path() / "prefix", folder_.path() / "etc", folder_.path() / "var", folder_.path() / "run"};
+    }
+    stead::testing::TemporaryFolder folder_;
+    Registry registry_;
+};
+
+TEST_F(RegistryTest, AnEditedFolderIsTakenAsItIs) {
+    const auto installed = registry_.install("web", 7, false, {});
+    ASSERT_TRUE(installed) << installed.error().text();
+    EXPECT_EQ(installed->id, 7u);
+    EXPECT_FALSE(installed->configured);
+    EXPECT_EQ(registry_.list().size(), 1u);
+}
+
+TEST_F(RegistryTest, IdsAreUniqueAndInRange) {
+    ASSERT_TRUE(registry_.install("web", 1, false, {}));
+    EXPECT_THAT(registry_.install("db", 1, false, {}).error().what, HasSubstr("belongs to module 'web'"));
+    EXPECT_EQ(registry_.install("db", 65, false, {}).error().code, Errc::out_of_range);
+    EXPECT_EQ(registry_.install("db", 0, false, {}).error().code, Errc::out_of_range);
+    EXPECT_EQ(registry_.install("db", std::nullopt, false, {})->id, 2u);
+    EXPECT_EQ(registry_.install("db", std::nullopt, false, {}).error().code, Errc::conflict);
+}
+
+TEST_F(RegistryTest, UnknownModulesGetASuggestion) {
+    ASSERT_TRUE(registry_.install("web", 1, false, {}));
+    EXPECT_THAT(registry_.find("wbe").error().what, HasSubstr("did you mean 'web'?"));
+    EXPECT_THAT(registry_.install("nowhere", 3, false, {}).error().what, HasSubstr("no package given"));
+}
+
+TEST_F(RegistryTest, ABadPackageLeavesNothing) {
+    ASSERT_TRUE(write_file_atomically(folder_.path() / "bad.safe", "this is no zip"));
+    EXPECT_FALSE(registry_.install("fresh", 5, false, folder_.path() / "bad.safe"));
+    EXPECT_FALSE(fs::exists(folder_.path() / "etc/modules/fresh"));
+    EXPECT_TRUE(registry_.list().empty());
+}
+
+TEST_F(RegistryTest, UninstallRemovesItAndFreesTheId) {
+    ASSERT_TRUE(registry_.install("web", 1, false, {}));
+    ASSERT_TRUE(registry_.uninstall("web"));
+    EXPECT_TRUE(registry_.list().empty());
+    EXPECT_FALSE(fs::exists(folder_.path() / "var/modules/web"));
+    EXPECT_EQ(registry_.uninstall("web").error().code, Errc::not_found);
+    EXPECT_EQ(registry_.install("db", std::nullopt, false, {})->id, 1u);
+}
+
+TEST_F(RegistryTest, BootIsWhatWasSetElseWhatIsConfigured) {
+    ASSERT_TRUE(registry_.install("web", 1, false, {}));
+    EXPECT_EQ(registry_.boot("web"), "ignore");
+    fs::create_directories(folder_.path() / "var/modules/web/active");
+    ASSERT_TRUE(write_file_atomically(folder_.path() / "var/modules/web/active/module.json", R"({"boot":"auto","mode":"farm"})"));
+    EXPECT_EQ(registry_.boot("web"), "auto");
+    EXPECT_EQ(registry_.list()[0].mode, "farm");
+    ASSERT_TRUE(registry_.set_boot("web", true));
+    EXPECT_EQ(registry_.boot("web"), "on");
+}
+
+TEST(Ports, FollowFromTheId) {
+    EXPECT_EQ(ports_of(1)[0].port, 4803);
+    EXPECT_EQ(ports_of(3)[0].port, 4809);
+    EXPECT_EQ(ports_of(2)[1].port, 8889);
+    EXPECT_EQ(ports_of(2)[2].port, 5604);
+}
+
+} // namespace
+} // namespace stead::node
