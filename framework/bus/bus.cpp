@@ -18,7 +18,8 @@ Error beyond(const BusOptions& options, std::string what) {
 
 Result<void> check(const BusOptions& options) {
     if (options.lans.empty() || options.lans.size() > limits::lans_max) {
-        return beyond(options, std::to_string(options.lans.size()) + " LANs, 1 to " + std::to_string(limits::lans_max) + " are allowed");
+        return beyond(options, std::to_string(options.lans.size()) + " LANs, 1 to " +
+                                   std::to_string(limits::lans_max) + " are allowed");
     }
     if (options.node_names.size() > limits::nodes_max || index(options.self) >= options.node_names.size() ||
         !options.nodes.contains(options.self) ||
@@ -27,7 +28,8 @@ Result<void> check(const BusOptions& options) {
                                    std::to_string(options.node_names.size()) + " nodes, at most 64");
     }
     if (options.keys.empty() || options.keys.size() > 2) {
-        return beyond(options, std::to_string(options.keys.size()) + " cluster keys, 1 or 2 are allowed; run 'stead cluster genkey'");
+        return beyond(options, std::to_string(options.keys.size()) +
+                                   " cluster keys, 1 or 2 are allowed; run 'stead cluster genkey'");
     }
     for (const std::string& key : options.keys) {
         if (key.size() != wire::cluster_key_bytes) {
@@ -46,7 +48,8 @@ public:
     BusImpl(const BusOptions& options, const SessionId& session, Sockets sockets, BusEvents events, Post post,
             LeaseWriter lease)
         : options_(options), session_(session), front_(options.self, session),
-          engine_(options, session, std::move(sockets), std::move(events), std::move(post), std::move(lease), in_flight_) {
+          engine_(options, session, std::move(sockets), std::move(events), std::move(post), std::move(lease),
+                  in_flight_) {
         // Signals are for the owner's threads.
         sigset_t all;
         sigset_t before;
@@ -115,13 +118,15 @@ public:
         for (const NodeId node : to) {
             if (in_flight_[index(node)] >= limits::peer_messages_in_flight_max) {
                 return beyond(options_, "node '" + options_.node_names[index(node)] + "' has not yet acknowledged " +
-                                            std::to_string(limits::peer_messages_in_flight_max) + " messages; send later");
+                                            std::to_string(limits::peer_messages_in_flight_max) +
+                                            " messages; send later");
             }
         }
         for (const NodeId node : to & options_.nodes) {
             ++in_flight_[index(node)];
         }
-        engine_.post([to = to & options_.nodes, message = PeerMessage{options_.self, std::string{kind}, version, std::string{body}}](
+        engine_.post([to = to & options_.nodes,
+                      message = PeerMessage{options_.self, std::string{kind}, version, std::string{body}}](
                          Engine& engine) { engine.send(to, message); });
         return {};
     }

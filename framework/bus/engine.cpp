@@ -171,7 +171,8 @@ void Engine::tick_if_due() {
         for (std::size_t lan = 0; lan < sockets_.lans(); ++lan) {
             if (sockets_.revive(lan, now)) {
                 watch(epoll_.get(), sockets_.fd(lan), lan);
-                note_quietly(Quiet::revived, "LAN '" + options_.lans[lan].name + "' did not send for a second: socket renewed");
+                note_quietly(Quiet::revived,
+                             "LAN '" + options_.lans[lan].name + "' did not send for a second: socket renewed");
             }
         }
     }
@@ -245,7 +246,8 @@ void Engine::heartbeat_out(const membership::Send& send) {
 void Engine::transmit(NodeSet to, const wire::Datagram& datagram) {
     const auto payload = codec_.encode(datagram);
     if (payload.size() > wire::payload_bytes_max) {
-        note_quietly(Quiet::beyond, "a datagram of " + std::to_string(payload.size()) + " bytes was not sent, the maximum is " +
+        note_quietly(Quiet::beyond, "a datagram of " + std::to_string(payload.size()) +
+                                        " bytes was not sent, the maximum is " +
                                         std::to_string(wire::payload_bytes_max));
         return;
     }

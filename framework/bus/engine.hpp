@@ -75,7 +75,9 @@ private:
     void note(bool warning, std::string line);
     void note_quietly(Quiet kind, const std::string& line);
     [[nodiscard]] bool is_member(NodeId node) const noexcept { return core_.view().members.contains(node); }
-    void lower_in_flight(NodeId peer, std::size_t count) { in_flight_[index(peer)] -= static_cast<std::uint32_t>(count); }
+    void lower_in_flight(NodeId peer, std::size_t count) {
+        in_flight_[index(peer)] -= static_cast<std::uint32_t>(count);
+    }
 
     BusOptions options_;
     SessionId session_;

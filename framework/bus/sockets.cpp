@@ -22,7 +22,8 @@ Result<Address> parse(const std::string& text, std::uint16_t port, const std::st
         return Error{Errc::malformed, where, "'" + text + "' is not an IPv4 or IPv6 address"};
     }
     Address out;
-    std::copy_n(reinterpret_cast<const char*>(found->ai_addr), found->ai_addrlen, reinterpret_cast<char*>(&out.storage));
+    std::copy_n(reinterpret_cast<const char*>(found->ai_addr), found->ai_addrlen,
+                reinterpret_cast<char*>(&out.storage));
     out.size = found->ai_addrlen;
     ::freeaddrinfo(found);
     return out;
@@ -56,7 +57,8 @@ Result<Fd> bind_socket(const Address& local, const std::string& where, bool even
 
 Result<void> Sockets::open(const BusOptions& options) {
     for (const LanOptions& from : options.lans) {
-        const std::string where = "LAN '" + from.name + "', UDP " + from.local_address + " port " + std::to_string(options.port);
+        const std::string where =
+            "LAN '" + from.name + "', UDP " + from.local_address + " port " + std::to_string(options.port);
         auto local = parse(from.local_address, options.port, where);
         if (!local) {
             return std::move(local).error();

@@ -26,8 +26,9 @@ void Engine::datagram_in(LanId lan, std::span<const std::uint8_t> bytes) {
         return note_quietly(Quiet::version, "LAN '" + where + "': datagrams of another protocol version are dropped");
     case wire::Drop::foreign:
         ++counters_.dropped_foreign;
-        return note_quietly(Quiet::foreign, "LAN '" + where + "': datagrams of another cluster.xml, module or node list are "
-                                            "dropped; is the configuration the same on all nodes?");
+        return note_quietly(Quiet::foreign, "LAN '" + where +
+                                                "': datagrams of another cluster.xml, module or node list are "
+                                                "dropped; is the configuration the same on all nodes?");
     case wire::Drop::unauthentic:
         ++counters_.dropped_unauthentic;
         return note_quietly(Quiet::unauthentic,
@@ -40,7 +41,8 @@ void Engine::datagram_in(LanId lan, std::span<const std::uint8_t> bytes) {
     auto datagram = codec_.decode(opened.node, opened.session, opened.payload, clocks_);
     if (!datagram) {
         ++counters_.dropped_malformed;
-        return note_quietly(Quiet::malformed, "node '" + options_.node_names[index(opened.node)] + "': " + datagram.error().text());
+        return note_quietly(Quiet::malformed,
+                            "node '" + options_.node_names[index(opened.node)] + "': " + datagram.error().text());
     }
     const SessionId session = opened.session;
     const NodeId from = opened.node;
@@ -130,7 +132,8 @@ void Engine::publish(const std::string& name, const std::optional<std::string>& 
 
 void Engine::tell_changes(const std::vector<whiteboard::Change>& changes) {
     for (const whiteboard::Change& change : changes) {
-        post_([events = events_, resource = Resource{change.owner, change.entry.name, change.entry.value, change.entry.version},
+        post_([events = events_,
+               resource = Resource{change.owner, change.entry.name, change.entry.value, change.entry.version},
                removed = change.entry.removed] {
             if (events->resource) {
                 events->resource(resource, removed);
@@ -142,7 +145,8 @@ void Engine::tell_changes(const std::vector<whiteboard::Change>& changes) {
 std::vector<Resource> Engine::resources() const {
     std::vector<Resource> out;
     for (whiteboard::Change& change : board_.all()) {
-        out.push_back({change.owner, std::move(change.entry.name), std::move(change.entry.value), change.entry.version});
+        out.push_back(
+            {change.owner, std::move(change.entry.name), std::move(change.entry.value), change.entry.version});
     }
     return out;
 }
@@ -217,7 +221,8 @@ void Engine::deliver(NodeId from) {
         return;
     }
     for (wire::Message& message : peer.mailbox.take()) {
-        post_([events = events_, out = PeerMessage{from, std::move(message.kind), message.version, std::move(message.body)}] {
+        post_([events = events_,
+               out = PeerMessage{from, std::move(message.kind), message.version, std::move(message.body)}] {
             if (events->message) {
                 events->message(out);
             }

@@ -176,7 +176,9 @@ bool unpack_echoes(std::string_view in, Heartbeat& heartbeat, const PeerClocks& 
 }
 
 std::int64_t over(std::uint64_t epoch, std::uint64_t base) { return static_cast<std::int64_t>(epoch - base); }
-std::uint64_t onto(std::int64_t difference, std::uint64_t base) { return base + static_cast<std::uint64_t>(difference); }
+std::uint64_t onto(std::int64_t difference, std::uint64_t base) {
+    return base + static_cast<std::uint64_t>(difference);
+}
 
 void encode_heartbeat(const Heartbeat& from, v1::Heartbeat& to) {
     to.set_sent_ns(static_cast<std::uint64_t>(to_ns(from.sent)));

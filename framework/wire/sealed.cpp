@@ -69,7 +69,8 @@ using CipherContext = std::unique_ptr<EVP_CIPHER_CTX, FreeCipher>;
 CipherContext make_cipher(const DerivedKey& key, bool sealing) {
     CipherContext context{EVP_CIPHER_CTX_new()};
     STEAD_ASSERT(context != nullptr);
-    STEAD_ASSERT(EVP_CipherInit_ex(context.get(), EVP_aes_256_gcm(), nullptr, key.data(), nullptr, sealing ? 1 : 0) == 1);
+    STEAD_ASSERT(EVP_CipherInit_ex(context.get(), EVP_aes_256_gcm(), nullptr, key.data(), nullptr, sealing ? 1 : 0) ==
+                 1);
     return context;
 }
 

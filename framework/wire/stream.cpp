@@ -62,7 +62,8 @@ SSL_SESSION* make_psk_session(SSL* ssl, const DerivedKey& secret) {
     const SSL_CIPHER* cipher = SSL_CIPHER_find(ssl, aes_256_gcm_sha384);
     if (session == nullptr || cipher == nullptr ||
         SSL_SESSION_set1_master_key(session, secret.data(), secret.size()) != 1 ||
-        SSL_SESSION_set_cipher(session, cipher) != 1 || SSL_SESSION_set_protocol_version(session, TLS1_3_VERSION) != 1) {
+        SSL_SESSION_set_cipher(session, cipher) != 1 ||
+        SSL_SESSION_set_protocol_version(session, TLS1_3_VERSION) != 1) {
         SSL_SESSION_free(session);
         return nullptr;
     }
@@ -361,8 +362,9 @@ private:
 
     Result<void> read_exactly(void* to, std::size_t size, Instant deadline, bool may_end) {
         for (std::size_t at = 0; at < size;) {
-            const auto got = drive(
-                [&] { return SSL_read(ssl_.get(), static_cast<char*>(to) + at, static_cast<int>(size - at)); }, deadline);
+            const auto got =
+                drive([&] { return SSL_read(ssl_.get(), static_cast<char*>(to) + at, static_cast<int>(size - at)); },
+                      deadline);
             if (!got) {
                 Error error = std::move(got).error();
                 if (error.code == Errc::not_found && !(may_end && at == 0)) {

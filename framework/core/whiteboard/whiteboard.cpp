@@ -122,7 +122,8 @@ std::vector<Change> Board::apply(const Delta& delta) {
     if (delta.owner == self_) {
         return changes;
     }
-    if (const auto known = others_.find(delta.owner); known != others_.end() && known->second.session != delta.session) {
+    if (const auto known = others_.find(delta.owner);
+        known != others_.end() && known->second.session != delta.session) {
         changes = drop(delta.owner);
     }
     Owner& owner = others_[delta.owner];

@@ -35,7 +35,8 @@ TEST(BusLan, SurvivesAnInterfaceThatVanishesAndComesBack) {
         ASSERT_TRUE(eventually([&] { return group.agree(first_two); })) << prefix;
         shell("ip link del lan0");
         ASSERT_TRUE(eventually([&] {
-            return group[0].bus->view().members == NodeSet{NodeId{0}} && group[1].bus->view().members == NodeSet{NodeId{1}};
+            return group[0].bus->view().members == NodeSet{NodeId{0}} &&
+                   group[1].bus->view().members == NodeSet{NodeId{1}};
         })) << prefix;
         EXPECT_TRUE(eventually([&] { return group[0].bus->counters().send_errors > 0; })) << prefix;
         add_interface();
@@ -51,9 +52,11 @@ TEST(BusLan, OneLanOfTwoMayGo) {
     Group group{2, 2};
     group.start(0, over(group, 0, {"10.77.0.", "fd77::"}));
     group.start(1, over(group, 1, {"10.77.0.", "fd77::"}));
-    ASSERT_TRUE(eventually([&] { return group.agree(first_two) && group[0].bus->heard(LanId{1}).contains(NodeId{1}); }));
+    ASSERT_TRUE(
+        eventually([&] { return group.agree(first_two) && group[0].bus->heard(LanId{1}).contains(NodeId{1}); }));
     const std::uint64_t view = group[0].bus->view().id;
-    shell("ip addr flush dev lan0 scope global && ip -6 addr add fd77::1/64 dev lan0 nodad && ip -6 addr add fd77::2/64 dev lan0 nodad");
+    shell("ip addr flush dev lan0 scope global && ip -6 addr add fd77::1/64 dev lan0 nodad && ip -6 addr add "
+          "fd77::2/64 dev lan0 nodad");
     ASSERT_TRUE(eventually([&] { return !group[0].bus->heard(LanId{0}).contains(NodeId{1}); }));
     EXPECT_TRUE(group[0].bus->heard(LanId{1}).contains(NodeId{1}));
     EXPECT_TRUE(group.agree(first_two));

@@ -79,7 +79,8 @@ TEST(Bus, MessagesArriveInOrderOnceAndResourcesConvergeUnderLoss) {
         return group[1].seen.messages.size() >= expected.size();
     };
     EXPECT_TRUE(eventually(arrived));
-    EXPECT_TRUE(eventually([&] { return resource_of(group[1], 0, "r19") == "299" && resource_of(group[1], 0, "r0") == "280"; }));
+    EXPECT_TRUE(eventually(
+        [&] { return resource_of(group[1], 0, "r19") == "299" && resource_of(group[1], 0, "r0") == "280"; }));
     const std::lock_guard lock{group[1].seen.mutex};
     EXPECT_EQ(group[1].seen.messages, expected);
 }

@@ -152,8 +152,9 @@ public:
         auto& slot = nodes_[static_cast<std::size_t>(self)];
         slot = std::make_unique<Node>();
         Node& node = *slot;
-        auto started = Bus::start(with, events(node), [&node](std::function<void()> work) { node.strand.post(std::move(work)); },
-                                  [&node](std::uint64_t until) { node.lease = until; });
+        auto started = Bus::start(
+            with, events(node), [&node](std::function<void()> work) { node.strand.post(std::move(work)); },
+            [&node](std::uint64_t until) { node.lease = until; });
         ASSERT_TRUE(started) << started.error().text();
         node.bus = std::move(*started);
         node.bus->set_weight(1);

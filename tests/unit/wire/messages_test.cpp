@@ -50,8 +50,8 @@ Heartbeat largest(std::size_t nodes, std::size_t echoes) {
     heartbeat.known = {heartbeat.view_epoch - 1, 0x99, all, milliseconds{40}};
     for (std::size_t i = 0; i < echoes; ++i) {
         const std::size_t peer = nodes - 1 - i;
-        heartbeat.echoes.push_back(
-            {NodeId(peer), clocks[peer].session, clocks[peer].sent - milliseconds{i * 13} - nanoseconds{1}, milliseconds{i}});
+        heartbeat.echoes.push_back({NodeId(peer), clocks[peer].session,
+                                    clocks[peer].sent - milliseconds{i * 13} - nanoseconds{1}, milliseconds{i}});
     }
     heartbeat.whiteboard_digest = 0x1111111111111111;
     heartbeat.state = 1000;
@@ -151,7 +151,8 @@ TEST(Messages, AnEchoOfAnotherSessionIsNotWidened) {
 
 TEST(Messages, OthersComeBackAsTheyWere) {
     Datagram datagram;
-    datagram.delta = whiteboard::Delta{NodeId{1}, sender_session, 3, 9, 12, true, {{"tcp.web", "up", 5, false}, {"x", "", 9, true}}};
+    datagram.delta = whiteboard::Delta{
+        NodeId{1}, sender_session, 3, 9, 12, true, {{"tcp.web", "up", 5, false}, {"x", "", 9, true}}};
     datagram.request = Request{42, 7};
     datagram.message = Message{43, 6, 5, "farm.step", 2, std::string("a\0b", 3)};
     datagram.ack = Ack{44, 8};

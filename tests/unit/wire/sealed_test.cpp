@@ -66,7 +66,8 @@ TEST(Sealed, OpensWhatWasSealed) {
     EXPECT_EQ(opened.session, session_1);
     EXPECT_EQ(text_of(opened), "hello");
     EXPECT_EQ(text_of(pair.open(pair.sealed(""))), "");
-    EXPECT_EQ(text_of(pair.open(pair.sealed(std::string(payload_bytes_max, 'x')))), std::string(payload_bytes_max, 'x'));
+    EXPECT_EQ(text_of(pair.open(pair.sealed(std::string(payload_bytes_max, 'x')))),
+              std::string(payload_bytes_max, 'x'));
 }
 
 TEST(Sealed, EveryChangedBitIsRefused) {
@@ -105,7 +106,8 @@ TEST(Sealed, SaysWhyItRefuses) {
     };
     EXPECT_EQ(drop_of(place, NodeId{1}, key_b, lan), Drop::unauthentic);
     EXPECT_EQ(drop_of({place.cluster + 1, place.group}, NodeId{1}, key_a, lan), Drop::foreign);
-    EXPECT_EQ(drop_of({place.cluster ^ (std::uint64_t{1} << 40), place.group}, NodeId{1}, key_a, lan), Drop::unauthentic);
+    EXPECT_EQ(drop_of({place.cluster ^ (std::uint64_t{1} << 40), place.group}, NodeId{1}, key_a, lan),
+              Drop::unauthentic);
     EXPECT_EQ(drop_of({place.cluster, GroupId{4}}, NodeId{1}, key_a, lan), Drop::foreign);
     EXPECT_EQ(drop_of(place, NodeId{9}, key_a, lan), Drop::foreign) << "not a node of this group";
     EXPECT_EQ(drop_of(place, NodeId{2}, key_a, lan), Drop::foreign) << "a second session of our own name";

@@ -133,7 +133,8 @@ TEST_P(Lossy, BoardsConverge) {
             const std::string name = "r" + std::to_string(random() % 40);
             const std::uint64_t before = boards[from].version();
             const bool remove = random() % 4 == 0;
-            (void)boards[from].write(name, remove ? std::nullopt : std::optional<std::string_view>{std::to_string(step)});
+            (void)boards[from].write(name,
+                                     remove ? std::nullopt : std::optional<std::string_view>{std::to_string(step)});
             for (std::size_t to = 0; to < 3 && boards[from].version() != before; ++to) {
                 if (to != from && random() % 2 == 0) {
                     flying.emplace_back(to, boards[from].deltas_since(before, 200)[0]);

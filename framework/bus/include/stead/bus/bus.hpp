@@ -38,7 +38,8 @@ struct BusOptions {
     membership::Timing timing{};
     membership::Options::Partition partition{};
     bool realtime{true};                 ///< SCHED_FIFO and mlockall where permitted, else one warning
-    std::function<bool(LanId, NodeId to)> lose; ///< fault injection: true = this datagram is not sent. On the bus thread
+    std::function<bool(LanId, NodeId to)>
+        lose; ///< fault injection: true = this datagram is not sent. On the bus thread
 };
 
 /// One resource as some member wrote it.

@@ -62,8 +62,8 @@ public:
     [[nodiscard]] std::span<const std::uint8_t> encode(const Datagram& datagram);
     /// `sender` and `session` come from the sealed header. An echo that cannot be widened (another session than the
     /// one known here) keeps peer and `ago` and has a zero session and time. Errors: malformed, out_of_range.
-    [[nodiscard]] Result<Datagram> decode(NodeId sender, const SessionId& session, std::span<const std::uint8_t> payload,
-                                          const PeerClocks& clocks);
+    [[nodiscard]] Result<Datagram> decode(NodeId sender, const SessionId& session,
+                                          std::span<const std::uint8_t> payload, const PeerClocks& clocks);
 
 private:
     struct State;
