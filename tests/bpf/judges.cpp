@@ -165,6 +165,8 @@ private:
             }
         } else if (action == TC_ACT_REDIRECT) {
             outcome.fate = Fate::answer;
+            EXPECT_EQ(std::memcmp(out.data(), client_mac.data(), 6), 0) << "the answer goes to who asked";
+            EXPECT_EQ(std::memcmp(out.data() + 6, own_mac.data(), 6), 0) << "never from the virtual MAC";
         } else if (action == TC_ACT_SHOT) {
             outcome.fate = Fate::drop;
         } else {

@@ -340,12 +340,15 @@ STEAD_INLINE void stead_parse(const struct stead_source* source, struct stead_pa
     } else if (type == STEAD_ETH_ARP) {
         stead_parse_arp(at, end, source->config, packet);
     }
+    if (packet->kind == STEAD_FOREIGN) {
+        return;
+    }
+    __builtin_memcpy(packet->source_mac, ethernet->source, 6);
     if (packet->kind != STEAD_IP && packet->kind != STEAD_BROKEN) {
         return;
     }
     __u8 index = packet->vip & (STEAD_FARM_VIPS_MAX - 1);
     const struct stead_vip* vip = &source->config->vips[index];
-    __builtin_memcpy(packet->source_mac, ethernet->source, 6);
     if (!stead_mac_equal(ethernet->destination, source->control->own[index].mac)) {
         if (!(ethernet->destination[0] & 1) &&
             !(vip->delivery == STEAD_INVISIBLE && stead_mac_equal(ethernet->destination, vip->vmac))) {
