@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// The layout of ABI 1.0 (64-bit). A number here never changes: append to the structs and add lines.
+#include <stead/plugin.h>
+
+#include <cstddef>
+
+static_assert(sizeof(stead_str) == 16);
+static_assert(sizeof(stead_attr_schema) == 64);
+static_assert(offsetof(stead_attr_schema, min) == 40);
+static_assert(offsetof(stead_attr_schema, help) == 56);
+static_assert(sizeof(stead_elem_schema) == 40);
+static_assert(offsetof(stead_elem_schema, attrs) == 24);
+static_assert(offsetof(stead_elem_schema, help) == 32);
+static_assert(sizeof(stead_xml_attr) == 32);
+static_assert(sizeof(stead_xml) == 64);
+static_assert(offsetof(stead_xml, children) == 40);
+static_assert(offsetof(stead_xml, text) == 48);
+static_assert(sizeof(stead_member) == 24);
+static_assert(offsetof(stead_member, name) == 8);
+static_assert(sizeof(stead_view) == 56);
+static_assert(offsetof(stead_view, self) == 40);
+static_assert(offsetof(stead_view, member) == 48);
+static_assert(sizeof(stead_transition) == 40);
+static_assert(offsetof(stead_transition, timeout_ns) == 32);
+static_assert(sizeof(stead_address) == 32);
+static_assert(sizeof(stead_bus_wish) == 176);
+static_assert(offsetof(stead_bus_wish, pulse_ns) == 16);
+static_assert(offsetof(stead_bus_wish, lans) == 48);
+static_assert(sizeof(stead_host_v1) == 264);
+static_assert(offsetof(stead_host_v1, context) == 8);
+static_assert(offsetof(stead_host_v1, module) == 16);
+static_assert(offsetof(stead_host_v1, seed_low) == 112);
+static_assert(offsetof(stead_host_v1, log) == 120);
+static_assert(offsetof(stead_host_v1, set_timer) == 136);
+static_assert(offsetof(stead_host_v1, publish) == 144);
+static_assert(offsetof(stead_host_v1, watch) == 160);
+static_assert(offsetof(stead_host_v1, send) == 168);
+static_assert(offsetof(stead_host_v1, set_config) == 184);
+static_assert(offsetof(stead_host_v1, transition_done) == 192);
+static_assert(offsetof(stead_host_v1, request) == 200);
+static_assert(offsetof(stead_host_v1, add_address) == 208);
+static_assert(offsetof(stead_host_v1, probe) == 232);
+static_assert(offsetof(stead_host_v1, watch_link) == 248);
+static_assert(offsetof(stead_host_v1, run_hook) == 256);
+static_assert(sizeof(stead_plugin_descriptor) == 192);
+static_assert(offsetof(stead_plugin_descriptor, id) == 16);
+static_assert(offsetof(stead_plugin_descriptor, kind) == 32);
+static_assert(offsetof(stead_plugin_descriptor, schema) == 40);
+static_assert(offsetof(stead_plugin_descriptor, create) == 48);
+static_assert(offsetof(stead_plugin_descriptor, destroy) == 72);
+static_assert(offsetof(stead_plugin_descriptor, on_timer) == 80);
+static_assert(offsetof(stead_plugin_descriptor, on_transition) == 112);
+static_assert(offsetof(stead_plugin_descriptor, on_update) == 136);
+static_assert(offsetof(stead_plugin_descriptor, on_lease) == 144);
+static_assert(offsetof(stead_plugin_descriptor, on_command) == 160);
+static_assert(offsetof(stead_plugin_descriptor, cleanup) == 176);
+static_assert(offsetof(stead_plugin_descriptor, bus_wish) == 184);
