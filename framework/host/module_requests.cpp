@@ -188,7 +188,6 @@ Result<json::object> ModuleHost::do_action(const std::string& verb, const json::
     const std::string by = text_of(request, "by", "administrator");
     if (verb == "start") {
         if (automaton_.stopping()) {
-            act("stopstart", by, false, false); // a stop that was asked for goes first: then it is ignored, and logged
             return Error{Errc::refused, facts_.module, "it is stopping; start it again when it is stopped"};
         }
         return json::object{}; // it runs already
