@@ -106,6 +106,11 @@ void Mover::restrict_plan(NodeSet to, NodeSet stay_holders) {
             if (owner != no_owner && !to.contains(NodeId{owner}) && stay_holders.contains(NodeId{owner})) {
                 table.holders[b].insert(NodeId{owner});
             }
+            // The owner dies in the middle of a move: whoever comes after it must know that N took some already.
+            const auto next = table.next[b];
+            if (next != owner && next != no_owner && plan_.step != MoveStep::settled) {
+                table.holders[b].insert(NodeId{next});
+            }
         }
     }
     plan_.base = cut(plan_.base, to);

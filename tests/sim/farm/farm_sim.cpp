@@ -321,7 +321,8 @@ std::string FarmSim::describe(std::uint32_t b) const {
                     std::to_string(static_cast<int>(plan.step)) + " seq " + std::to_string(plan.seq) + " lineage " +
                     std::to_string(plan.lineage) + " blank " + std::to_string(node.mover->blank()) + " exchanged " +
                     std::to_string(node.mover->exchanged()) + " owner " + std::to_string(node.mover->table(0).owner[b]) +
-                    " next " + std::to_string(node.mover->table(0).next[b]);
+                    " next " + std::to_string(node.mover->table(0).next[b]) + " holders " +
+                    std::to_string(node.mover->table(0).holders[b].bits());
         }
     }
     return text;
@@ -405,7 +406,8 @@ void FarmSim::check_connections() {
                     continue;
                 }
                 if (!nodes_[m].mover->table(0).holders[connection.bucket].contains(NodeId(n))) {
-                    fail("node" + std::to_string(m) + " would reset a connection of node" + std::to_string(n));
+                    fail("node" + std::to_string(m) + " would reset a connection of node" + std::to_string(n) +
+                         describe(connection.bucket));
                     return;
                 }
             }
