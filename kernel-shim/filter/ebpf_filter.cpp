@@ -286,6 +286,7 @@ Result<void> remove_leftovers(std::uint8_t module_id, std::span<const std::uint3
         detach_tc(ifindex, Direction::ingress, module_id);
         detach_tc(ifindex, Direction::egress, module_id);
     }
+    remove_nfqueue_leftovers(module_id);
     return {};
 }
 

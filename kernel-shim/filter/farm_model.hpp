@@ -47,4 +47,6 @@ struct OwnAddresses {
 [[nodiscard]] Result<std::unique_ptr<PacketFilter>> open_ebpf(const FilterOptions& options);
 [[nodiscard]] Result<std::unique_ptr<PacketFilter>> open_nfqueue(const FilterOptions& options, const std::string& why);
 
+void remove_nfqueue_leftovers(std::uint8_t module_id);
+
 } // namespace stead::shim
