@@ -194,6 +194,9 @@ void Mover::try_exchange(Instant now) {
             best = plan;
         }
     }
+    for (const NodeId node : in_line) {
+        meet(best, node == options_.self ? own_.plan : reports_[node].plan);
+    }
     if (!blank_ && !in_line.contains(options_.self)) {
         become_blank();
     }
@@ -209,15 +212,29 @@ void Mover::try_exchange(Instant now) {
     try_advance(now);
 }
 
+/// One of two in line may have finished an exchange, in a view that the other left before, and cut a blank member. That
+/// member is in line now, but owns nothing: what any report has cut is cut for all.
+void Mover::meet(Plan& best, const Plan& other) {
+    const bool moved_on = other.seq != best.seq && best.step == MoveStep::settled;
+    const bool new_target = other.seq != best.seq && best.step == MoveStep::accept_forwarded;
+    for (std::size_t node = 0; node < best.base.size(); ++node) {
+        if ((moved_on ? other.target : other.base)[node] == 0) {
+            best.base[node] = 0;
+        }
+        if (!new_target && other.target[node] == 0) {
+            best.target[node] = 0;
+        }
+    }
+}
+
 void Mover::adopt(Instant now, const Plan& plan, NodeSet in_line) {
     if (!blank_ && plan.seq == plan_.seq + 1) {
         if (plan.step == MoveStep::settled) {
             settle(now);
         } else {
-            plan_ = plan;
             step_since_ = now;
         }
-        plan_.seq = plan.seq;
+        plan_ = plan;
     } else if (blank_ || plan.seq != plan_.seq) {
         plan_ = plan;
         blank_ = false;
@@ -229,6 +246,8 @@ void Mover::adopt(Instant now, const Plan& plan, NodeSet in_line) {
         for (auto& table : tables_) {
             table.holders.assign(options_.buckets, view_.members);
         }
+    } else {
+        plan_ = plan;
     }
     restrict_plan(in_line, view_.members - in_line);
 }

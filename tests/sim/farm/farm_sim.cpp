@@ -345,7 +345,7 @@ void FarmSim::judge(const Flow& flow) {
     if (flow.judged_for_loss && flow.faults == faults_) {
         ++counters.lossless_probes;
         if (flow.taken.empty()) {
-            fail("a new flow in bucket " + std::to_string(flow.bucket) + " was lost in a planned move");
+            fail("a new flow in bucket " + std::to_string(flow.bucket) + " was lost in a planned move" + describe(flow.bucket));
         }
     }
 }

@@ -113,6 +113,7 @@ private:
     void become_blank();
     void try_exchange(Instant now);
     void adopt(Instant now, const Plan& plan, NodeSet in_line);
+    static void meet(Plan& best, const Plan& other);
     void try_advance(Instant now);
     void advance(Instant now);
     void settle(Instant now);
