@@ -230,7 +230,7 @@ class Lab:
         for host in [*self.nodes, self.client]:
             host.power_on()
         self.client.sh("for i in $(seq 1 200); do ip addr add 10.42.100.$i/16 dev eth0; "
-                       "ip addr add fd42::c:$i/64 dev eth0 nodad; done")
+                       "ip addr add fd42::c:$(printf %x $i)/64 dev eth0 nodad; done")
         return self
 
     def __exit__(self, kind, value, trace):
