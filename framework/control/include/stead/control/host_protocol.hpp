@@ -29,6 +29,8 @@
 /// | update    | -                                             | text: what was changed; refused when it cannot be     |
 /// | loop      | op: inc, check, reset                         | reached (bool)                                        |
 /// | peer_died | node, session                                 | -                                                     |
+/// | rekey     | -                                             | - : cluster.key and cluster.key.next are read again    |
+/// |           |                                               | and given to the bus; refused says why not            |
 /// | print     | level: i, w, e; text; by                      | -                                                     |
 /// | dump      | -                                             | everything, for support                               |
 ///
