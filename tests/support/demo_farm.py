@@ -39,7 +39,8 @@ class Pings:
 
     def __init__(self, farm):
         self.processes = [farm.client.spawn(["ping", "-n", "-i", "0.05", "-I", f"10.42.100.{i}", lab.VIP],
-                                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) for i in range(1, 9)]
+                                            own_pids=False, stdout=subprocess.PIPE,
+                                            stderr=subprocess.DEVNULL) for i in range(1, 9)]
 
     def finish(self):
         duplicates = replies = 0

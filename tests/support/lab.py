@@ -37,8 +37,15 @@ def enter():
         os.execvp("unshare", ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc",
                               "--propagation", "private", "sh", "-c", '"$@"; exit $?', "lab",  # pid 1 must reap
                               sys.executable, *sys.argv])
+    signal.signal(signal.SIGALRM, out_of_time)
+    signal.alarm(int(os.environ.get("STEAD_LAB_SECONDS", "380")))
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run"], check=True)
     sh("ip link set lo up")
+
+
+def out_of_time(*_):
+    """Better an exception with the nodes' logs than a test that ctest kills in silence."""
+    raise TimeoutError("the lab's time is up")
 
 
 def sh(command, **options):
@@ -133,8 +140,9 @@ class Host:
     def address(self, lan="default"):
         return f"{LANS[lan][0]}.{10 + self.number}"
 
-    def inside(self):
-        return ["nsenter", "-t", str(self.pid()), "-m", "-n", "-p", "-u", "--"]
+    def inside(self, own_pids=True):
+        """Without own_pids the command is this program's direct child and gets its signals, but outlives the power."""
+        return ["nsenter", "-t", str(self.pid()), "-m", "-n", "-u", *(["-p"] if own_pids else []), "--"]
 
     def sh(self, command, check=True, timeout=60):
         done = subprocess.run([*self.inside(), "sh", "-c", command], text=True, capture_output=True, timeout=timeout)
@@ -142,8 +150,8 @@ class Host:
             raise RuntimeError(f"{self.name}: {command}: exit {done.returncode}\n{done.stdout}{done.stderr}")
         return done
 
-    def spawn(self, argv, **options):
-        return subprocess.Popen([*self.inside(), *argv], text=True, **options)
+    def spawn(self, argv, own_pids=True, **options):
+        return subprocess.Popen([*self.inside(own_pids), *argv], text=True, **options)
 
     def power_off(self):
         """Like pulling the plug: every process dies at once, the link goes down, the disk stays."""
@@ -288,7 +296,8 @@ class Lab:
     def traffic(self, mode, *arguments, host=None, **options):
         """Starts the traffic program (in the client by default); finish it with result()."""
         process = (host or self.client).spawn([traffic_program(), mode, *map(str, arguments)],
-                                              stdout=subprocess.PIPE, **options)
+                                              own_pids=host is not None,
+                                                    stdout=subprocess.PIPE, **options)
         self.running.append(process)
         return process
 
