@@ -40,7 +40,7 @@ Cluster::Cluster(const Setup& setup)
 
 Instant Cluster::local(const Node& node, nanoseconds at) const noexcept {
     const nanoseconds mine = node.frozen ? node.frozen_at : at;
-    return from_ns((node.offset + mine + nanoseconds{mine.count() / 1'000'000 * node.drift_ppm}).count());
+    return from_ns((node.offset + mine + nanoseconds{mine.count() / 1000 * node.drift_ppm / 1000}).count());
 }
 
 void Cluster::fail(const std::string& what) {
@@ -392,7 +392,9 @@ bool Cluster::joined(std::uint8_t a, std::uint8_t b) const {
         const NodeId from = open.first();
         open.erase(from);
         const Node& relay = nodes_[index(from)];
-        if (index(from) != a && (!relay.core || relay.paused || now_ - relay.running_since < settled)) {
+        const bool relays = relay.core && !relay.paused && relay.core->phase() != Phase::leaving &&
+                            now_ - relay.running_since >= settled; // who has said goodbye passes nothing on
+        if (index(from) != a && !relays) {
             continue;
         }
         for (std::uint8_t to = 0; to < setup_.nodes; ++to) {

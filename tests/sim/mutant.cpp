@@ -11,12 +11,22 @@ int main(int argc, char** argv) {
         return 0;
     }
     const std::uint64_t seeds = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 1000;
-    for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
+    const char* from = std::getenv("STEAD_SIM_FIRST"); // a farm of seeds over several processes
+    const bool go_on = std::getenv("STEAD_SIM_GO_ON") != nullptr;
+    bool failed = false;
+    for (std::uint64_t seed = from != nullptr ? std::strtoull(from, nullptr, 10) : 1; seed <= seeds; ++seed) {
         const std::string failure = stead::sim::run_history(seed);
         if (!failure.empty()) {
             std::printf("mutant %d: %s\n", STEAD_MEMBERSHIP_MUTANT, failure.c_str());
-            return 1;
+            std::fflush(stdout);
+            failed = true;
+            if (!go_on) {
+                return 1;
+            }
         }
+    }
+    if (failed) {
+        return 1;
     }
     std::printf("mutant %d: %llu histories without a failure\n", STEAD_MEMBERSHIP_MUTANT,
                 static_cast<unsigned long long>(seeds));

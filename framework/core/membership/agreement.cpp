@@ -213,6 +213,11 @@ Instant Core::State::own_clear(NodeSet members) const noexcept {
         if (node != options.self && (!members.contains(node) || restarted || replaced)) {
             clear = std::max(clear, peer.risk_until);
         }
+        const bool unaware = node != options.self && !members.contains(node) && !clean(node) && two_way(peer) &&
+                             (peer.beat.view_id != 0 || peer.beat.proposal.id != 0);
+        if (unaware) { // it lives, and its friends renew it until it hears of this vote: one heartbeat may be lost
+            clear = std::max(clear, now + t.takeover + t.period);
+        }
     }
     return clear;
 }
@@ -366,6 +371,27 @@ bool Core::State::all_joined(NodeSet members) const noexcept {
     return true;
 }
 
+/// Somebody who hears us, of our line of views, voted for a better one without us.
+bool Core::State::outvoted() const noexcept {
+    if (view.id == 0 && proposal.id == 0) {
+        return false;
+    }
+    for (const NodeId node : options.nodes) {
+        const Peer& peer = peers[index(node)];
+        const View& rival = peer.beat.proposal;
+        if (node == options.self || rival.id == 0 || rival.members.contains(options.self) || peer.gone ||
+            rival.epoch <= view.epoch || !two_way(peer)) {
+            continue;
+        }
+        const bool lost_its_vote = proposal.id != 0 && proposal.members.contains(node);
+        if (proposal.id == 0 || lost_its_vote ||
+            outranks(rival.epoch, rival.members, rival.id, proposal.epoch, proposal.members, proposal.id)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void Core::State::vote_on_peers() {
     const View* best = nullptr;
     for (const NodeId node : target.members) {
@@ -420,7 +446,8 @@ void Core::State::maybe_install() {
         }
         const Peer& peer = peers[index(node)];
         const bool voted = peer.beat.proposal.id == proposal.id;
-        if (!fresh(peer) || peer.gone || (!voted && peer.beat.view_id != proposal.id)) {
+        // Forgiven silence is no silence of a voter: after a stop of our own its vote may be old.
+        if (!fresh(peer) || peer.received + t.suspect <= now || peer.gone || (!voted && peer.beat.view_id != proposal.id)) {
             if (mutant == Mutant::no_prepare) {
                 continue;
             }
@@ -430,14 +457,8 @@ void Core::State::maybe_install() {
             clear = std::max(clear, peer.clear_at);
         }
     }
-    for (const NodeId node : options.nodes) { // somebody we hear is about to install a better one without us
-        const Peer& peer = peers[index(node)];
-        const View& rival = peer.beat.proposal;
-        if (rival.id != 0 && rival.id != proposal.id && !peer.gone && two_way(peer) &&
-            (rival.members & proposal.members).empty() &&
-            outranks(rival.epoch, rival.members, rival.id, proposal.epoch, proposal.members, proposal.id)) {
-            return;
-        }
+    if (lease_frozen) {
+        return; // somebody we hear is about to install a better one without us
     }
     if (now >= clear || mutant == Mutant::no_takeover_wait) {
         install();
@@ -508,6 +529,12 @@ void Core::State::agree() {
     }
     vote_on_peers();
     maybe_propose();
+    if (proposal.id != 0) {
+        for (const NodeId node : options.nodes - proposal.members) {
+            clear_at = std::max(clear_at, peers[index(node)].risk_until);
+        }
+    }
+    lease_frozen = outvoted();
     maybe_install();
 }
 

@@ -106,6 +106,11 @@ bool Core::State::accept_session(Peer& peer, const Heartbeat& beat) {
 }
 
 void Core::State::take_grant(Peer& peer, const Heartbeat& beat) {
+    for (const Heartbeat::Echo& echo : beat.echoes) {
+        if (echo.peer == options.self && echo.session == options.session && echo.sent <= now) {
+            peer.knows_until = std::max(peer.knows_until, echo.sent);
+        }
+    }
     const NodeSet commitment = beat.proposal.id != 0 ? beat.proposal.members : beat.view_members;
     const auto ours = [&](std::uint64_t id) { return id != 0 && (id == view.id || id == proposal.id); };
     const bool with_us = commitment.contains(options.self) && (ours(beat.view_id) || ours(beat.proposal.id));
@@ -127,7 +132,9 @@ void Core::State::update_risk(Peer& peer) {
     }
     const bool voted_out = proposal.id != 0 ? !proposal.members.contains(beat.sender)
                                             : view.id != 0 && !view.members.contains(beat.sender);
-    if (!voted_out) { // else no heartbeat of ours renews its lease any more
+    // Once voted out, no heartbeat of ours renews its lease; but others may, until it has heard of our vote.
+    const bool unaware = proposal.id != 0 && peer.knows_until < voted_at && two_way(peer);
+    if (!voted_out || unaware) {
         peer.risk_until = now + t.takeover;
     }
 }
@@ -164,11 +171,11 @@ void Core::State::handle(const Received& input) {
     peer.received = now;
     peer.clear_at = now + beat.clear_in;
     peer.gone = peer.gone || beat.phase == Phase::leaving;
+    take_grant(peer, beat);
     if (was_held || beat.view_id != 0 || beat.proposal.id != 0) {
         update_risk(peer); // a fresh session that holds nothing says nothing about the one before it
     }
     epoch_max = std::max({epoch_max, beat.view_epoch, beat.proposal.epoch, beat.known.epoch});
-    take_grant(peer, beat);
 }
 
 void Core::State::handle(const SetLocal& input) {
@@ -229,6 +236,9 @@ void Core::State::update_lease() {
                              grants.begin() + static_cast<std::ptrdiff_t>(count), std::greater<>{});
             until = grants[needed - 1] == Instant{} ? Instant{} : grants[needed - 1] + t.lease;
         }
+    }
+    if (lease_frozen) {
+        until = std::min(until, lease_until);
     }
     if (until == lease_until) {
         return;

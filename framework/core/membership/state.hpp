@@ -40,6 +40,7 @@ struct Peer {
     std::array<Instant, limits::lans_max> heard_at{}; ///< suspicion counts from here, per LAN
     Instant risk_until;      ///< until then it may act on a lease that we may have renewed
     Instant grant;           ///< newest send time of ours that it echoed while it wanted us in its view
+    Instant knows_until;     ///< newest send time of ours that it echoed: it knows what we said up to then
     Instant echoed_at;       ///< when we last echoed it: oldest first in large groups
     // A session that has not proved that it lives now: echoed, so that it can.
     SessionId pending_session;
@@ -108,6 +109,7 @@ struct Core::State {
     void stand_back();
     void watch_config();
     [[nodiscard]] bool all_joined(NodeSet members) const noexcept;
+    [[nodiscard]] bool outvoted() const noexcept;
     void vote_on_peers();
     void maybe_propose();
     void vote(const View& wanted);
@@ -133,6 +135,7 @@ struct Core::State {
     Instant target_since;
     Claim known;           ///< relayed: the best view besides ours
     Instant lease_until;
+    bool lease_frozen{};   ///< others voted for a view without us: what we have runs out, nothing renews it
     Instant installed_at;
     Instant listen_until;
     Instant hold_until;
