@@ -89,7 +89,7 @@ class Host:
     def __init__(self, lab, name, number):
         self.lab, self.name, self.number = lab, name, number
         self.disk = lab.folder / name
-        self.init = None
+        self.init, self.spawned = None, []
         for folder in ("etc", "var"):
             (self.disk / folder).mkdir(parents=True)
 
@@ -151,10 +151,14 @@ class Host:
         return done
 
     def spawn(self, argv, own_pids=True, **options):
-        return subprocess.Popen([*self.inside(own_pids), *argv], text=True, **options)
+        self.spawned.append(subprocess.Popen([*self.inside(own_pids), *argv], text=True, **options))
+        return self.spawned[-1]
 
     def power_off(self):
         """Like pulling the plug: every process dies at once, the link goes down, the disk stays."""
+        for process in self.spawned:  # nsenter stops with its child, and then would not reap it
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
         os.kill(self.pid(), signal.SIGKILL)
         self.init.wait()
         for lan in self.lab.lans:
@@ -253,7 +257,7 @@ class Lab:
 
     def print_logs(self):
         for node in self.nodes:
-            for path in [node.disk / "steadd.log", *(node.disk / "var").glob("modules/*/log/*")]:
+            for path in [node.disk / "steadd.log", *(node.disk / "var").rglob("*log*")]:
                 if path.is_file():
                     print(f"---- {node.name} {path.name}\n" + "\n".join(path.read_text("utf-8", "replace").splitlines()[-40:]))
 
