@@ -32,8 +32,8 @@ if(CCACHE)
 endif()
 
 add_library(stead_flags INTERFACE)
-target_compile_options(stead_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Werror
-  $<$<COMPILE_LANGUAGE:C>:-Wno-non-virtual-dtor>
+target_compile_options(stead_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Werror
+  $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor>
   # GCC 12 raises it falsely for moves of std::variant at -O2 (the sanitizer presets look for the real ones).
   $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
 if(STEAD_SANITIZE)

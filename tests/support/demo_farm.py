@@ -101,6 +101,7 @@ class Demo:
         fresh = Reader(self.tcp("--rate", RATE))
         self.screen.drawn = 0
         lab.wait_for("traffic", lambda: fresh.last)
+        self.screen.before = (time.monotonic(), dict(fresh.last["served"]))
         worker = threading.Thread(target=action, daemon=True) if action else None
         start = time.monotonic()
         if worker:

@@ -217,7 +217,7 @@ class Node(Host):
 
     def ready(self, module):
         done = self.stead(f"state -m {module} --json", check=False)
-        return done.returncode == 0 and "Ready" in done.stdout and "NotReady" not in done.stdout
+        return done.returncode == 0 and json.loads(done.stdout)["modules"][0]["qualifier"] == "Ready"
 
     def freeze(self):
         self.sh("pkill -STOP -x 'steadd|stead-host|stead-fs|stead-web'", check=False)
