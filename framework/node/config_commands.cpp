@@ -2,6 +2,7 @@
 #include "value_or.hpp"
 
 #include <stead/node/daemon.hpp>
+#include <stead/node/differences.hpp>
 
 #include <stead/archive/archive.hpp>
 
@@ -85,38 +86,33 @@ Answer with_report(Answer answer, const CheckReport& report, const std::string& 
     return answer;
 }
 
-/// The elements of two expanded configurations whose lines differ, as a person would name them.
-std::string changed_elements(const fs::path& active, const fs::path& prepared) {
-    const auto lines_of = [](const fs::path& file) {
-        std::vector<std::string> lines;
-        std::istringstream text(value_or(read_file(file, xml_bytes_max), std::string{}));
-        for (std::string line; std::getline(text, line);) {
-            const std::size_t start = line.find_first_not_of(" \t");
-            if (start != line.npos) {
-                lines.push_back(line.substr(start));
-            }
-        }
-        return lines;
-    };
-    const std::vector<std::string> before = lines_of(active / "safeconf.xml");
-    const std::vector<std::string> after = lines_of(prepared / "safeconf.xml");
+/// Refuses what a running module cannot take over, by name. Scripts may change: they are read at each run.
+Result<void> check_dynamic(const control::Paths& paths, const std::string& module, const fs::path& prepared) {
+    const Result<Finished> schema = run_limited({paths.host().string(), "--schema"}, check_limit);
+    if (!schema) {
+        return schema.error();
+    }
+    const Result<DynamicParts> dynamic = dynamic_parts(schema->output);
+    const Result<std::string> before = read_file(paths.active(module) / "safeconf.xml", xml_bytes_max);
+    const Result<std::string> after = read_file(prepared / "safeconf.xml", xml_bytes_max);
+    if (!dynamic || !before || !after) {
+        return !dynamic ? dynamic.error() : !before ? before.error() : after.error();
+    }
+    const Result<std::vector<std::string>> lines = static_differences(*before, *after, *dynamic);
+    if (!lines) {
+        return lines.error();
+    }
     std::string text;
-    const auto add_missing = [&](const std::vector<std::string>& from, const std::vector<std::string>& in) {
-        std::multiset<std::string> have(in.begin(), in.end());
-        for (const std::string& line : from) {
-            if (const auto found = have.find(line); found != have.end()) {
-                have.erase(found);
-            } else if (line.starts_with('<') && !line.starts_with("</") && !line.starts_with("<?")) {
-                const std::string element = line.substr(0, line.find_first_of(" />", 1)) + ">";
-                if (text.find(element) == text.npos) {
-                    text.append(text.empty() ? "" : ", ").append(element);
-                }
-            }
-        }
-    };
-    add_missing(after, before);
-    add_missing(before, after);
-    return text.empty() ? "scripts or text" : text;
+    for (const std::string& line : *lines) {
+        text += "\n  " + line;
+    }
+    if (text.empty()) {
+        return {};
+    }
+    return Error{Errc::conflict, "",
+                 "module '" + module + "' is running, and these cannot change meanwhile:" + text +
+                     "\nnothing was changed; 'stead stop -m " + module + "', then 'stead config -m " + module +
+                     "' and 'stead start -m " + module + "' apply them"};
 }
 
 /// A number given as an option; nothing when absent or not a number (`bad`).
@@ -146,30 +142,21 @@ void Daemon::confcheck(const CallPtr& call) {
 }
 
 void Daemon::config(const CallPtr& call) {
+    if (runner(call->request.module)->running()) {
+        return update(call);
+    }
     const std::string module = call->request.module;
-    const bool running = runner(module)->running();
-    change_module(call, [paths = paths_, module, running] {
+    change_module(call, [paths = paths_, module] {
         CheckReport report;
-        const Generations generations(paths.module(module));
-        const auto check = [&](const fs::path& prepared) -> Result<void> {
-            if (Result<void> good = check_with_host(paths, module, prepared, report); !good) {
-                return good;
-            }
-            if (!running) {
-                return {};
-            }
-            return Error{Errc::conflict, "",
-                         "module '" + module + "' is running; changed: " +
-                             changed_elements(paths.active(module), prepared) + ". Either 'stead update -m " + module +
-                             "' for what may change while it runs, or 'stead stop -m " + module + "' first"};
-        };
-        if (running && module_signature(paths.edited(module)) == module_signature(paths.active(module))) {
-            return Answer::done("the configuration of '" + module + "' is in force already");
+        const Result<std::string> applied =
+            Generations(paths.module(module)).apply(paths.edited(module), [&](const fs::path& prepared) {
+                return check_with_host(paths, module, prepared, report);
+            });
+        if (!applied) {
+            return with_report(Answer::failed(applied.error()), report, module);
         }
-        const Result<std::string> applied = generations.apply(paths.edited(module), check);
-        return with_report(applied ? Answer::done("the configuration of '" + module + "' is in force (" + *applied + ")")
-                                   : Answer::failed(applied.error()),
-                           report, module);
+        Answer answer = Answer::done("the configuration of '" + module + "' is in force (" + *applied + ")");
+        return with_report(std::move(answer), report, module);
     });
 }
 
@@ -187,28 +174,39 @@ void Daemon::update(const CallPtr& call) {
             if (!*applied) {
                 return call->finish(std::move(answer));
             }
-            runner(module)->request({{"verb", "update"}}, [this, call, module, report](const Result<json::object>& got) {
-                if (got) {
-                    const std::string text = text_of(*got, "text");
-                    return call->finish(with_report(
-                        Answer::done(text.empty() ? "module '" + module + "' uses its new configuration" : text), *report,
-                        module));
-                }
-                const Result<void> back = Generations(paths_.module(module)).revert();
-                call->finish(Answer::failed(exit_code::of(got.error().code),
-                                            got.error().text() + (back ? "\nnothing was changed; 'stead stop', 'stead "
-                                                                         "config' and 'stead start' apply it"
-                                                                       : "\n" + back.error().text())));
-            });
+            update_host(call, [report, module](Answer done) { return with_report(std::move(done), *report, module); });
         });
     change_module(first, [paths = paths_, module, report, applied] {
+        if (module_signature(paths.edited(module)) == module_signature(paths.active(module))) {
+            return with_report(Answer::done("the configuration of '" + module + "' is in force already"), *report, module);
+        }
         const Generations generations(paths.module(module));
-        const Result<std::string> done = generations.apply(paths.edited(module), [&](const fs::path& prepared) {
-            return check_with_host(paths, module, prepared, *report);
-        });
+        const Result<std::string> done =
+            generations.apply(paths.edited(module), [&](const fs::path& prepared) -> Result<void> {
+                if (Result<void> good = check_with_host(paths, module, prepared, *report); !good) {
+                    return good;
+                }
+                return check_dynamic(paths, module, prepared);
+            });
         *applied = done.has_value();
         return done ? Answer::done("") : with_report(Answer::failed(done.error()), *report, module);
     });
+}
+
+void Daemon::update_host(const CallPtr& call, std::function<Answer(Answer)> finish) {
+    const std::string module = call->request.module;
+    runner(module)->request(
+        {{"verb", "update"}}, [this, call, module, finish = std::move(finish)](const Result<json::object>& got) {
+            if (got) {
+                return call->finish(finish(Answer::done("module '" + module + "' uses its new configuration")));
+            }
+            const Result<void> back = Generations(paths_.module(module)).revert();
+            Answer failed = Answer::failed(got.error());
+            failed.error += back ? "\nnothing was changed; 'stead stop -m " + module + "', then 'stead config -m " +
+                                       module + "' and 'stead start -m " + module + "' apply it"
+                                 : "\n" + back.error().text();
+            call->finish(std::move(failed));
+        });
 }
 
 void Daemon::confinfo(const CallPtr& call) {

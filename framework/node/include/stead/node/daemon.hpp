@@ -86,6 +86,7 @@ private:
     void confinfo(const CallPtr& call);
     void deconfig(const CallPtr& call);
     void update(const CallPtr& call);
+    void update_host(const CallPtr& call, std::function<Answer(Answer)> finish);
     void module_install(const CallPtr& call);
     void module_package(const CallPtr& call);
     void module_uninstall(const CallPtr& call);

@@ -1,0 +1,300 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Every command of `stead`, as scripts use it, on three real nodes: outputs, JSON, exit codes, refusals."""
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import time
+
+import support
+from support import check, lab
+
+STATE_EXIT = {"STOP": 0, "WAIT": 1, "UP": 2}
+USAGE, NO_DAEMON, NOT_FOUND, CONFLICT, UNREACHABLE = 64, 69, 66, 73, 79
+
+
+def fails(node, command, code, *words):
+    """The command ends with this exit code, and its message holds these words."""
+    done = node.stead(command, check=False)
+    missing = [word for word in words if word not in done.stderr]
+    good = done.returncode == code and not missing and done.stderr.strip()
+    check(good, f"'stead {command}' exits {code} and says {words}" +
+          ("" if good else f"; it exits {done.returncode} and says: {done.stderr.strip()[:600]}"))
+
+
+def as_json(node, command, code=0):
+    done = node.stead(f"{command} --json", check=False)
+    check(done.returncode == code, f"'stead {command} --json' exits {code} (got {done.returncode} {done.stderr.strip()[:160]})")
+    value = json.loads(done.stdout)
+    check(isinstance(value, dict), f"'stead {command} --json' prints one JSON object")
+    return value
+
+
+def says(node, command, *words):
+    out = node.stead(command).stdout
+    for word in words:
+        check(word in out, f"'stead {command}' shows '{word}'" + ("" if word in out else f" (got: {out[:400]})"))
+    return out
+
+
+def no_daemon(node):
+    fails(node, "state", NO_DAEMON, "steadd is not running", "steadd --foreground")
+    fails(node, "start -m echo", NO_DAEMON, "steadd is not running")
+    check(node.stead("help").returncode == 0, "help needs no steadd")
+
+
+def spelling(node):
+    fails(node, "strat -m echo", USAGE, "start")
+    fails(node, "cluster stat", USAGE, "state")
+    fails(node, "module instal -m x", USAGE, "install")
+    fails(node, "state --jsn", USAGE, "--json")
+    fails(node, "start", USAGE, "-m")
+    fails(node, "start -m nosuch", NOT_FOUND, "nosuch")
+    fails(node, "start -m ../etc", USAGE)
+    fails(node, "waitstate -m echo UPP", USAGE, "UP")
+    fails(node, "boot -m echo onn", USAGE, "on")
+    fails(node, "state -m echo extra", USAGE, "extra")
+    fails(node, "state -H nodex", NOT_FOUND, "nodex", "node1")
+    verbs = ["start", "stop", "restart", "stopstart", "forcestop", "shutdown", "waitstart", "waitstop", "waitstate",
+             "state", "level", "log", "logview", "printi", "printw", "printe", "set", "get", "confcheck", "config",
+             "confinfo", "deconfig", "update", "boot", "power"]
+    verbs += ["cluster " + v for v in ("config", "confcheck", "confinfo", "state", "genkey", "check")]
+    verbs += ["module " + v for v in ("install", "package", "uninstall", "list", "listid", "getports")]
+    missing = [v for v in verbs if v.split()[-1] not in node.stead(f"{v} -h").stdout]
+    check(not missing, f"every verb has -h ({missing or 'all'})")
+    check("state -lq" in node.stead("help exit-codes").stdout or "STOP 0" in node.stead("help exit-codes").stdout,
+          "help exit-codes documents the states")
+
+
+def stopped(node):
+    check(node.state("echo") == 0, "state -lq of a stopped module exits 0")
+    fails(node, "state -lq", USAGE)
+    check(node.stead("state -m nosuch -lq", check=False).returncode >= 64, "state -lq of an unknown module exits >= 64")
+    fails(node, "get -m echo -r x", 78, "stead start -m echo")
+    fails(node, "waitstate -m echo UP -t 1", 75, "STOP")
+    check(node.stead("waitstop -m echo").returncode == 0, "waitstop of a stopped module returns")
+    check(node.stead("stop -m echo").returncode == 0, "stop of a stopped module is no error")
+
+
+def started(farm, node):
+    says(node, "start -m echo", "echo")
+    node.stead("waitstart -m echo -t 20")
+    check(node.state("echo") == 2, "state -lq of an UP module exits 2")
+    node.stead("waitstate -m echo UP -t 5")
+    says(node, "start -m echo", "echo")
+    farm.start("echo", farm.nodes[1:])
+    support.wait_served(farm)
+    says(node, "state", "module echo", "node2", "node3", "UP", "Ready")
+    verbose = says(node, "state -v -m echo", "view: node1 node2 node3", "resources:", "counters:")
+    check(len(verbose.splitlines()) > 5, "state -v shows resources and counters")
+    node.stead("set -m echo -r custom.disk -v down")
+    check(node.stead("get -m echo -r custom.disk").stdout.strip() == "down", "get prints what set wrote")
+    check(as_json(node, "get -m echo -r custom.disk")["value"] == "down", "get --json has the value")
+    fails(node, "get -m echo -r custom.nosuch", NOT_FOUND, "custom.nosuch")
+    fails(node, "set -m echo -r custom.disk", USAGE, "-v")
+    node.stead("set -m echo -r custom.disk -v up -n")
+    node.stead("restart -m echo")
+    node.stead("waitstart -m echo -t 20")
+    support.wait_served(farm)
+
+
+def logs(node):
+    node.stead("printi -m echo one two")
+    node.stead("printe -m echo oh dear")
+    out = says(node, "log -m echo -s 20", "one two", "oh dear", "| E |")
+    check(len(node.stead("log -m echo -s 2").stdout.splitlines()) == 2, "log -s 2 prints two lines")
+    check(out.splitlines()[-1].find("oh dear") > 0, "the newest line is the last")
+    node.sh("SAFEMODULE=echo " + str(node.lab.stage) + "/bin/stead printw from a script")
+    says(node, "log -m echo -s 1", "from a script")
+    says(node, "log", "node1")
+    says(node, "cmdlog", "start -m echo", "root")
+    fails(node, "log -m echo -s many", USAGE, "many")
+    viewer = node.spawn([str(node.lab.stage) + "/bin/stead", "logview", "-m", "echo", "-s", "1"], stdout=subprocess.PIPE)
+    first = viewer.stdout.readline()
+    node.stead("printi -m echo seen while it grows")
+    second = viewer.stdout.readline()
+    viewer.kill()
+    viewer.wait()
+    check("from a script" in first and "seen while it grows" in second, "logview follows the log")
+
+
+def distributed(farm, node):
+    out = says(node, 'state -H "*" -m echo', "--- node1", "--- node2", "--- node3")
+    check(out.count("module echo") == 3, "-H '*' asks every node")
+    says(node, 'level -H "node2,node3"', "--- node2", "--- node3")
+    for verb in ("state", "level", "module list", "cluster state", "confinfo -m echo", "log -m echo -s 3",
+                 "boot status -m echo", "get -m echo -r custom.disk"):
+        data = as_json(node, f'{verb} -H "node1,node2"', 0 if "get" not in verb else NOT_FOUND)
+        check(sorted(data) == ["node1", "node2"], f"-H --json of '{verb}' names both nodes")
+    node.stead('stop -H "*" -m echo')
+    check([n.state("echo") for n in farm.nodes] == [0, 0, 0], "stop -H '*' returns when all are stopped")
+    node.stead('start -H "*" -m echo')
+    node.stead('waitstart -H "*" -m echo -t 20')
+    support.wait_served(farm)
+    third = farm.nodes[2]
+    third.kill("steadd")
+    third.steadd.wait()
+    began = time.monotonic()
+    done = node.stead('state -H "node2,node3" -m echo', check=False)
+    check(time.monotonic() - began < 5, "an unreachable node costs less than 5 s")
+    check(done.returncode == UNREACHABLE, f"an unreachable node makes exit 79 (got {done.returncode})")
+    check("node3" in done.stderr and "node2" in done.stdout, "it is named, and the others answer")
+    data = as_json(node, 'state -H "node2,node3" -m echo', UNREACHABLE)
+    check("error" in data["node3"] and "error" not in data["node2"], "--json tells who did not answer")
+    fails(third, "state", NO_DAEMON, "steadd is not running")
+    check(third.processes("stead-host") != [], "the module goes on without steadd")
+    third.start_steadd()
+    check(third.state("echo") == 2, "a new steadd adopts the running module")
+    lab.wait_for("node3 heard again", lambda: node.stead('level -H node3', check=False).returncode == 0)
+
+
+def json_everywhere(node):
+    node.stead("set -m echo -r custom.disk -v up")
+    for verb in ("state", "state -v -m echo", "level", "level -m echo", "log", "log -m echo", "log -u -m echo", "cmdlog",
+                 "get -m echo -r custom.disk", "confcheck -m echo", "config -m echo", "confinfo -m echo",
+                 "boot status -m echo", "module list", "module listid", "module getports -m echo",
+                 "module getports -i 3", "cluster confcheck", "cluster confinfo", "cluster state", "start -m echo",
+                 "waitstart -m echo -t 5", "checkloop -m echo", "resetloop -m echo",
+                 "set -m echo -r custom.disk -v up", "power -m echo node1 1"):
+        as_json(node, verb)
+    check(as_json(node, "state -m nosuch", NOT_FOUND)["exit"] == NOT_FOUND, "--json shows errors too")
+    check("module" in as_json(node, "state")["modules"][0]["peers"][0] or
+          as_json(node, "state")["modules"][0]["peers"][0]["node"] == "node2", "peers have names in --json")
+
+
+def configuration(farm, node):
+    edited = node.disk / "etc" / "modules" / "echo"
+    xml = edited / "conf" / "userconfig.xml"
+    good = xml.read_text()
+    says(node, "confinfo -m echo", "they are the same")
+    says(node, "config -m echo", "in force already")
+    fails(node, "module install -m echo -r " + str(support.archive_of(support.HERE / "echo_farm")), CONFLICT, "running")
+    fails(node, "module uninstall -m echo", CONFLICT, "running")
+    fails(node, "deconfig -m echo", CONFLICT, "running")
+    xml.write_text(good.replace('<rule port="7000" proto="udp"', '<rule port="7001" proto="udp"'))
+    says(node, "confinfo -m echo", "they differ")
+    fails(node, "config -m echo", CONFLICT, "running", "<rule>", "stead stop")
+    fails(node, "update -m echo", CONFLICT, "<rule>")
+    check(node.ready("echo"), "a refused config does not disturb the module")
+    xml.write_text(good.replace('maxloop="3"', 'maxlop="3"'))
+    fails(node, "confcheck -m echo", 65, "userconfig.xml", "maxlop", "maxloop")
+    fails(node, "config -m echo", 65, "maxlop")
+    xml.write_text(good)
+    before = as_json(node, "confinfo -m echo")["generation"]
+    check(as_json(node, "confinfo -m echo")["same"] is True and before != "", "the active configuration was kept")
+    changed = good.replace('name="POWER1" value="1"', 'name="POWER1" value="3"')
+    for other in farm.nodes:
+        path = other.disk / "etc" / "modules" / "echo" / "conf" / "userconfig.xml"
+        path.write_text(path.read_text().replace('name="POWER1" value="1"', 'name="POWER1" value="3"'))
+        other.stead("update -m echo")
+    check(changed == xml.read_text(), "update keeps the edited file")
+
+    def weighted():
+        share = support.shares(lab.result(support.udp(farm, "--flows", 3000, "--rate", 6000, "--count", 3000)))
+        return abs(share.get("node1", 0) - 60) < 5
+    lab.wait_for("update to weights 3:1:1", weighted, 15)
+    check(True, "update changed the powers while the module runs")
+    node.stead("stop -m echo")
+    node.stead("deconfig -m echo")
+    fails(node, "start -m echo", CONFLICT, "stead config")
+    says(node, "state -m echo", "not configured")
+    for number in range(5):
+        xml.write_text(changed + f"<!-- {number} -->\n")
+        node.stead("config -m echo")
+    kept = sorted(path.name for path in (node.disk / "var" / "modules" / "echo" / "lastconfig").iterdir())
+    check(len(kept) == 3, f"the last three configurations are kept ({kept})")
+    check(not [p for p in (node.disk / "var" / "modules" / "echo").glob("gen.*") if "tmp" in p.name],
+          "nothing half-made is left")
+    xml.write_text(changed)
+    node.stead("config -m echo")
+    farm.start("echo", [node])
+
+
+def two_modules(farm):
+    folder = pathlib.Path(farm.folder) / "second"
+    shutil.copytree(support.HERE / "echo_farm", folder)
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.write_text(path.read_text().replace("7000", "7100").replace(lab.VIP, "10.42.0.101")
+                            .replace(lab.VIP6, "fd42::101"))
+    archive = support.archive_of(folder)
+    fails(farm.nodes[0], f"module install -m second -M 1 {archive}", CONFLICT, "echo")
+    fails(farm.nodes[0], f"module install -m second -M 65 {archive}", USAGE, "64")
+    fails(farm.nodes[0], "module install -m second -M 2 /nosuch.safe", NOT_FOUND, "/nosuch.safe")
+    farm.install("second", archive, module_id=2, macros={"TRAFFIC": lab.traffic_program()})
+    farm.start("second")
+    second = lab.wait_for("the second module serves", lambda: served_by_three(farm, "10.42.0.101", 7100), 15)
+    check(second, "two modules serve two addresses on one interface")
+    check(served_by_three(farm, lab.VIP, 7000), "and the first goes on")
+    out = says(farm.nodes[0], "state", "module echo", "module second")
+    check(out.count("UP") >= 6, "state shows both on three nodes")
+    says(farm.nodes[0], "module list", "echo", "second")
+    says(farm.nodes[0], "module listid", "echo 1", "second 2")
+    says(farm.nodes[0], "module getports -m second", "udp")
+    farm.nodes[0].stead("stop -m second")
+    check(farm.nodes[0].state("echo") == 2, "stopping one leaves the other")
+    farm.nodes[0].stead("module package -m second /tmp/stead-packed.safe")
+    farm.nodes[0].stead("module uninstall -m second")
+    fails(farm.nodes[0], "state -m second", NOT_FOUND, "second")
+    farm.nodes[0].stead("module install -m second -M 2 /tmp/stead-packed.safe")
+    os.unlink("/tmp/stead-packed.safe")
+    farm.nodes[0].stead("config -m second")
+    farm.nodes[0].stead("start -m second")
+    farm.nodes[0].stead("waitstart -m second -t 20")
+
+
+def served_by_three(farm, target, port):
+    seen = lab.result(farm.traffic("udp", "--target", target, "--port", port, "--sources", lab.CLIENTS, "--flows", 300,
+                                   "--rate", 3000, "--count", 300, "--deadline-ms", 300))
+    return len(seen["names"]) == 3 and seen["unanswered"] == 0 and seen["answered_more"] == 0
+
+
+def boot_and_shutdown(farm, node):
+    node.stead("boot on -m echo")
+    says(node, "boot status -m echo", "on")
+    node.stead("boot off -m second")
+    check(as_json(node, "boot status -m second")["boot"] == "off", "boot off is kept")
+    node.stead("shutdown")
+    check(node.state("echo") == 0 and node.state("second") == 0, "shutdown stops all modules")
+    check(farm.nodes[1].state("echo") == 2, "of this node only")
+    node.power_off()
+    node.power_on()
+    node.start_steadd()
+    node.stead("waitstart -m echo -t 20")
+    check(node.state("echo") == 2, "boot on starts the module at boot")
+    check(node.state("second") == 0, "boot off does not")
+    node.stead("forcestop -m echo")
+    check(node.state("echo") == 0, "forcestop stops")
+    node.stead("start -m echo")
+    node.stead("waitstart -m echo -t 20")
+    node.stead("stopstart -m echo")
+    lab.wait_for("echo after stopstart", lambda: node.ready("echo"), 30)
+    fails(node, "power -m echo nosuch 2", NOT_FOUND, "nosuch")
+    fails(node, "power -m echo node1 many", 65, "many")
+
+
+def main():
+    lab.enter()
+    with lab.Lab(nodes=3) as farm:
+        node = farm.nodes[0]
+        no_daemon(node)
+        farm.form_cluster()
+        fails(node, "start -m echo", NOT_FOUND, "module list")
+        fails(node, "cluster genkey", CONFLICT, "--force")
+        farm.install("echo", support.archive_of(support.HERE / "echo_farm"), macros={"TRAFFIC": lab.traffic_program()})
+        spelling(node)
+        stopped(node)
+        started(farm, node)
+        logs(node)
+        distributed(farm, node)
+        json_everywhere(node)
+        configuration(farm, node)
+        two_modules(farm)
+        boot_and_shutdown(farm, node)
+    print("all good")
+
+
+if __name__ == "__main__":
+    main()
