@@ -112,7 +112,7 @@ bool ModuleHost::send(const Slot& slot, std::uint64_t nodes, std::string_view ki
 }
 
 void ModuleHost::set_weight(std::uint32_t weight) {
-    const auto given = static_cast<std::uint16_t>(std::min(weight, limits::power_max));
+    const auto given = static_cast<std::uint16_t>(std::min<std::uint32_t>(weight, UINT16_MAX)); // what it means is the plugin's
     bus::Bus* bus = nullptr;
     {
         const std::lock_guard lock(shared_);

@@ -22,6 +22,7 @@ namespace exit_code = control::exit_code;
 namespace {
 
 constexpr seconds check_limit{10};
+constexpr seconds hook_limit{300};
 constexpr std::size_t xml_bytes_max = 4u << 20;
 
 std::string text_of(const json::object& object, std::string_view name) {
@@ -115,6 +116,33 @@ Result<void> check_dynamic(const control::Paths& paths, const std::string& modul
                      "' and 'stead start -m " + module + "' apply them"};
 }
 
+/// A hook of the active configuration that is no part of a transition (config, postconfig, deconfig); none is fine.
+Result<void> run_hook(const control::Paths& paths, const std::string& module, const std::string& hook) {
+    const Result<Finished> ran = run_limited({paths.host().string(), "--hook", module, hook}, hook_limit);
+    if (!ran) {
+        return ran.error();
+    }
+    if (ran->exit != 0) {
+        return Error{Errc::refused, "hook " + hook, "exit code " + std::to_string(ran->exit) +
+                                                        (ran->output.empty() ? "" : ":\n" + ran->output)};
+    }
+    return {};
+}
+
+/// Config hooks see the new configuration in its place; one that fails brings the old one back.
+Result<void> run_config_hooks(const control::Paths& paths, const std::string& module, bool had_one) {
+    for (const char* hook : {"config", "postconfig"}) {
+        if (Result<void> ran = run_hook(paths, module, hook); !ran) {
+            const Generations generations(paths.module(module));
+            const Result<void> back = had_one ? generations.revert() : generations.remove_active();
+            Error failed = ran.error();
+            failed.what += back ? "\nthe configuration was not applied" : "\n" + back.error().text();
+            return failed;
+        }
+    }
+    return {};
+}
+
 /// A number given as an option; nothing when absent or not a number (`bad`).
 std::optional<unsigned> id_option(const Request& request, std::string_view name, bool& bad) {
     const std::string text = request.option(name);
@@ -148,12 +176,16 @@ void Daemon::config(const CallPtr& call) {
     const std::string module = call->request.module;
     change_module(call, [paths = paths_, module] {
         CheckReport report;
-        const Result<std::string> applied =
-            Generations(paths.module(module)).apply(paths.edited(module), [&](const fs::path& prepared) {
-                return check_with_host(paths, module, prepared, report);
-            });
+        const Generations generations(paths.module(module));
+        const bool had_one = !generations.active_name().empty();
+        const Result<std::string> applied = generations.apply(paths.edited(module), [&](const fs::path& prepared) {
+            return check_with_host(paths, module, prepared, report);
+        });
         if (!applied) {
             return with_report(Answer::failed(applied.error()), report, module);
+        }
+        if (const Result<void> hooks = run_config_hooks(paths, module, had_one); !hooks) {
+            return with_report(Answer::failed(hooks.error()), report, module);
         }
         Answer answer = Answer::done("the configuration of '" + module + "' is in force (" + *applied + ")");
         return with_report(std::move(answer), report, module);
@@ -234,6 +266,11 @@ void Daemon::deconfig(const CallPtr& call) {
                                                                     module + "' first"));
     }
     change_module(call, [paths = paths_, module] {
+        if (!Generations(paths.module(module)).active_name().empty()) {
+            if (const Result<void> ran = run_hook(paths, module, "deconfig"); !ran) {
+                return Answer::failed(ran.error());
+            }
+        }
         const Result<void> removed = Generations(paths.module(module)).remove_active();
         return removed ? Answer::done("module '" + module + "' is not configured any more; 'stead config -m " + module +
                                       "' applies the edited configuration again")

@@ -229,15 +229,25 @@ FarmOptions read_options(const plugin::Config& service, const Finding& finding) 
     return options;
 }
 
+std::optional<std::uint32_t> FarmOptions::dynamic_power(const std::string& node) const {
+    for (const auto& group : groups) {
+        if (group.powers != groups.front().powers) {
+            return std::nullopt;
+        }
+    }
+    return groups.empty() ? std::nullopt : std::optional{groups.front().power_of(node)};
+}
+
 std::uint64_t FarmOptions::digest(const std::array<std::uint64_t, 2>& seed) const {
     std::string text;
     for (const auto& vip : vips) {
         text += "v" + vip.address + (vip.external ? "e" : vip.delivery == shim::Delivery::directed ? "d" : "i") +
                 to_text(vip.vmac) + "\n";
     }
+    const bool dynamic = dynamic_power("").has_value();
     for (const auto& group : groups) {
         text += "g" + group.name + "\n";
-        for (const auto& [name, power] : group.powers) {
+        for (const auto& [name, power] : dynamic ? decltype(group.powers){} : group.powers) {
             text += "h" + name + "=" + std::to_string(power) + "\n";
         }
         for (const auto& rule : group.rules) {

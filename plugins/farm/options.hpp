@@ -46,6 +46,9 @@ struct FarmOptions {
     shim::Backend backend{};
     bool script_control{};
 
+    /// The node's power when it is the same in every group: then the node itself says it in its heartbeats, and
+    /// `stead update` may change it. Nothing when groups differ: then all nodes must have read the same powers.
+    [[nodiscard]] std::optional<std::uint32_t> dynamic_power(const std::string& node) const;
     /// Equal on all nodes that may share a view.
     [[nodiscard]] std::uint64_t digest(const std::array<std::uint64_t, 2>& seed) const;
 };

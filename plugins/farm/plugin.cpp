@@ -98,6 +98,7 @@ FarmPlugin::FarmPlugin(plugin::Host host, plugin::Config config)
             }
         }
     }
+    configured_power_ = options_.dynamic_power(std::string{host_.node()});
     host_.set_config(options_.digest(host_.seed()));
 }
 
@@ -413,10 +414,29 @@ void FarmPlugin::on_timer(std::uint64_t id) {
 
 void FarmPlugin::apply_weight() {
     // A node whose network is down must not own buckets, even when it is heard on another LAN.
-    const std::uint32_t wanted = open_ && network_.links_up() ? encode_weight(percent_, power_override_) : 0;
+    const std::uint32_t wanted = open_ && network_.links_up() ? encode_weight(percent_, power_override_ ? power_override_ : configured_power_) : 0;
     if (wanted != weight_ || wanted == 0) {
         weight_ = wanted;
         host_.set_weight(wanted);
+    }
+}
+
+void FarmPlugin::on_update(plugin::Config config) {
+    const FarmOptions fresh = read_checked(config);
+    const auto power = fresh.dynamic_power(std::string{host_.node()});
+    if (!power || !configured_power_) {
+        for (std::size_t group = 0; group < options_.groups.size() && group < fresh.groups.size(); ++group) {
+            if (fresh.groups[group].powers != options_.groups[group].powers) {
+                throw std::runtime_error("powers that differ between groups cannot change while the module runs");
+            }
+        }
+        return;
+    }
+    if (configured_power_ != power) {
+        configured_power_ = power;
+        power_override_.reset();
+        host_.event("power of this node is now " + std::to_string(*power));
+        apply_weight();
     }
 }
 

@@ -38,6 +38,7 @@ public:
     void on_transition(const stead_transition& transition) override;
     void on_lease(std::uint64_t until_boottime_ns) noexcept override;
     [[nodiscard]] std::int32_t lease_fd() noexcept override;
+    void on_update(plugin::Config config) override; ///< takes over this node's power
     plugin::Answer on_command(std::string_view verb, std::span<const std::string_view> arguments,
                               std::string& answer) override;
 
@@ -80,7 +81,7 @@ private:
     std::map<std::uint32_t, std::string> names_;
     std::map<std::pair<std::uint32_t, std::string>, std::string> member_resources_;
     std::optional<Pending> pending_;
-    std::optional<std::uint32_t> power_override_;
+    std::optional<std::uint32_t> power_override_, configured_power_;
     std::atomic<std::uint64_t> lease_until_{};
     std::atomic<bool> lease_lapsed_{true}; ///< since the previous view
     bool open_{}, running_{}, released_{true};

@@ -208,8 +208,23 @@ def configuration(farm, node):
     check(not [p for p in (node.disk / "var" / "modules" / "echo").glob("gen.*") if "tmp" in p.name],
           "nothing half-made is left")
     xml.write_text(changed)
+    hooks(node, edited)
     node.stead("config -m echo")
     farm.start("echo", [node])
+
+
+def hooks(node, edited):
+    """config and postconfig run at `config`; one that fails leaves the configuration as it was."""
+    (edited / "bin" / "postconfig").write_text('#!/bin/sh\ngrep -q "<rule" "$SAFEUSERCONF/safeconf.xml" || exit 3\n'
+                                               'echo seen >"$SAFEUSERVAR/postconfig.ran"\n')
+    (edited / "bin" / "postconfig").chmod(0o755)
+    node.stead("config -m echo")
+    check(list((node.disk / "var" / "modules" / "echo").rglob("postconfig.ran")), "postconfig sees safeconf.xml")
+    before = as_json(node, "confinfo -m echo")["active"]
+    (edited / "bin" / "postconfig").write_text("#!/bin/sh\necho unit is missing\nexit 1\n")
+    fails(node, "config -m echo", 78, "postconfig", "unit is missing", "not applied")
+    check(as_json(node, "confinfo -m echo")["active"] == before, "a postconfig that fails changes nothing")
+    (edited / "bin" / "postconfig").unlink()
 
 
 def two_modules(farm):
@@ -221,7 +236,7 @@ def two_modules(farm):
                             .replace(lab.VIP6, "fd42::101"))
     archive = support.archive_of(folder)
     fails(farm.nodes[0], f"module install -m second -M 1 {archive}", CONFLICT, "echo")
-    fails(farm.nodes[0], f"module install -m second -M 65 {archive}", USAGE, "64")
+    fails(farm.nodes[0], f"module install -m second -M 65 {archive}", 65, "64")
     fails(farm.nodes[0], "module install -m second -M 2 /nosuch.safe", NOT_FOUND, "/nosuch.safe")
     farm.install("second", archive, module_id=2, macros={"TRAFFIC": lab.traffic_program()})
     farm.start("second")
@@ -271,8 +286,8 @@ def boot_and_shutdown(farm, node):
     node.stead("waitstart -m echo -t 20")
     node.stead("stopstart -m echo")
     lab.wait_for("echo after stopstart", lambda: node.ready("echo"), 30)
-    fails(node, "power -m echo nosuch 2", NOT_FOUND, "nosuch")
-    fails(node, "power -m echo node1 many", 65, "many")
+    fails(node, "power -m echo nosuch 2", 78, "nosuch", "node1")
+    fails(node, "power -m echo node1 many", 78, "many", "1000")
 
 
 def main():

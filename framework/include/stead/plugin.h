@@ -184,7 +184,7 @@ typedef struct stead_host_v1 {
     int32_t (*send)(void* context, uint64_t nodes, stead_str kind, uint32_t version, stead_str body);
 
     /* Membership wishes of this node: a new agreed view follows. */
-    void (*set_weight)(void* context, uint32_t weight);
+    void (*set_weight)(void* context, uint32_t weight); /* 0..65535; 0 = no share; the rest is the plugin's own */
     /* Digest of what must be equal on all members of a view (rules, powers, seed). Call it in create. */
     void (*set_config)(void* context, uint64_t digest);
 
