@@ -83,6 +83,7 @@ public:
     [[nodiscard]] bool one_view() const;
     /// True when each bucket is accepted by some running node.
     [[nodiscard]] bool all_owned() const;
+    [[nodiscard]] nanoseconds overlap_max() const noexcept { return overlap_max_; }
     [[nodiscard]] nanoseconds now() const noexcept { return now_; }
     [[nodiscard]] std::uint64_t steps() const noexcept { return steps_; }
     [[nodiscard]] std::uint64_t views() const noexcept { return views_; }
@@ -145,6 +146,8 @@ private:
     void handle(const Event& event);
     void check_view(std::uint8_t node, const View& view);
     void check_buckets();
+    void check_pair(std::uint8_t a, std::uint8_t b);
+    [[nodiscard]] nanoseconds news_time() const noexcept;
     [[nodiscard]] bool joined(std::uint8_t a, std::uint8_t b) const;
     [[nodiscard]] bool link_settled(std::uint8_t a, std::uint8_t b) const;
     [[nodiscard]] std::uint64_t owned(const View& view, std::uint8_t node) const;
@@ -167,6 +170,8 @@ private:
     };
     std::array<std::array<std::array<Link, limits::nodes_max>, limits::nodes_max>, 3> links_{};
     std::map<std::uint64_t, View> views_seen_;
+    std::map<std::pair<std::uint8_t, std::uint8_t>, nanoseconds> overlap_since_; ///< of pairs that a relay joins
+    nanoseconds overlap_max_{};
     std::string failure_;
 };
 

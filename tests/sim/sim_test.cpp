@@ -74,9 +74,87 @@ TEST(Membership, ShortStopsChangeNoView) {
     }
 }
 
+// Goal: a loaded machine changes no view. Method: default profile, all nodes stalled at random for 50 to 100 ms.
+TEST(Membership, StallsUnderLoadChangeNoView) {
+    for (std::uint64_t seed = 1; seed <= 10; ++seed) {
+        Cluster cluster({.seed = seed, .nodes = 3});
+        cluster.start_all();
+        cluster.run_for(seconds{2});
+        ASSERT_TRUE(cluster.one_view()) << cluster.failure();
+        const std::uint64_t views = cluster.views();
+        Random random(seed);
+        for (int i = 0; i < 1000; ++i) {
+            cluster.pause(static_cast<std::uint8_t>(random.below(3)), random.between(milliseconds{50}, milliseconds{100}));
+            cluster.run_for(random.between(milliseconds{20}, milliseconds{150}));
+        }
+        EXPECT_EQ(cluster.views(), views) << "seed " << seed << " " << cluster.failure();
+    }
+}
+
+// Goal: who stops for less than takeover and comes back is never excluded, although its lease ran out meanwhile.
+TEST(Membership, ReturningBeforeTakeoverExcludesNobody) {
+    for (std::uint64_t seed = 1; seed <= 10; ++seed) {
+        Cluster cluster({.seed = seed, .nodes = 3});
+        const Timing t = cluster.timing();
+        cluster.start_all();
+        cluster.run_for(seconds{2});
+        Random random(seed);
+        for (int i = 0; i < 100; ++i) {
+            cluster.pause(static_cast<std::uint8_t>(random.below(3)),
+                          random.between(t.suspect, t.takeover - t.period - t.period / 4));
+            cluster.run_for(seconds{1});
+            ASSERT_TRUE(cluster.one_view() && cluster.all_owned()) << "seed " << seed << " stop " << i;
+        }
+        for (std::uint8_t node = 0; node < 3; ++node) {
+            EXPECT_EQ(cluster.exclusions(node), 0u) << "seed " << seed;
+        }
+        EXPECT_FALSE(cluster.failed()) << cluster.failure();
+    }
+}
+
+/// The nodes of `cluster` that accept traffic all hold one view.
+bool one_serving_view(const Cluster& cluster, std::uint8_t nodes) {
+    std::uint64_t id = 0;
+    for (std::uint8_t node = 0; node < nodes; ++node) {
+        const std::uint64_t mine = cluster.accepting(node) ? cluster.core(node)->view().id : 0;
+        if (mine != 0 && id != 0 && mine != id) {
+            return false;
+        }
+        id = mine != 0 ? mine : id;
+    }
+    return id != 0;
+}
+
+// Goal: one-way and partial failures among three nodes give one view within 1 s, and then nothing moves. Method: each
+// of the 63 sets of cut directions; "one view" where the two-way links that are left join all three.
+TEST(Membership, PartialFailuresAmongThreeSettleInOneSecond) {
+    constexpr std::array<std::array<std::uint8_t, 2>, 6> links{{{0, 1}, {1, 0}, {0, 2}, {2, 0}, {1, 2}, {2, 1}}};
+    for (unsigned mask = 1; mask < 64; ++mask) {
+        Cluster cluster({.seed = mask, .nodes = 3});
+        cluster.start_all();
+        cluster.run_for(seconds{2});
+        ASSERT_TRUE(cluster.one_view());
+        for (unsigned link = 0; link < 6; ++link) {
+            if ((mask >> link & 1) != 0) {
+                cluster.cut(NodeSet{NodeId{links[link][0]}}, NodeSet{NodeId{links[link][1]}});
+            }
+        }
+        const int pairs = ((mask & 3) == 0) + ((mask & 12) == 0) + ((mask & 48) == 0);
+        cluster.run_for(seconds{1});
+        EXPECT_TRUE(pairs < 2 || (one_serving_view(cluster, 3) && cluster.all_owned())) << "cut " << mask;
+        const std::uint64_t views = cluster.views();
+        cluster.run_for(seconds{10});
+        EXPECT_EQ(cluster.views(), views) << "cut " << mask;
+        cluster.heal();
+        cluster.run_for(seconds{5});
+        EXPECT_TRUE(cluster.one_view()) << "cut " << mask;
+        EXPECT_FALSE(cluster.failed()) << cluster.failure();
+    }
+}
+
 // Goal: 64 nodes form one view, hold their leases, bury a dead node in takeover + 4T, and cost <= 5 Mbit/s received.
 TEST(Membership, SixtyFourNodes) {
-    for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+    for (std::uint64_t seed = 1; seed <= 2; ++seed) {
         Cluster cluster({.seed = seed, .nodes = 64, .loss_ppm = 1000});
         const Timing t = cluster.timing();
         cluster.start_all();

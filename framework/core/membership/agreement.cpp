@@ -93,9 +93,10 @@ NodeSet Core::State::eligible() const noexcept {
             peer.beat.phase == Phase::leaving) {
             continue;
         }
-        const bool one_line = peer.beat.view_id == 0 || view.id == 0 || peer.beat.view_id == view.id ||
-                              (view.members.contains(node) && peer.beat.view_members.contains(options.self)) ||
-                              (peer.beat.view_id == proposal.id);
+        const bool follows = peer.beat.view_epoch < view.epoch ? view.members.contains(node) // it missed our install
+                                                               : peer.beat.view_members.contains(options.self);
+        const bool one_line = peer.beat.view_id == 0 || view.id == 0 || peer.beat.view_id == view.id || follows ||
+                              peer.beat.view_id == proposal.id;
         if (one_line) { // holders of a rival view must give it up first
             set.insert(node);
         }
@@ -218,6 +219,24 @@ Instant Core::State::own_clear(NodeSet members) const noexcept {
         if (unaware) { // it lives, and its friends renew it until it hears of this vote: one heartbeat may be lost
             clear = std::max(clear, now + t.takeover + t.period);
         }
+        if (node != options.self && !members.contains(node) && view.members.contains(node) && !clean(node)) {
+            clear = std::max(clear, others_renewed(node, members));
+        }
+    }
+    return clear;
+}
+
+/// When a lease of `node` is over that was renewed by a member of our view which is in the next one as little as it.
+Instant Core::State::others_renewed(NodeId node, NodeSet members) const noexcept {
+    Instant clear{};
+    for (const NodeId other : view.members - members) {
+        const Peer& peer = peers[index(other)];
+        if (other == options.self || other == node || peer.held_at == Instant{}) {
+            continue;
+        }
+        const bool heard = std::any_of(peer.beat.heard.begin(), peer.beat.heard.end(),
+                                       [&](NodeSet set) { return set.contains(node); });
+        clear = heard ? std::max(clear, peer.held_at + t.takeover) : clear;
     }
     return clear;
 }
@@ -244,6 +263,7 @@ void Core::State::learn_claims() {
     if (known.id != 0 && now - known.seen > t.suspect + t.period) {
         known = Claim{};
     }
+    bool news = false;
     for (const NodeId node : options.nodes) {
         const Peer& peer = peers[index(node)];
         if (peer.gone || !two_way(peer)) {
@@ -258,6 +278,7 @@ void Core::State::learn_claims() {
             } else if (known.id == 0 || known.id == view.id ||
                        outranks(epoch, members, id, known.epoch, known.members, known.id)) {
                 known = Claim{epoch, id, members, seen};
+                news = true;
             }
         };
         learn(peer.beat.view_epoch, peer.beat.view_id, peer.beat.view_members, peer.received);
@@ -266,6 +287,11 @@ void Core::State::learn_claims() {
     }
     if (known.id == view.id) {
         known = Claim{};
+    }
+    for (const NodeId node : options.nodes - known.members) { // who has a view and may know of this one only by us
+        const Peer& peer = peers[index(node)];
+        urgent = urgent || (news && known.id != 0 && peer.beat.view_id != 0 && peer.beat.view_id != known.id &&
+                            fresh(peer));
     }
 }
 
@@ -297,6 +323,16 @@ void Core::State::stand_back() {
         leave_view("view " + std::to_string(known.epoch) + " " + names(known.members) + " is without this node", true);
         return;
     }
+    for (const NodeId node : options.nodes) { // the rank is no order over three: each one we hear counts
+        const Heartbeat& beat = peers[index(node)].beat;
+        if (beat.view_id != 0 && !beat.view_members.contains(options.self) && !peers[index(node)].gone &&
+            two_way(peers[index(node)]) &&
+            outranks(beat.view_epoch, beat.view_members, beat.view_id, view.epoch, view.members, view.id)) {
+            leave_view("view " + std::to_string(beat.view_epoch) + " " + names(beat.view_members) +
+                       " is without this node", true);
+            return;
+        }
+    }
     // A lease that nobody has renewed for so long will not come back by itself: start over as one that wants in.
     const Instant since = std::max(installed_at, lease_until);
     if (lease_until <= now && now - since > t.takeover + 6 * t.period && proposal.id == 0) {
@@ -323,6 +359,38 @@ bool Core::State::blocked_by_claim(NodeSet wanted) const noexcept {
         }
     }
     return false;
+}
+
+/// Those who have a view are too few to act without us: a hold-down would protect nobody.
+bool Core::State::majority_misses_us() const noexcept {
+    int holders = 0;
+    for (const NodeId node : options.nodes) {
+        const Peer& peer = peers[index(node)];
+        holders += node != options.self && !peer.gone && fresh(peer) && peer.beat.view_id != 0 ? 1 : 0;
+    }
+    return options.partition == Options::Partition::majority && 2 * holders <= options.nodes.size();
+}
+
+/// Somebody left out of `proposal` without a word is heard by a third node: of two that cannot hear each other the one
+/// with the lowest node goes first, and the news of its view passes through the third.
+nanoseconds Core::State::courtesy() const noexcept {
+    for (const NodeId node : view.members - proposal.members) {
+        if (clean(node) || proposal.members.first() < node) {
+            continue;
+        }
+        for (const NodeId third : options.nodes - proposal.members) {
+            const Peer& peer = peers[index(third)];
+            if (third == node || peer.gone || !two_way(peer)) {
+                continue;
+            }
+            for (std::uint8_t lan = 0; lan < options.lans; ++lan) {
+                if (peer.beat.heard[lan].contains(node)) {
+                    return 2 * t.period;
+                }
+            }
+        }
+    }
+    return nanoseconds{0};
 }
 
 void Core::State::watch_config() {
@@ -460,7 +528,7 @@ void Core::State::maybe_install() {
     if (lease_frozen) {
         return; // somebody we hear is about to install a better one without us
     }
-    if (now >= clear || mutant == Mutant::no_takeover_wait) {
+    if (now >= std::max(clear, voted_at + courtesy()) || mutant == Mutant::no_takeover_wait) {
         install();
     }
 }
@@ -513,8 +581,9 @@ void Core::State::agree() {
     stand_back();
     if (phase == Phase::listening && now >= listen_until) {
         // The hold-down protects those who have a view from a node that comes and goes; without any it protects nobody.
-        if (now >= hold_until || !blocked_by_claim(NodeSet{options.self})) {
+        if (now >= hold_until || !blocked_by_claim(NodeSet{options.self}) || majority_misses_us()) {
             phase = Phase::joining;
+            target = Target{}; // what it was before says nothing: others may have begun to join at this moment
             urgent = true;
         }
     }

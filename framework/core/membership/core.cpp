@@ -46,6 +46,15 @@ void Core::State::check_lateness() {
             }
         }
     }
+    // A clock that jumped has not let the time pass that others need: what we wait for waits that much longer.
+    const nanoseconds unseen = now - previous;
+    for (const NodeId node : options.nodes) {
+        Peer& peer = peers[index(node)];
+        for (Instant* at : {&peer.risk_until, &peer.clear_at}) {
+            *at += *at > previous ? unseen : nanoseconds{0};
+        }
+    }
+    clear_at += clear_at > previous ? unseen : nanoseconds{0};
     if (mutant == Mutant::no_self_distrust || options.nodes == NodeSet{options.self}) {
         return;
     }
@@ -126,6 +135,7 @@ void Core::State::take_grant(Peer& peer, const Heartbeat& beat) {
 
 void Core::State::update_risk(Peer& peer) {
     const Heartbeat& beat = peer.beat;
+    peer.held_at = now; // with the first heartbeat that gives it up too: until then it renewed others
     if (beat.view_id == 0 && beat.proposal.id == 0) {
         peer.risk_until = Instant{}; // it says itself that it holds nothing
         return;
@@ -230,7 +240,8 @@ void Core::State::update_lease() {
         const bool majority = options.partition == Options::Partition::majority;
         const auto needed = majority ? static_cast<std::size_t>(options.nodes.size()) / 2 : std::size_t{1};
         if ((view.members.size() == 1 && !majority) || needed == 0) {
-            until = now + t.lease;
+            // From its last heartbeat, as for all: that is what the others count its silence from.
+            until = (options.nodes.size() == 1 ? now : last_sent) + t.lease;
         } else if (needed <= count) {
             std::nth_element(grants.begin(), grants.begin() + static_cast<std::ptrdiff_t>(needed - 1),
                              grants.begin() + static_cast<std::ptrdiff_t>(count), std::greater<>{});
@@ -374,8 +385,8 @@ std::vector<Output> Core::step(Instant now, const Input& input) {
     s.check_lateness();
     std::visit([&](const auto& in) { s.handle(in); }, input);
     s.agree();
-    s.update_lease();
     s.send_if_due();
+    s.update_lease();
     s.plan_deadline();
     return std::move(s.out);
 }

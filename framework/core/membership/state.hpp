@@ -39,6 +39,7 @@ struct Peer {
     Instant clear_at;        ///< our clock: when what its proposal leaves out is free, by its own knowledge
     std::array<Instant, limits::lans_max> heard_at{}; ///< suspicion counts from here, per LAN
     Instant risk_until;      ///< until then it may act on a lease that we may have renewed
+    Instant held_at;         ///< when we last knew that it held a view, and so renewed those it heard
     Instant grant;           ///< newest send time of ours that it echoed while it wanted us in its view
     Instant knows_until;     ///< newest send time of ours that it echoed: it knows what we said up to then
     Instant echoed_at;       ///< when we last echoed it: oldest first in large groups
@@ -104,9 +105,12 @@ struct Core::State {
     [[nodiscard]] int proposer_rank(NodeSet members) const noexcept;
     [[nodiscard]] bool policy_allows(NodeSet members);
     [[nodiscard]] Instant own_clear(NodeSet members) const noexcept;
+    [[nodiscard]] Instant others_renewed(NodeId node, NodeSet members) const noexcept;
     [[nodiscard]] View make_view(const Target& wanted) const;
     void learn_claims();
     void stand_back();
+    [[nodiscard]] bool majority_misses_us() const noexcept;
+    [[nodiscard]] nanoseconds courtesy() const noexcept;
     void watch_config();
     [[nodiscard]] bool all_joined(NodeSet members) const noexcept;
     [[nodiscard]] bool outvoted() const noexcept;
