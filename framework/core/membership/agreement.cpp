@@ -446,14 +446,20 @@ bool Core::State::outvoted() const noexcept {
     }
     for (const NodeId node : options.nodes) {
         const Peer& peer = peers[index(node)];
-        const View& rival = peer.beat.proposal;
-        if (node == options.self || rival.id == 0 || rival.members.contains(options.self) || peer.gone ||
-            rival.epoch <= view.epoch || !two_way(peer)) {
+        const Heartbeat& beat = peer.beat;
+        if (node == options.self || peer.gone || !two_way(peer)) {
             continue;
         }
+        const View& rival = beat.proposal;
+        const bool voted = rival.id != 0 && !rival.members.contains(options.self) && rival.epoch > view.epoch;
         const bool lost_its_vote = proposal.id != 0 && proposal.members.contains(node);
-        if (proposal.id == 0 || lost_its_vote ||
-            outranks(rival.epoch, rival.members, rival.id, proposal.epoch, proposal.members, proposal.id)) {
+        if (voted && (proposal.id == 0 || lost_its_vote ||
+                      outranks(rival.epoch, rival.members, rival.id, proposal.epoch, proposal.members, proposal.id))) {
+            return true;
+        }
+        const bool installed = rival.id == 0 && beat.view_id != 0 && !beat.view_members.contains(options.self);
+        if (installed && proposal.id != 0 && !lost_its_vote && beat.view_epoch > view.epoch &&
+            outranks(beat.view_epoch, beat.view_members, beat.view_id, proposal.epoch, proposal.members, proposal.id)) {
             return true;
         }
     }

@@ -60,8 +60,10 @@ void Core::State::check_lateness() {
     }
     // Among others a lease that is only just over costs nothing: it stays closed until one of them echoes a new
     // heartbeat. Who renews its own lease, or has been away for longer, must listen first.
-    const nanoseconds grace = view.members.size() > 1 ? 2 * t.period : nanoseconds{0};
-    if (view.id != 0 && lease_until + grace <= now) {
+    // (A short stop does not explain a lease that is long over: those who should have renewed it were slow as well.)
+    const bool among_others = view.members.size() > 1;
+    const nanoseconds grace = among_others ? 2 * t.period : nanoseconds{0};
+    if (view.id != 0 && lease_until + grace <= now && (!among_others || lateness > t.suspect)) {
         distrust("this node was stopped for " + std::to_string(lateness.count() / 1'000'000) +
                  " ms and its lease is over");
     } else if (view.id == 0 && lateness > t.suspect && phase != Phase::leaving) {
