@@ -11,7 +11,8 @@ constexpr std::uint64_t steps_max = 400'000; ///< a wrong core may talk to itsel
 constexpr unsigned boot_weight_open_percent = 70;
 } // namespace
 
-FarmSim::FarmSim(std::uint64_t seed, const Mover::Options& mutants) : random_{seed * 2 + 1}, mutants_(mutants) {
+FarmSim::FarmSim(std::uint64_t seed, const Mover::Options& mutants)
+    : random_{seed * 2 + 1}, mutants_(mutants), directed_{(Random{seed}.next() & 1) != 0} {
     nodes_.resize(2 + random_.below(4));
     for (auto& node : nodes_) {
         node.link_free.resize(nodes_.size());
@@ -42,7 +43,7 @@ void FarmSim::boot(unsigned n) {
         node.mover->set_member(NodeId(other), "node" + std::to_string(other), {1});
     }
     node.alive = true;
-    node.lease = node.lease_kept = false;
+    node.lease = node.lease_kept = node.receives = false;
     node.wish = 0;
     node.connections.clear();
     node.tick_at = never;
@@ -96,12 +97,15 @@ void FarmSim::split_or_heal() {
     if (!cut_) {
         cut_ = true;
         latest_[1] = latest_[0];
+        lives_[1] = lives_[0];
+        arp_[1] = arp_[0];
         for (auto& node : nodes_) {
             node.side = random_.chance(50) ? 1 : 0;
         }
     } else {
         // Everyone on the outranked side leaves its view before the merged one comes.
         cut_ = false;
+        arp_[0] = -1; // either side's neighbours; the next announcement settles it
         const auto winner = static_cast<unsigned>(random_.below(2));
         std::vector<unsigned> losers;
         for (unsigned n = 0; n < nodes_.size(); ++n) {
@@ -127,14 +131,27 @@ void FarmSim::split_or_heal() {
 void FarmSim::change_views() {
     for (unsigned side = 0; side < (cut_ ? 2u : 1u); ++side) {
         FarmView view;
+        auto& latest = latest_[side];
+        // Faster back than missed. A member is a session: the old one leaves a view first, or the new one takes its place.
+        const bool replaced_at_once = random_.chance(50);
+        bool restarted = false, replaced = false;
         for (unsigned n = 0; n < nodes_.size(); ++n) {
-            if (nodes_[n].alive && nodes_[n].side == side) {
+            if (!nodes_[n].alive || nodes_[n].side != side) {
+                continue;
+            }
+            const bool other_life = latest.members.contains(NodeId(n)) && lives_[side][n] != nodes_[n].incarnation;
+            restarted |= other_life;
+            if (!other_life || replaced_at_once) {
+                replaced |= other_life;
                 view.members.insert(NodeId(n));
                 view.weights[n] = nodes_[n].wish;
+                lives_[side][n] = nodes_[n].incarnation;
             }
         }
-        auto& latest = latest_[side];
-        if (view.members == latest.members && view.weights == latest.weights) {
+        if (restarted && !replaced) {
+            at(milliseconds{20}, [this] { change_views(); });
+        }
+        if (view.members == latest.members && view.weights == latest.weights && !replaced) {
             continue;
         }
         view.epoch = latest.epoch + 1;
@@ -219,6 +236,7 @@ void FarmSim::pump(unsigned n) {
     }
     if (node.mover->take_changed()) {
         ++counters.moves;
+        update_receiver(n);
         check_instant();
         check_connections();
     }
@@ -275,7 +293,11 @@ bool FarmSim::takes_forwarded(unsigned n, std::uint32_t b) const {
         return false;
     }
     const auto& table = node.mover->table(0);
-    return node.mover->plan().step == MoveStep::settled ? table.owner[b] == n : table.next[b] == n;
+    const auto step = node.mover->plan().step;
+    if (table.owner[b] == n && table.next[b] != n) {
+        return step == MoveStep::settled || step == MoveStep::accept_forwarded || step == MoveStep::forward;
+    }
+    return step == MoveStep::settled ? table.owner[b] == n : table.next[b] == n;
 }
 
 int FarmSim::sends_on(unsigned n, std::uint32_t b) const {
@@ -287,7 +309,68 @@ int FarmSim::sends_on(unsigned n, std::uint32_t b) const {
     return forwards && nodes_[table.next[b]].side == node.side ? table.next[b] : -1; // nothing crosses a cut
 }
 
+unsigned FarmSim::taker(unsigned n, std::uint32_t b) const {
+    const auto& table = nodes_[n].mover->table(0);
+    const auto step = nodes_[n].mover->plan().step;
+    return step == MoveStep::settled || step == MoveStep::accept_forwarded ? table.owner[b] : table.next[b];
+}
+
+void FarmSim::update_receiver(unsigned n) {
+    auto& node = nodes_[n];
+    const NodeSet candidates =
+        node.mover->blank() ? NodeSet{} : node.mover->participants() & node.mover->view().members;
+    const bool receives = node.mover->rendezvous().choose("192.0.2.50", candidates) == n;
+    if (directed_ && receives != node.receives) {
+        node.receives = receives;
+        node.receives_since = now_;
+        announce(n);
+    }
+}
+
+/// As the plugin: at once and again; the filter keeps a node without lease silent.
+void FarmSim::announce(unsigned n) {
+    if (!nodes_[n].receives || !nodes_[n].alive) {
+        return;
+    }
+    at(microseconds{random_.below(1000)}, [this, n] {
+        if (nodes_[n].receives && nodes_[n].alive && nodes_[n].lease) {
+            arp_[nodes_[n].side] = static_cast<int>(n);
+        }
+    });
+    at(milliseconds{50}, [this, n, incarnation = nodes_[n].incarnation] {
+        if (nodes_[n].incarnation == incarnation) {
+            announce(n);
+        }
+    });
+}
+
+/// Directed: the receiver takes its part and sends the rest on, one hop.
+void FarmSim::deliver_directed(const std::shared_ptr<Flow>& flow, unsigned side) {
+    if (arp_[side] < 0) {
+        return;
+    }
+    const auto n = static_cast<unsigned>(arp_[side]);
+    const auto& node = nodes_[n];
+    if (!node.alive || !node.lease || node.side != side) {
+        return;
+    }
+    const unsigned to = taker(n, flow->bucket);
+    if (to == n) {
+        if (random_.chance(30)) {
+            nodes_[n].connections.push_back({flow->bucket, now_ + milliseconds{random_.below(3000)}});
+            ++counters.connections;
+        }
+        flow->taken.insert(NodeId(n));
+    } else if (to < nodes_.size() && nodes_[to].side == side) {
+        ++counters.sent_on;
+        at(microseconds{random_.below(1000)}, [this, to, flow] { take(to, flow, true); });
+    }
+}
+
 void FarmSim::check_instant() {
+    if (directed_) {
+        return; // a frame reaches one node and goes one hop: two takers would need two frames
+    }
     for (std::uint32_t b = 0; b < buckets; ++b) {
         NodeSet takers[2];
         for (unsigned n = 0; n < nodes_.size(); ++n) {
@@ -350,6 +433,27 @@ void FarmSim::judge(const Flow& flow) {
     }
 }
 
+/// Loss is judged where nothing but planned changes happened for a while, and somebody served before.
+bool FarmSim::judge_loss(std::uint32_t b) const {
+    const bool calm = now_ > calm_since_ + milliseconds{300} && !cut_ && (!directed_ || arp_[0] >= 0);
+    const bool owned = std::any_of(nodes_.begin(), nodes_.end(), [&](const Node& node) {
+        return node.alive && node.lease && node.mover->exchanged() && !node.mover->blank() &&
+               node.mover->table(0).owner[b] != no_owner;
+    });
+    bool known = !directed_; // directed: where nobody served before, somebody must announce first
+    if (directed_ && calm) {
+        const auto& target = nodes_[static_cast<unsigned>(arp_[0])];
+        known = target.alive ? taker(static_cast<unsigned>(arp_[0]), b) != no_owner
+                             : std::any_of(nodes_.begin(), nodes_.end(), [this](const Node& node) {
+                                   return node.alive && node.receives && now_ > node.receives_since + milliseconds{2};
+                               });
+    }
+    return calm && owned && known && std::none_of(nodes_.begin(), nodes_.end(), [&](const Node& node) {
+               return node.alive && node.lease && !node.mover->view().members.empty() &&
+                      node.mover->table(0).next[b] == no_owner && !node.mover->blank();
+           });
+}
+
 /// A frame is flooded to all nodes of a side at once; forwarded copies arrive a little later.
 void FarmSim::probe() {
     ++counters.probes;
@@ -357,24 +461,12 @@ void FarmSim::probe() {
     auto flow = std::make_shared<Flow>();
     flow->bucket = static_cast<std::uint32_t>(random_.below(buckets));
     flow->faults = faults_;
-    NodeSet served;
-    for (const auto& node : nodes_) {
-        if (node.alive && node.lease && node.mover->exchanged() && !node.mover->blank()) {
-            served = served | node.mover->participants();
-        }
+    flow->judged_for_loss = judge_loss(flow->bucket);
+    if (directed_) {
+        deliver_directed(flow, side);
     }
-    // Loss is judged where nothing but planned changes happened for a while, and somebody served before.
-    flow->judged_for_loss = now_ > calm_since_ + milliseconds{300} && !cut_ && !served.empty();
-    const bool owned_before = std::any_of(nodes_.begin(), nodes_.end(), [&](const Node& node) {
-        return node.alive && node.lease && node.mover->table(0).owner[flow->bucket] != no_owner;
-    });
-    flow->judged_for_loss = flow->judged_for_loss && owned_before &&
-                            std::none_of(nodes_.begin(), nodes_.end(), [&](const Node& node) {
-                                return node.alive && node.lease && !node.mover->view().members.empty() &&
-                                       node.mover->table(0).next[flow->bucket] == no_owner && !node.mover->blank();
-                            });
     for (unsigned n = 0; n < nodes_.size(); ++n) {
-        if (!nodes_[n].alive || nodes_[n].side != side) {
+        if (directed_ || !nodes_[n].alive || nodes_[n].side != side) {
             continue;
         }
         take(n, flow, false);
@@ -400,18 +492,46 @@ void FarmSim::check_connections() {
             if (connection.ends <= now_) {
                 continue;
             }
+            check_reached(n, connection);
             for (unsigned m = 0; m < nodes_.size(); ++m) {
                 if (m == n || nodes_[m].side != nodes_[n].side || !takes_own(m, connection.bucket) ||
                     !nodes_[m].mover->view().members.contains(NodeId(n))) {
                     continue;
                 }
-                if (!nodes_[m].mover->table(0).holders[connection.bucket].contains(NodeId(n))) {
+                const auto& table = nodes_[m].mover->table(0);
+                const bool moving = table.owner[connection.bucket] != table.next[connection.bucket];
+                const bool party = table.owner[connection.bucket] == n || table.next[connection.bucket] == n;
+                if (!table.holders[connection.bucket].contains(NodeId(n)) && !(moving && party)) { // as verdict.h
                     fail("node" + std::to_string(m) + " would reset a connection of node" + std::to_string(n) +
                          describe(connection.bucket));
                     return;
                 }
             }
         }
+    }
+}
+
+/// The packets of a connection must reach it: its node looks for a socket, and the receiver sends them there.
+void FarmSim::check_reached(unsigned n, const Connection& connection) {
+    const auto& own = nodes_[n].mover->table(0);
+    const auto b = connection.bucket;
+    const bool moving = own.owner[b] != own.next[b];
+    if (nodes_[n].mover->exchanged() && own.owner[b] != n && !moving && own.holders[b].empty()) {
+        fail("node" + std::to_string(n) + " forgot a connection of its own" + describe(b));
+    }
+    const int r = directed_ ? arp_[nodes_[n].side] : -1;
+    if (r < 0 || static_cast<unsigned>(r) == n) {
+        return;
+    }
+    const auto& receiver = nodes_[static_cast<unsigned>(r)];
+    if (!receiver.alive || !receiver.lease || receiver.side != nodes_[n].side || !receiver.mover->exchanged() ||
+        !receiver.mover->view().members.contains(NodeId(n))) {
+        return;
+    }
+    const auto& table = receiver.mover->table(0);
+    if (table.owner[b] != n && table.next[b] != n && !table.holders[b].contains(NodeId(n))) {
+        fail("receiver node" + std::to_string(r) + " sends nothing to a connection of node" + std::to_string(n) +
+             describe(b));
     }
 }
 

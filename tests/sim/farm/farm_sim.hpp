@@ -33,7 +33,7 @@ public:
     std::string run();
 
     struct Counters {
-        std::uint64_t probes{}, connections{}, moves{}, lossless_probes{};
+        std::uint64_t probes{}, connections{}, moves{}, lossless_probes{}, sent_on{};
     } counters;
 
 private:
@@ -52,6 +52,8 @@ private:
         std::vector<Connection> connections;
         Instant tick_at{never};
         std::vector<Instant> link_free; ///< per receiver: messages stay in order
+        bool receives{};                ///< directed: announces the address
+        Instant receives_since{};
     };
     struct Flow { ///< one new flow on its way: who took it
         std::uint32_t bucket{};
@@ -80,6 +82,12 @@ private:
     [[nodiscard]] bool takes_own(unsigned node, std::uint32_t bucket) const;
     [[nodiscard]] bool takes_forwarded(unsigned node, std::uint32_t bucket) const;
     [[nodiscard]] int sends_on(unsigned node, std::uint32_t bucket) const; ///< invisible: to whom, or -1
+    [[nodiscard]] unsigned taker(unsigned node, std::uint32_t bucket) const; ///< directed: whom it believes to take
+    [[nodiscard]] bool judge_loss(std::uint32_t bucket) const;
+    void update_receiver(unsigned node);
+    void announce(unsigned node);
+    void deliver_directed(const std::shared_ptr<Flow>& flow, unsigned side);
+    void check_reached(unsigned holder, const Connection& connection);
 
     Random random_;
     Mover::Options mutants_;
@@ -87,6 +95,9 @@ private:
     std::multimap<Instant, std::function<void()>> events_;
     std::vector<Node> nodes_;
     std::array<FarmView, 2> latest_{};  ///< per side of a cut
+    std::array<std::array<std::uint64_t, 8>, 2> lives_{}; ///< incarnation of each member of latest_
+    bool directed_;               ///< one node receives and sends on; else every node gets every frame
+    std::array<int, 2> arp_{-1, -1}; ///< per side: where clients send the address's frames
     bool cut_{}, quiet_{};
     std::uint64_t view_ids_{}, faults_{}, tokens_{};
     Instant calm_since_{seconds{1}}; ///< a farm that starts has nobody yet to serve what comes early

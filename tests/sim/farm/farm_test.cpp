@@ -32,16 +32,18 @@ TEST(FarmSim, KeepsItsPromises) {
         sum.connections += sim.counters.connections;
         sum.moves += sim.counters.moves;
         sum.lossless_probes += sim.counters.lossless_probes;
+        sum.sent_on += sim.counters.sent_on;
     }
     // A simulator that tests nothing must not pass.
     EXPECT_GT(sum.connections, seeds * 50);
     EXPECT_GT(sum.moves, seeds * 20);
     EXPECT_GT(sum.lossless_probes, seeds * 50);
+    EXPECT_GT(sum.sent_on, seeds * 50); // directed delivery
 }
 
 // Histories that once broke a promise, kept for ever.
 TEST(FarmSim, StaysCuredOfWhatOnceFailed) {
-    for (const std::uint64_t seed : {15u, 20u, 36u, 41u, 49u, 61u, 75u, 88u, 126u, 290u, 2307u, 3559u}) {
+    for (const std::uint64_t seed : {15u, 20u, 36u, 41u, 49u, 61u, 75u, 88u, 126u, 290u, 2307u, 3559u, 3866u}) {
         FarmSim sim{seed};
         EXPECT_EQ(sim.run(), "") << "seed " << seed;
     }
