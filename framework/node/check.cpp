@@ -8,11 +8,22 @@
 #include <boost/json/array.hpp>
 #include <boost/json/parse.hpp>
 
+#include <ifaddrs.h>
+#include <linux/bpf.h>
+#include <linux/bpf_common.h>
+#include <net/if.h>
+#include <netdb.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <array>
 #include <chrono>
 #include <cstdio>
+#include <cstring>
+#include <memory>
 #include <thread>
 
 /// `stead cluster check`: facts are gathered here and on the other nodes, then compared in check_rules.cpp.
@@ -24,6 +35,7 @@ namespace {
 constexpr milliseconds connect_limit{1500};
 constexpr std::size_t large_probe_bytes = 8192; // several full-size segments each way
 constexpr milliseconds tool_limit{2000};
+constexpr milliseconds sample_window{700};
 
 std::string hex(std::uint64_t value) {
     std::array<char, 17> text{};
@@ -45,6 +57,58 @@ std::string tool_output(const std::vector<std::string>& argv) {
         }
     }
     return {};
+}
+
+/// MTU of the interface that carries this address; 0 when there is none.
+int mtu_of(const std::string& address) {
+    ifaddrs* raw = nullptr;
+    if (::getifaddrs(&raw) != 0) {
+        return 0;
+    }
+    const std::unique_ptr<ifaddrs, void (*)(ifaddrs*)> all(raw, ::freeifaddrs);
+    const Fd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    for (const ifaddrs* one = all.get(); one != nullptr; one = one->ifa_next) {
+        const int family = one->ifa_addr != nullptr ? one->ifa_addr->sa_family : AF_UNSPEC;
+        if (family != AF_INET && family != AF_INET6) {
+            continue;
+        }
+        std::array<char, NI_MAXHOST> text{};
+        const socklen_t size = family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
+        ifreq request{};
+        if (::getnameinfo(one->ifa_addr, size, text.data(), text.size(), nullptr, 0, NI_NUMERICHOST) != 0 ||
+            address != text.data()) {
+            continue;
+        }
+        std::strncpy(request.ifr_name, one->ifa_name, sizeof(request.ifr_name) - 1);
+        return ::ioctl(socket.get(), SIOCGIFMTU, &request) == 0 ? request.ifr_mtu : 0;
+    }
+    return 0;
+}
+
+/// Loads the smallest tc program there is; "" when the kernel takes it.
+std::string bpf_problem() {
+    std::array<bpf_insn, 2> program{};
+    program[0].code = BPF_ALU64 | BPF_MOV | BPF_K; // r0 = 0
+    program[1].code = BPF_JMP | BPF_EXIT;
+    constexpr std::string_view license = "GPL";
+    bpf_attr attributes{};
+    attributes.prog_type = BPF_PROG_TYPE_SCHED_CLS;
+    attributes.insns = reinterpret_cast<std::uintptr_t>(program.data());
+    attributes.insn_cnt = program.size();
+    attributes.license = reinterpret_cast<std::uintptr_t>(license.data());
+    const Fd loaded(static_cast<int>(::syscall(SYS_bpf, BPF_PROG_LOAD, &attributes, sizeof(attributes))));
+    return loaded ? std::string{} : os_error("bpf", "the kernel refuses a tc program", errno).text();
+}
+
+/// Tried in a network namespace of its own, so that nothing of the machine is touched.
+std::string clsact_problem() {
+    if (::access("/usr/bin/unshare", X_OK) != 0 || (::access("/sbin/tc", X_OK) != 0 && ::access("/usr/sbin/tc", X_OK) != 0)) {
+        return {}; // cannot be tried
+    }
+    const char* tc = ::access("/sbin/tc", X_OK) == 0 ? "/sbin/tc" : "/usr/sbin/tc";
+    const Result<Finished> ran =
+        run_limited({"/usr/bin/unshare", "-n", tc, "qdisc", "add", "dev", "lo", "clsact"}, tool_limit);
+    return !ran || ran->exit == 0 ? std::string{} : ran->output.substr(0, ran->output.find('\n'));
 }
 
 PeerProbe probe_peer(const ActiveCluster& cluster, NodeId node) {
@@ -85,6 +149,7 @@ json::object Daemon::probe_facts() {
     facts["digest"] = hex(cluster_->cluster.digest);
     facts["key"] = wire::key_name(cluster_->keys[0]);
     json::object heard;
+    json::object mtu;
     for (std::size_t lan = 0; lan < cluster_->cluster.lans.size(); ++lan) {
         json::array names;
         if (bus_) {
@@ -93,11 +158,15 @@ json::object Daemon::probe_facts() {
             }
         }
         heard[cluster_->cluster.lans[lan].name] = std::move(names);
+        const config::ClusterLan& configured = cluster_->cluster.lans[lan];
+        const std::string& local = configured.local_addresses[index(cluster_->self)];
+        mtu[configured.name] = mtu_of(local.empty() ? configured.addresses[index(cluster_->self)] : local);
     }
     facts["heard"] = std::move(heard);
+    facts["mtu"] = std::move(mtu);
     if (bus_) {
         const bus::BusCounters counters = bus_->counters();
-        facts["unauthentic"] = counters.dropped_unauthentic;
+        facts["unauthentic"] = counters.dropped_unauthentic; // since the start
         facts["foreign"] = counters.dropped_foreign;
     } else {
         facts["bus"] = "down";
@@ -126,6 +195,42 @@ void Daemon::probe(const CallPtr& call) {
     call->finish(std::move(answer));
 }
 
+namespace {
+
+/// Other nodes and system tools: what blocks. On a thread of its own.
+void gather_outside(CheckFacts& facts) {
+    std::vector<std::thread> askers;
+    facts.peers.resize(facts.cluster.cluster.nodes.size());
+    for (std::size_t i = 0; i < facts.peers.size(); ++i) {
+        if (NodeId(i) != facts.cluster.self) {
+            askers.emplace_back([&facts, i] { facts.peers[i] = probe_peer(facts.cluster, NodeId(i)); });
+        }
+    }
+    facts.nft = tool_output({"nft", "list", "ruleset"});
+    facts.iptables = tool_output({"iptables-legacy-save"});
+    if (facts.iptables.empty()) {
+        facts.iptables = tool_output({"iptables-save"});
+    }
+    facts.links = tool_output({"ip", "-j", "-d", "link", "show"});
+    facts.bpf_net = tool_output({"bpftool", "-j", "net", "show"});
+    facts.is_root = ::geteuid() == 0;
+    utsname system{};
+    ::uname(&system);
+    facts.kernel = std::string(system.release) + " " + system.machine;
+    facts.bpf_problem = bpf_problem();
+    facts.clsact_problem = clsact_problem();
+    for (std::thread& asker : askers) {
+        asker.join();
+    }
+}
+
+} // namespace
+
+std::int64_t Daemon::unauthentic() const {
+    return static_cast<std::int64_t>((bus_ ? bus_->counters().dropped_unauthentic : 0) +
+                                     (peer_server_ ? peer_server_->refused() : 0));
+}
+
 void Daemon::cluster_check(const CallPtr& call) {
     if (!cluster_) {
         return call->finish(Answer::failed(exit_code::conflict, "this node has no cluster: " + cluster_problem_));
@@ -133,6 +238,7 @@ void Daemon::cluster_check(const CallPtr& call) {
     auto facts = std::make_shared<CheckFacts>();
     facts->own = probe_facts();
     facts->cluster = *cluster_;
+    facts->unauthentic_now = unauthentic();
     // Resources of the running modules may name broken flooding or a filter that could not attach.
     auto left = std::make_shared<std::size_t>(1);
     const auto gathered = [this, call, facts, left] {
@@ -140,27 +246,13 @@ void Daemon::cluster_check(const CallPtr& call) {
             return;
         }
         std::thread([this, call, facts] {
-            std::vector<std::thread> askers;
-            facts->peers.resize(facts->cluster.cluster.nodes.size());
-            for (std::size_t i = 0; i < facts->peers.size(); ++i) {
-                if (NodeId(i) != facts->cluster.self) {
-                    askers.emplace_back(
-                        [facts, i] { facts->peers[i] = probe_peer(facts->cluster, NodeId(i)); });
-                }
-            }
-            facts->nft = tool_output({"nft", "list", "ruleset"});
-            facts->iptables = tool_output({"iptables-legacy-save"});
-            if (facts->iptables.empty()) {
-                facts->iptables = tool_output({"iptables-save"});
-            }
-            facts->links = tool_output({"ip", "-j", "-d", "link", "show"});
-            facts->bpf_net = tool_output({"bpftool", "-j", "net", "show"});
-            facts->is_root = ::geteuid() == 0;
-            for (std::thread& asker : askers) {
-                asker.join();
-            }
-            auto answer = std::make_shared<Answer>(judge(*facts));
-            boost::asio::post(io_, [call, answer] { call->finish(std::move(*answer)); });
+            const auto began = std::chrono::steady_clock::now();
+            gather_outside(*facts);
+            std::this_thread::sleep_until(began + sample_window); // strangers' datagrams are counted so long
+            boost::asio::post(io_, [this, call, facts] {
+                facts->unauthentic_now = unauthentic() - facts->unauthentic_now;
+                call->finish(judge(*facts));
+            });
         }).detach();
     };
     for (const auto& [name, one] : runners_) {

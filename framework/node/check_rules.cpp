@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <stead/node/check.hpp>
+#include <stead/node/registry.hpp>
 
 #include <boost/json/array.hpp>
 #include <boost/json/parse.hpp>
@@ -55,11 +56,13 @@ public:
             }
         }
         judge_key_here();
+        judge_kernel();
+        judge_foreign_bpf();
+        judge_modules();
         if (ports_suspect_) {
             judge_firewall();
         }
-        judge_foreign_bpf();
-        judge_modules();
+        judge_agreement();
         return answer();
     }
 
@@ -101,7 +104,70 @@ private:
                                   : "steadd is not running there, or a firewall blocks it"));
     }
 
+    [[nodiscard]] bool is_wrong(std::string_view what) const {
+        return std::any_of(findings_.begin(), findings_.end(),
+                           [&](const Finding& finding) { return finding.wrong && finding.what == what; });
+    }
+
+    /// The good news, once for all nodes.
+    void judge_agreement() {
+        std::string names;
+        std::int64_t clock_off = 0;
+        for (const PeerProbe& peer : facts_.peers) {
+            if (!peer.node.empty() && !peer.error) {
+                names.append(names.empty() ? "" : ", ").append(peer.node);
+                clock_off = std::max(clock_off, std::abs(peer.clock_off_ms));
+            }
+        }
+        if (names.empty()) {
+            return;
+        }
+        if (!is_wrong("key")) {
+            fine("key", "the same on " + names);
+        }
+        if (!is_wrong("configuration")) {
+            fine("configuration", "cluster.xml and modules are the same on " + names);
+        }
+        if (!is_wrong("version")) {
+            fine("version", text_of(facts_.own, "version") + " on " + names);
+        }
+        if (!is_wrong("clock")) {
+            fine("clock", "differs by less than " + std::to_string(clock_off + 1) + " ms");
+        }
+        if (!is_wrong("MTU")) {
+            fine("MTU", "full-size packets reach " + names);
+        }
+    }
+
+    void judge_kernel() {
+        if (!facts_.bpf_problem.empty()) {
+            wrong("kernel", facts_.kernel + ": " + facts_.bpf_problem + "; run steadd as root, or use <farm "
+                            "backend=\"nfqueue\">");
+        } else if (!facts_.clsact_problem.empty()) {
+            wrong("kernel", facts_.kernel + ": no clsact queueing discipline (" + facts_.clsact_problem +
+                                "); load the kernel module sch_ingress, or use <farm backend=\"nfqueue\">");
+        } else {
+            fine("kernel", facts_.kernel + " loads tc programs and has clsact");
+        }
+    }
+
+    void judge_mtu(const PeerProbe& peer) {
+        const json::object* here = object_in(facts_.own, "mtu");
+        const json::object* there = object_in(peer.facts, "mtu");
+        for (const config::ClusterLan& lan : cluster_.lans) {
+            const std::int64_t ours = here != nullptr ? number_of(*here, lan.name) : 0;
+            const std::int64_t theirs = there != nullptr ? number_of(*there, lan.name) : 0;
+            if (ours != 0 && theirs != 0 && ours != theirs) {
+                wrong("MTU", "LAN " + lan.name + " has MTU " + std::to_string(ours) + " here and " +
+                                 std::to_string(theirs) + " on " + peer.node +
+                                 "; set the same: ip link set dev INTERFACE mtu " + std::to_string(std::min(ours, theirs)));
+            }
+        }
+    }
+
     void judge_answers(const PeerProbe& peer) {
+        fine("ports", "TCP " + port() + " answers on " + peer.node);
+        judge_mtu(peer);
         const std::string version_there = text_of(peer.facts, "version");
         if (version_there != text_of(facts_.own, "version")) {
             wrong("version", peer.node + " runs Stead " + version_there + ", this node " + text_of(facts_.own, "version") +
@@ -180,13 +246,10 @@ private:
     }
 
     void judge_key_here() {
-        const bool told = std::any_of(findings_.begin(), findings_.end(),
-                                      [](const Finding& finding) { return finding.wrong && finding.what == "key"; });
-        const std::int64_t unauthentic = number_of(facts_.own, "unauthentic");
-        if (!told && unauthentic > 0) {
-            wrong("key", std::to_string(unauthentic) + " datagrams on UDP " + port() +
-                             " were sealed with another key: a node with a wrong cluster.key is on this network (or was, "
-                             "since steadd started)");
+        if (!is_wrong("key") && facts_.unauthentic_now > 0) {
+            wrong("key", std::to_string(facts_.unauthentic_now) + " datagrams or connections of another key came to port " +
+                             port() + " during this check: a node with a wrong cluster.key is on this network; copy " +
+                             "/etc/stead/cluster.key of a good node to it");
         }
         if (const std::int64_t foreign = number_of(facts_.own, "foreign"); foreign > 0) {
             fine("key", std::to_string(foreign) + " datagrams of other clusters, or of another cluster.xml, were ignored");
@@ -207,6 +270,16 @@ private:
         }
     }
 
+    [[nodiscard]] bool names_module_port(const std::string& line) const {
+        const json::object* modules = object_in(facts_.own, "modules");
+        return modules != nullptr && std::any_of(modules->begin(), modules->end(), [&](const auto& module) {
+                   const json::object* one = module.value().if_object();
+                   const std::int64_t id = one != nullptr ? number_of(*one, "id") : 0;
+                   return id >= 1 && id <= 64 &&
+                          line.find(std::to_string(ports_of(static_cast<unsigned>(id))[0].port)) != line.npos;
+               });
+    }
+
     [[nodiscard]] std::string suspicious_rule() const {
         for (const std::string* rules : {&facts_.nft, &facts_.iptables}) {
             std::istringstream lines(*rules);
@@ -218,7 +291,7 @@ private:
                 const bool policy = line.starts_with(":INPUT DROP") || line.starts_with(":OUTPUT DROP") ||
                                     (line.find("hook input") != line.npos && drops) ||
                                     (line.find("hook output") != line.npos && drops);
-                const bool names_port = line.find(port()) != line.npos;
+                const bool names_port = line.find(port()) != line.npos || names_module_port(line);
                 const bool everything = drops && (line == "drop" || line == "reject" || line == "-A INPUT -j DROP" ||
                                                   line.starts_with("-A INPUT -j REJECT"));
                 if (policy || (drops && names_port) || everything) {
@@ -248,23 +321,66 @@ private:
         if (const json::value* tc = net.get_array()[0].get_object().if_contains("tc"); tc != nullptr && tc->is_array()) {
             for (const json::value& value : tc->get_array()) {
                 const json::object* program = value.if_object();
-                if (program != nullptr && text_of(*program, "kind").find("tcx") != std::string::npos) {
-                    foreign("tcx", text_of(*program, "devname"), text_of(*program, "name"), number_of(*program, "prog_id"));
+                if (program != nullptr) {
+                    const std::string kind = text_of(*program, "kind");
+                    const std::int64_t id = number_of(*program, program->contains("prog_id") ? "prog_id" : "id");
+                    foreign(kind.find("tcx") != kind.npos ? "tcx" : "tc", text_of(*program, "devname"),
+                            text_of(*program, "name"), id, kind.find("egress") != kind.npos ? "egress" : "ingress");
                 }
             }
         }
     }
 
-    void foreign(const std::string& hook, const std::string& device, const std::string& name, std::int64_t id) {
+    void foreign(const std::string& hook, const std::string& device, const std::string& name, std::int64_t id,
+                 const std::string& side = {}) {
         if (name.starts_with("stead") || name.starts_with("farm_")) {
             return;
         }
-        const std::string effect = hook == "XDP" ? "Stead filters in tc there, which costs more per packet"
-                                                 : "it runs before Stead's filter, which refuses to share the hook";
+        const std::string effect =
+            hook == "XDP"   ? "Stead filters in tc there, which costs more per packet; to remove it: ip link set dev " +
+                                device + " xdp off"
+            : hook == "tcx" ? "it runs before Stead's filter, which refuses to share the hook; 'bpftool net show dev " +
+                                  device + "' shows it"
+                            : "it may take or change packets before Stead's filter; 'tc filter show dev " + device + " " +
+                                  side + "' names its pref, 'tc filter del dev " + device + " " + side +
+                                  " pref N' removes it";
         wrong("foreign " + hook, "interface " + device + " carries the " + hook + " program '" +
                                      (name.empty() ? "(no name)" : name) + "' (id " + std::to_string(id) +
-                                     ") of someone else: " + effect +
-                                     (hook == "XDP" ? "; to remove it: ip link set dev " + device + " xdp off" : ""));
+                                     ") of someone else: " + effect);
+    }
+
+    /// A module that runs on both nodes without having met there: its own port is blocked.
+    void judge_module_port(const std::string& module, const json::object& detail) {
+        const json::object* here = object_in(facts_.own, "modules");
+        const json::object* own = here != nullptr ? object_in(*here, module) : nullptr;
+        const json::object* view = object_in(detail, "view");
+        const json::value* members = view != nullptr ? view->if_contains("members") : nullptr;
+        if (own == nullptr) {
+            return;
+        }
+        const auto id = static_cast<unsigned>(std::clamp<std::int64_t>(number_of(*own, "id"), 1, 64));
+        const std::string udp = std::to_string(ports_of(id)[0].port);
+        std::string met, missed;
+        for (const PeerProbe& peer : facts_.peers) {
+            const json::object* there = object_in(peer.facts, "modules");
+            const json::object* other = there != nullptr ? object_in(*there, module) : nullptr;
+            if (peer.error || other == nullptr || text_of(*other, "state").starts_with("STOP") ||
+                text_of(*other, "digest") != text_of(*own, "digest")) {
+                continue;
+            }
+            const bool in_view = members != nullptr && members->is_array() &&
+                                 std::any_of(members->get_array().begin(), members->get_array().end(),
+                                             [&](const json::value& name) { return name == json::value(peer.node); });
+            std::string& list = in_view ? met : missed;
+            list.append(list.empty() ? "" : ", ").append(peer.node);
+        }
+        if (!missed.empty()) {
+            ports_suspect_ = true;
+            wrong("ports", "module '" + module + "': UDP " + udp + " does not pass between " + self_ + " and " + missed +
+                               ", where the module runs too; a firewall on one of them drops it (or it has just started)");
+        } else if (!met.empty()) {
+            fine("ports", "module '" + module + "': UDP " + udp + " passes with " + met);
+        }
     }
 
     void judge_modules() {
@@ -272,6 +388,7 @@ private:
             if (const std::string reason = text_of(detail, "reason"); !reason.empty()) {
                 wrong("module " + module, text_of(detail, "state") + " " + text_of(detail, "qualifier") + ": " + reason);
             }
+            judge_module_port(module, detail);
             const json::value* list = detail.if_contains("resources");
             if (list == nullptr || !list->is_array()) {
                 continue;

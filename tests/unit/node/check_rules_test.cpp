@@ -106,5 +106,33 @@ TEST(ClusterCheck, BrokenFlooding) {
     EXPECT_THAT(judge(facts).text, HasSubstr("does not flood"));
 }
 
+TEST(ClusterCheck, ModulePortThatIsBlocked) {
+    CheckFacts facts = healthy();
+    facts.own["modules"] = json::parse(R"({"web":{"id":1,"digest":"m","state":"UP Ready"}})");
+    facts.peers[1].facts["modules"] = facts.own["modules"];
+    facts.modules["web"] = json::parse(R"({"state":"UP","view":{"members":["n1"]}})").as_object();
+    EXPECT_THAT(judge(facts).text, HasSubstr("UDP 4803 does not pass between n1 and n2"));
+    facts.modules["web"] = json::parse(R"({"state":"UP","view":{"members":["n1","n2"]}})").as_object();
+    EXPECT_EQ(judge(facts).exit, 0);
+}
+
+TEST(ClusterCheck, OtherKeysCountOnlyWhileTheCheckRuns) {
+    CheckFacts facts = healthy();
+    facts.own["unauthentic"] = 1000;
+    EXPECT_EQ(judge(facts).exit, 0);
+    facts.unauthentic_now = 12;
+    EXPECT_THAT(judge(facts).text, HasSubstr("12 datagrams or connections of another key"));
+}
+
+TEST(ClusterCheck, KernelAndMtuOfLans) {
+    CheckFacts facts = healthy();
+    facts.bpf_problem = "refused";
+    facts.own["mtu"] = json::parse(R"({"default":1500})");
+    facts.peers[1].facts["mtu"] = json::parse(R"({"default":1300})");
+    const Answer answer = judge(facts);
+    EXPECT_THAT(answer.text, HasSubstr("backend=\"nfqueue\""));
+    EXPECT_THAT(answer.text, HasSubstr("MTU 1500 here and 1300 on n2"));
+}
+
 } // namespace
 } // namespace stead::node

@@ -106,6 +106,7 @@ private:
     [[nodiscard]] boost::json::array module_table(const std::string& only);
     [[nodiscard]] boost::json::object probe_facts();
     [[nodiscard]] std::string own_name() const;
+    [[nodiscard]] std::int64_t unauthentic() const; ///< datagrams and streams of other keys so far
 
     boost::asio::io_context& io_;
     control::Paths paths_;
