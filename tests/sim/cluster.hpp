@@ -76,6 +76,7 @@ public:
     void fail(const std::string& what);
 
     [[nodiscard]] const Core* core(std::uint8_t node) const { return nodes_[node].core.get(); }
+    [[nodiscard]] std::uint8_t nodes() const noexcept { return setup_.nodes; }
     [[nodiscard]] bool up(std::uint8_t node) const { return nodes_[node].core != nullptr; }
     [[nodiscard]] bool paused(std::uint8_t node) const { return nodes_[node].paused; }
     [[nodiscard]] bool accepting(std::uint8_t node) const;

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <stead/core/membership.hpp>
+
+#include <gtest/gtest.h>
+
+#include <utility>
+
+namespace stead::membership {
+namespace {
+
+/// A few cores on one perfect LAN; one step is one millisecond.
+class Lan {
+public:
+    explicit Lan(std::uint8_t nodes, Options::Partition partition = Options::Partition::serve) {
+        for (std::uint8_t id = 0; id < nodes; ++id) {
+            Options options;
+            options.self = NodeId{id};
+            options.session = SessionId{id + std::uint64_t{1}, 7};
+            options.nodes = NodeSet{(std::uint64_t{1} << nodes) - 1};
+            options.timing = default_timing();
+            options.partition = partition;
+            options.random_seed = id;
+            cores_.emplace_back(options, now_);
+            outputs_.emplace_back();
+        }
+        deaf.resize(nodes);
+    }
+
+    void step(std::uint8_t node, const Input& input) {
+        for (Output& output : cores_[node].step(now_, input)) {
+            if (const auto* send = std::get_if<Send>(&output); send != nullptr && !deaf[node]) {
+                wire_.push_back(send->heartbeat);
+            }
+            outputs_[node].push_back(std::move(output));
+        }
+    }
+
+    void run(milliseconds length) {
+        for (milliseconds passed{0}; passed < length; passed += milliseconds{1}) {
+            now_ += milliseconds{1};
+            for (const Heartbeat& beat : std::exchange(wire_, {})) {
+                for (std::uint8_t to = 0; to < cores_.size(); ++to) {
+                    if (!deaf[to] && NodeId{to} != beat.sender) {
+                        step(to, Received{LanId{0}, beat});
+                    }
+                }
+            }
+            for (std::uint8_t node = 0; node < cores_.size(); ++node) {
+                if (cores_[node].next_deadline() <= now_) {
+                    step(node, Tick{});
+                }
+            }
+        }
+    }
+
+    template <typename Kind>
+    [[nodiscard]] int count(std::uint8_t node) const {
+        int found = 0;
+        for (const Output& output : outputs_[node]) {
+            found += std::holds_alternative<Kind>(output) ? 1 : 0;
+        }
+        return found;
+    }
+
+    [[nodiscard]] const Core& operator[](std::uint8_t node) const { return cores_[node]; }
+    [[nodiscard]] Instant now() const { return now_; }
+    [[nodiscard]] bool acting(std::uint8_t node) const { return cores_[node].lease_until() > now_; }
+    void sleep(milliseconds length) { now_ += length; }
+
+    std::vector<bool> deaf; ///< neither hears nor is heard
+
+private:
+    Instant now_{seconds{1000}};
+    std::vector<Core> cores_;
+    std::vector<std::vector<Output>> outputs_;
+    std::vector<Heartbeat> wire_;
+};
+
+TEST(Core, AloneInItsGroupActsAtOnce) {
+    Lan lan(1);
+    lan.step(0, SetLocal{.weight = 1});
+    lan.run(milliseconds{100});
+    EXPECT_EQ(lan[0].view().members, NodeSet{NodeId{0}});
+    EXPECT_TRUE(lan.acting(0));
+}
+
+TEST(Core, TwoFormOneViewAndHoldLeases) {
+    Lan lan(2);
+    lan.run(seconds{2});
+    EXPECT_EQ(lan[0].view(), lan[1].view());
+    EXPECT_EQ(lan[0].view().members.size(), 2);
+    EXPECT_TRUE(lan.acting(0) && lan.acting(1));
+}
+
+TEST(Core, WithPolicyServeBothSidesServe) {
+    Lan lan(2);
+    lan.run(seconds{2});
+    lan.deaf[1] = true;
+    lan.run(seconds{2});
+    EXPECT_TRUE(lan.acting(0) && lan.acting(1));
+    EXPECT_EQ(lan.count<AskWitness>(0), 0);
+}
+
+TEST(Core, WithoutMajorityNobodyActs) {
+    Lan lan(2, Options::Partition::majority);
+    lan.run(seconds{2});
+    EXPECT_TRUE(lan.acting(0));
+    lan.deaf[1] = true;
+    lan.run(seconds{2});
+    EXPECT_FALSE(lan.acting(0));
+    EXPECT_FALSE(lan.acting(1));
+}
+
+TEST(Core, AMajorityGoesOn) {
+    Lan lan(3, Options::Partition::majority);
+    lan.run(seconds{2});
+    lan.deaf[2] = true;
+    lan.run(seconds{2});
+    EXPECT_TRUE(lan.acting(0) && lan.acting(1));
+    EXPECT_FALSE(lan.acting(2));
+    EXPECT_EQ(lan[0].view().members.size(), 2);
+}
+
+TEST(Core, TheWitnessIsAskedAndObeyed) {
+    Lan lan(2, Options::Partition::witness);
+    lan.run(seconds{2});
+    ASSERT_EQ(lan[0].view().members.size(), 2);
+    lan.deaf[1] = true;
+    lan.run(seconds{1});
+    EXPECT_GE(lan.count<AskWitness>(0), 1);
+    EXPECT_FALSE(lan.acting(0)) << "it may not act before the witness has answered";
+    lan.step(0, WitnessAnswer{true});
+    lan.step(1, WitnessAnswer{false});
+    lan.run(seconds{3});
+    EXPECT_TRUE(lan.acting(0));
+    EXPECT_FALSE(lan.acting(1));
+}
+
+TEST(Core, ADifferentConfigurationStaysOut) {
+    Lan lan(3);
+    lan.step(0, SetLocal{.weight = 1, .config = 5});
+    lan.step(1, SetLocal{.weight = 1, .config = 5});
+    lan.step(2, SetLocal{.weight = 1, .config = 6});
+    lan.run(seconds{3});
+    EXPECT_EQ(lan[0].view().members, (NodeSet{NodeId{0}, NodeId{1}}));
+    EXPECT_EQ(lan[2].view().id, 0u);
+    EXPECT_GE(lan.count<Excluded>(2), 1);
+    lan.step(2, SetLocal{.weight = 1, .config = 5});
+    lan.run(seconds{3});
+    EXPECT_EQ(lan[2].view().members.size(), 3);
+}
+
+TEST(Core, ALeaveNeedsNoTimeout) {
+    Lan lan(3);
+    lan.run(seconds{2});
+    lan.step(2, Leave{});
+    lan.run(milliseconds{50});
+    EXPECT_EQ(lan[0].view().members.size(), 2);
+    EXPECT_EQ(lan.count<LeaveDone>(2), 1);
+    EXPECT_FALSE(lan.acting(2));
+}
+
+TEST(Core, AWitnessedDeathNeedsNoTimeout) {
+    Lan lan(3);
+    lan.run(seconds{2});
+    lan.deaf[2] = true;
+    lan.step(0, PeerDied{NodeId{2}, SessionId{3, 7}});
+    lan.step(1, PeerDied{NodeId{2}, SessionId{3, 7}});
+    lan.run(milliseconds{50});
+    EXPECT_EQ(lan[0].view().members.size(), 2);
+    EXPECT_EQ(lan[1].view(), lan[0].view());
+}
+
+TEST(Core, HoldDownDoublesWithEachExclusion) {
+    Lan lan(3);
+    lan.run(seconds{2});
+    for (const seconds held : {seconds{1}, seconds{2}, seconds{4}}) {
+        lan.deaf[2] = true;
+        lan.run(seconds{1});
+        ASSERT_EQ(lan[0].view().members.size(), 2);
+        lan.deaf[2] = false;
+        lan.run(held - milliseconds{100}); // it hears of its exclusion within 100 ms
+        EXPECT_EQ(lan[0].view().members.size(), 2) << "held for " << held.count() << " s";
+        lan.run(seconds{1});
+        EXPECT_EQ(lan[0].view().members.size(), 3) << "held for " << held.count() << " s";
+    }
+}
+
+TEST(Core, CountersTellHowNearTheTimersCame) {
+    Lan lan(2);
+    lan.run(seconds{2});
+    const Counters before = lan[0].counters();
+    EXPECT_EQ(before.views_installed, 1u);
+    EXPECT_GT(before.silence_max, milliseconds{30});
+    EXPECT_LT(before.silence_max, milliseconds{70});
+    EXPECT_GT(before.lease_margin_min, milliseconds{50});
+    EXPECT_EQ(before.late_timers, 0u);
+    lan.sleep(milliseconds{80});
+    lan.run(milliseconds{200});
+    EXPECT_GE(lan[0].counters().late_timers, 1u);
+    EXPECT_GE(lan[0].counters().lateness_max, milliseconds{30});
+    EXPECT_EQ(lan[0].counters().self_distrusts, 0u);
+    EXPECT_EQ(lan[0].counters().views_installed, 1u);
+}
+
+TEST(Core, StrangersAreIgnoredAndCounted) {
+    Lan lan(2);
+    Heartbeat stranger;
+    stranger.sender = NodeId{9};
+    lan.step(0, Received{LanId{0}, stranger});
+    stranger.sender = NodeId{0}; // our own name
+    lan.step(0, Received{LanId{0}, stranger});
+    stranger.sender = NodeId{1};
+    lan.step(0, Received{LanId{5}, stranger}); // no such LAN
+    EXPECT_EQ(lan[0].counters().heartbeats_ignored, 3u);
+    EXPECT_TRUE(lan[0].heard(LanId{0}).empty());
+}
+
+TEST(Core, ARecordingIsNeverHeard) {
+    Lan lan(2);
+    Heartbeat recorded;
+    recorded.sender = NodeId{1};
+    recorded.session = SessionId{99, 99};
+    recorded.echoes.push_back({NodeId{0}, SessionId{55, 55}, lan.now(), nanoseconds{0}}); // an echo of another session
+    for (int i = 0; i < 100; ++i) {
+        recorded.sent += milliseconds{1};
+        lan.step(0, Received{LanId{0}, recorded});
+    }
+    EXPECT_TRUE(lan[0].heard(LanId{0}).empty());
+}
+
+} // namespace
+} // namespace stead::membership
