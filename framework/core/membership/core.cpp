@@ -250,7 +250,7 @@ void Core::State::update_lease() {
             until = grants[needed - 1] == Instant{} ? Instant{} : grants[needed - 1] + t.lease;
         }
     }
-    if (lease_frozen) {
+    if (lease_frozen && mutant != Mutant::lease_from_any_echo) {
         until = std::min(until, lease_until);
     }
     if (until == lease_until) {

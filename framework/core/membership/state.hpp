@@ -20,7 +20,7 @@ enum class Mutant : int {
     no_takeover_wait = 1,
     no_prepare = 2,
     lease_from_receipt = 3,
-    lease_from_any_echo = 4, ///< also from nodes that voted for a view without me
+    lease_from_any_echo = 4, ///< also from nodes that voted for a view without me, and when outvoted
     no_self_distrust = 5,
     no_listening = 6,
     no_standing_back = 7, ///< a newer view without me is ignored
