@@ -124,6 +124,11 @@ Result<void> make_key(const fs::path& file) {
     return write_file_atomically(file, std::string_view(key.data(), key.size()), 0600);
 }
 
+std::string seed_from(const std::string& key) {
+    const wire::DerivedKey seed = wire::derive("stead", key, "farm table seed");
+    return {reinterpret_cast<const char*>(seed.data()), seed_bytes};
+}
+
 Result<void> ensure_secrets(const control::Paths& paths) {
     std::error_code error;
     fs::create_directories(paths.etc, error);
@@ -141,12 +146,14 @@ Result<void> ensure_secrets(const control::Paths& paths) {
         return {};
     }
     // Derived, so that nodes that were given the same key agree without talking; kept, so that a new key changes nothing.
-    const wire::DerivedKey seed = wire::derive("stead", (*keys)[0], "farm table seed");
-    return write_file_atomically(paths.seed(),
-                                 std::string_view(reinterpret_cast<const char*>(seed.data()), seed_bytes), 0600);
+    return write_file_atomically(paths.seed(), seed_from((*keys)[0]), 0600);
 }
 
 } // namespace
+
+bool seed_is_derived(const control::Paths& paths, const std::string& key) {
+    return value_or(read_file(paths.seed(), 4096), std::string{}) == seed_from(key);
+}
 
 std::string findings_text(const std::vector<config::Finding>& findings) {
     std::string text;

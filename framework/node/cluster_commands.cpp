@@ -6,6 +6,7 @@
 
 #include <boost/asio/post.hpp>
 #include <boost/json/array.hpp>
+#include <boost/json/value_to.hpp>
 
 #include <sys/random.h>
 
@@ -21,6 +22,7 @@ namespace {
 
 constexpr std::size_t xml_bytes_max = 4u << 20;
 constexpr milliseconds connect_limit{2000};
+constexpr seconds rotation_limit{30};
 
 std::string hex(std::uint64_t value) {
     std::array<char, 17> text{};
@@ -167,16 +169,20 @@ void Daemon::cluster_state(const CallPtr& call) {
 // ---- Key rotation ----------------------------------------------------------------------------------------------------
 
 /// Each phase reaches every node before the next begins, so that at any moment all nodes can open what any seals:
-/// "next" (all open both), "switch" (all seal with the new one), "drop" (the old one is forgotten).
+/// "next" (all open both), "switch" (all seal with the new one), "drop" (the old one is forgotten). A rotation that
+/// stopped half-way leaves two live keys: giving the command again finishes that one.
 void Daemon::rotate_key(const CallPtr& call) {
     if (!cluster_) {
         return call->finish(Answer::failed(exit_code::conflict, "this node has no cluster: " + cluster_problem_));
     }
-    std::array<char, wire::cluster_key_bytes> key{};
-    if (::getrandom(key.data(), key.size(), 0) != static_cast<ssize_t>(key.size())) {
+    std::string key(wire::cluster_key_bytes, '\0');
+    if (cluster_->keys.size() > 1) {
+        key = cluster_->keys[1];
+        call->progress("a rotation that was not finished goes on");
+    } else if (::getrandom(key.data(), key.size(), 0) != static_cast<ssize_t>(key.size())) {
         return call->finish(Answer::failed(os_error("getrandom", "no random bytes", errno)));
     }
-    const std::string key_text = to_hex(std::string_view(key.data(), key.size()));
+    const std::string key_text = to_hex(key);
     std::thread([this, call, key_text, paths = paths_, cluster = *cluster_]() mutable {
         Answer result = Answer::done("all nodes use the new key");
         for (const char* phase : {"next", "switch", "drop"}) {
@@ -185,8 +191,10 @@ void Daemon::rotate_key(const CallPtr& call) {
             std::string missing;
             for (std::size_t i = 0; i < cluster.cluster.nodes.size(); ++i) {
                 const Result<json::object> answer = ask_node(cluster, NodeId(i), request, connect_limit);
-                if (!answer || answer->contains("error")) {
-                    missing.append(missing.empty() ? "" : ", ").append(cluster.cluster.nodes[i]);
+                const json::value* error = answer ? answer->if_contains("error") : nullptr;
+                if (!answer || error != nullptr) {
+                    missing += (missing.empty() ? "" : "; ") + cluster.cluster.nodes[i] + ": " +
+                               (!answer ? answer.error().text() : json::value_to<std::string>(*error));
                 }
             }
             if (Result<std::vector<std::string>> keys = read_keys(paths)) {
@@ -194,8 +202,8 @@ void Daemon::rotate_key(const CallPtr& call) {
             }
             if (!missing.empty()) {
                 result = Answer::failed(exit_code::unreachable,
-                                        "key rotation stopped in phase '" + std::string(phase) + "': no answer from " +
-                                            missing + ". The cluster goes on; give the command again when all nodes are up");
+                                        "key rotation stopped in phase '" + std::string(phase) + "' (" + missing +
+                                            "). The cluster goes on; give the command again when all nodes are up");
                 break;
             }
         }
@@ -211,10 +219,17 @@ void Daemon::key_phase(const CallPtr& call) {
     if (!key || key->size() != wire::cluster_key_bytes || !present) {
         return call->finish(Answer::failed(exit_code::usage, "not a key"));
     }
+    const auto now = std::chrono::steady_clock::now();
+    if (rotating_to_ != *key && now < rotating_until_) {
+        return call->finish(Answer::failed(exit_code::conflict, "another rotation is under way; try again in a minute"));
+    }
+    rotating_to_ = *key;
+    rotating_until_ = now + rotation_limit;
     Result<void> done;
-    if (phase == "next") {
+    if (phase == "next" && (*present)[0] != *key) {
         done = write_file_atomically(paths_.next_key(), *key, 0600);
     } else if (phase == "switch" && (*present)[0] != *key) {
+        // The one in use must never be missing from the disk: first the new one takes its place, then it goes aside.
         const std::string old = (*present)[0];
         done = write_file_atomically(paths_.key(), *key, 0600);
         done = done ? write_file_atomically(paths_.next_key(), old, 0600) : done;
@@ -222,19 +237,22 @@ void Daemon::key_phase(const CallPtr& call) {
         std::error_code ignored;
         fs::remove(paths_.next_key(), ignored);
         done = sync_folder(paths_.etc);
+        rotating_until_ = {};
     }
     if (!done) {
         return call->finish(Answer::failed(done.error()));
     }
     log::event("cluster", "key rotation, phase '" + phase + "'");
-    reload_keys();
-    call->finish(Answer::done("done"));
+    reload_keys([call](const std::string& behind) {
+        call->finish(behind.empty() ? Answer::done("done")
+                                    : Answer::failed(exit_code::refused, "modules that keep the old key: " + behind));
+    });
 }
 
-void Daemon::reload_keys() {
+void Daemon::reload_keys(const std::function<void(const std::string&)>& done) {
     Result<std::vector<std::string>> keys = read_keys(paths_);
     if (!keys || !cluster_) {
-        return;
+        return done(keys ? "" : keys.error().text());
     }
     cluster_->keys = *keys;
     if (bus_) {
@@ -243,13 +261,83 @@ void Daemon::reload_keys() {
     if (peer_server_) {
         peer_server_->set_keys(*keys);
     }
+    struct Pending {
+        std::size_t left{1};
+        std::string behind;
+    };
+    auto pending = std::make_shared<Pending>();
+    const auto one_less = [pending, done] {
+        if (--pending->left == 0) {
+            done(pending->behind);
+        }
+    };
+    for (const auto& [module, one] : runners_) {
+        if (!one->running()) {
+            continue;
+        }
+        ++pending->left;
+        one->request({{"verb", "rekey"}}, [name = module, one, pending, one_less](const Result<json::object>& answer) {
+            if (!answer && one->running()) { // one that has just ended reads the keys when it starts again
+                log::warning("cluster", "module '" + name + "' keeps the old key: " + answer.error().text());
+                pending->behind += (pending->behind.empty() ? "" : ", ") + name;
+            }
+            one_less();
+        });
+    }
+    one_less();
+}
+
+// ---- Seed of the farm tables -----------------------------------------------------------------------------------------
+
+void Daemon::tell_seed(const CallPtr& call) {
+    const Result<std::string> seed = read_file(paths_.seed(), 4096);
+    if (!seed) {
+        return call->finish(Answer::failed(seed.error()));
+    }
+    Answer answer;
+    answer.data = json::object{{"seed", to_hex(*seed)}};
+    call->finish(std::move(answer));
+}
+
+/// A node that joined after a rotation derived its seed from a key that the others did not have at their beginning.
+void Daemon::compare_seed() {
+    seed_compared_ = true;
+    if (!seed_is_derived(paths_, cluster_->keys[0])) {
+        return; // kept from before a rotation: it is the cluster's
+    }
+    std::thread([this, cluster = *cluster_] {
+        bool any = false;
+        for (std::size_t i = 0; i < cluster.cluster.nodes.size(); ++i) {
+            const Result<json::object> answer =
+                NodeId(i) == cluster.self ? Result<json::object>(Error{Errc::not_found, "", ""})
+                                          : ask_node(cluster, NodeId(i), {{"verb", "_seed"}}, connect_limit);
+            const json::value* data = answer ? answer->if_contains("data") : nullptr;
+            const json::value* text = data != nullptr && data->is_object() ? data->get_object().if_contains("seed") : nullptr;
+            const auto seed = text != nullptr && text->is_string() ? from_hex(text->get_string()) : std::nullopt;
+            if (seed && !seed->empty()) {
+                any = true;
+                boost::asio::post(io_, [this, seed = *seed, node = cluster.cluster.nodes[i]] { adopt_seed(node, seed); });
+            }
+        }
+        if (!any) {
+            boost::asio::post(io_, [this] { seed_compared_ = false; }); // asked again with the next view
+        }
+    }).detach();
+}
+
+void Daemon::adopt_seed(const std::string& node, const std::string& seed) {
+    const Result<std::string> own = read_file(paths_.seed(), 4096);
+    if (!own || *own == seed || seed.size() != own->size() || !seed_is_derived(paths_, cluster_->keys[0])) {
+        return;
+    }
+    if (const Result<void> written = write_file_atomically(paths_.seed(), seed, 0600); !written) {
+        return log::error("cluster", written.error().text());
+    }
+    log::event("cluster", "the table seed of the cluster comes from " + node + "; this node is newer than its first key");
     for (const auto& [module, one] : runners_) {
         if (one->running()) {
-            one->request({{"verb", "rekey"}}, [name = module](const Result<json::object>& answer) {
-                if (!answer) {
-                    log::warning("cluster", "module '" + name + "' keeps the old key: " + answer.error().text());
-                }
-            });
+            log::warning("cluster", "module '" + module + "' started before the seed came: 'stead stopstart -m " + module +
+                                        "' lets it join");
         }
     }
 }

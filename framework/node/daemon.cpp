@@ -338,6 +338,9 @@ void Daemon::start_bus() {
             names.append(names.empty() ? "" : " ").append(cluster_->cluster.nodes[index(node)]);
         }
         log::event("cluster", "nodes heard: " + names);
+        if (!seed_compared_ && installed.view.members.size() > 1) {
+            compare_seed();
+        }
     };
     events.excluded = [](const std::string& reason) { log::event("cluster", "alone: " + reason); };
     events.resource = [](const bus::Resource&, bool) {};
@@ -492,6 +495,7 @@ const std::map<std::string, Daemon::Handler, std::less<>>& Daemon::handlers() {
         {"cluster genkey", &Daemon::rotate_key},
         {"_key", &Daemon::key_phase},
         {"_probe", &Daemon::probe},
+        {"_seed", &Daemon::tell_seed},
     };
     return table;
 }

@@ -28,6 +28,9 @@ struct ActiveCluster {
 [[nodiscard]] Result<std::vector<std::string>> local_addresses();
 [[nodiscard]] Result<std::vector<std::string>> read_keys(const control::Paths& paths);
 
+/// Does the table seed come from the key in use? Then a cluster whose key was rotated before may have another one.
+[[nodiscard]] bool seed_is_derived(const control::Paths& paths, const std::string& key);
+
 /// All findings of a file in one text, one per line.
 [[nodiscard]] std::string findings_text(const std::vector<config::Finding>& findings);
 

@@ -17,6 +17,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/thread_pool.hpp>
 
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -101,7 +102,11 @@ private:
     void rotate_key(const CallPtr& call);
     void key_phase(const CallPtr& call);
     void probe(const CallPtr& call);
-    void reload_keys();
+    void tell_seed(const CallPtr& call);
+    void compare_seed();
+    void adopt_seed(const std::string& node, const std::string& seed);
+    /// `done` with the modules that could not take the keys over ("" = all did).
+    void reload_keys(const std::function<void(const std::string&)>& done);
 
     [[nodiscard]] boost::json::array module_table(const std::string& only);
     [[nodiscard]] boost::json::object probe_facts();
@@ -116,6 +121,9 @@ private:
     std::set<std::string> changing_;
     std::optional<ActiveCluster> cluster_;
     std::string cluster_problem_;
+    bool seed_compared_{};
+    std::string rotating_to_; ///< of a rotation that went through here
+    std::chrono::steady_clock::time_point rotating_until_{};
     std::unique_ptr<bus::Bus> bus_;
     std::unique_ptr<PeerServer> peer_server_;
     std::unique_ptr<control::Server> server_;
