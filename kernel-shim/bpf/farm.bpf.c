@@ -351,15 +351,14 @@ GLOBAL int send_on(struct __sk_buff* skb, struct stead_packet* packet, struct st
         __u32 key = 64u * packet->vip + (stead_lowest(targets) & (STEAD_FARM_NODES_MAX - 1));
         targets &= targets - 1;
         const struct stead_member_mac* out = bpf_map_lookup_elem(&members, &key);
-        if (!out || !(out->mac[0] | out->mac[1] | out->mac[2] | out->mac[3] | out->mac[4] | out->mac[5])) {
-            continue;
+        if (out && (out->mac[0] | out->mac[1] | out->mac[2] | out->mac[3] | out->mac[4] | out->mac[5])) {
+            __builtin_memcpy(macs, out->mac, 6);
+            bpf_skb_store_bytes(skb, 0, macs, sizeof(macs), 0);
+            if (!targets && !decision->here) {
+                return bpf_redirect(skb->ifindex, 0);
+            }
+            bpf_clone_redirect(skb, skb->ifindex, 0);
         }
-        __builtin_memcpy(macs, out->mac, 6);
-        bpf_skb_store_bytes(skb, 0, macs, sizeof(macs), 0);
-        if (!targets && !decision->here) {
-            return bpf_redirect(skb->ifindex, 0);
-        }
-        bpf_clone_redirect(skb, skb->ifindex, 0);
     }
     if (!decision->here) {
         return TC_ACT_SHOT;

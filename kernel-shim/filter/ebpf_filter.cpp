@@ -15,6 +15,9 @@
 
 #include <atomic>
 #include <cerrno>
+#include <algorithm>
+#include <cstdio>
+#include <string>
 #include <cstring>
 
 namespace stead::shim {
@@ -32,6 +35,20 @@ void store(T& word, T value) {
 }
 
 std::uint64_t now_ns() { return static_cast<std::uint64_t>(to_ns(BootClock::now())); }
+
+/// The end of what libbpf said while it loaded: a refusal's reason, verifier log included.
+thread_local std::string said;
+constexpr std::size_t said_max = 1500;
+
+int listen_to(libbpf_print_level level, const char* format, va_list arguments) {
+    if (level == LIBBPF_WARN) {
+        std::string text(65536, '\0');
+        const int size = std::vsnprintf(text.data(), text.size(), format, arguments);
+        said.append(text, 0, std::min<std::size_t>(size > 0 ? static_cast<std::size_t>(size) : 0, text.size() - 1));
+        said.erase(0, said.size() > said_max ? said.size() - said_max : 0);
+    }
+    return 0;
+}
 
 int silent(libbpf_print_level, const char*, va_list) { return 0; }
 
@@ -68,7 +85,8 @@ Result<void> EbpfFilter::load(const FilterOptions& options) {
         return model.error();
     }
     model_ = std::move(*model);
-    libbpf_set_print(silent);
+    said.clear();
+    libbpf_set_print(listen_to);
     bpf_ = farm_bpf::open();
     if (bpf_ == nullptr) {
         return kernel_error("cannot read the eBPF object", errno);
@@ -92,7 +110,7 @@ Result<void> EbpfFilter::size_and_load() {
     bpf_map__set_max_entries(bpf_->maps.details, slots);
     bpf_map__set_max_entries(bpf_->maps.members, STEAD_FARM_NODES_MAX * model_.config.vip_count);
     if (const int done = farm_bpf::load(bpf_); done != 0) {
-        return kernel_error("the kernel refused the eBPF programs", -done);
+        return kernel_error("the kernel refused the eBPF programs; libbpf ends with: " + said, -done);
     }
     return {};
 }

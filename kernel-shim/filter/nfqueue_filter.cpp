@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // The back end for kernels that refuse our eBPF: the same decisions in a thread of ours, fed by NFQUEUE.
 #include "attachment.hpp"
+#include "neighbour_answer.hpp"
+#include "nft_gate.hpp"
 #include "user_engine.hpp"
+#include "xt_rules.hpp"
 
 #include <stead/base/time.hpp>
 
 #include <arpa/inet.h>
 #include <libmnl/libmnl.h>
 #include <libnetfilter_queue/libnetfilter_queue.h>
+#include <linux/filter.h>
+#include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nfnetlink.h>
@@ -16,45 +21,27 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
-#include <cstdlib>
 #include <cstring>
 #include <mutex>
-#include <set>
 #include <thread>
 
 namespace stead::shim {
 
 namespace {
 
-constexpr std::size_t receive_bytes = 1 << 18;
 constexpr std::size_t message_bytes = 8192;
+constexpr unsigned burst = 64;              // packets read at once
+constexpr std::size_t packet_bytes = 67584; // the largest packet and its attributes
+constexpr std::uint64_t ns_per_ms = 1'000'000;
+// The kernel counts a set element's time in jiffies and rounds up: the gate must not outlive the lease.
+constexpr std::uint64_t jiffy_ms = 4;
 
 std::uint64_t now_ns() { return static_cast<std::uint64_t>(to_ns(BootClock::now())); }
-
-/// Runs one of the system's tools, quietly.
-bool run(const std::string& command) { return std::system((command + " >/dev/null 2>&1").c_str()) == 0; }
-
-std::string address_text(const stead_vip& vip, bool& v6) {
-    char text[INET6_ADDRSTRLEN]{};
-    v6 = vip.address_be[0] != 0 || vip.address_be[1] != 0 || vip.address_be[2] != STEAD_MAPPED_BE;
-    ::inet_ntop(v6 ? AF_INET6 : AF_INET, v6 ? &vip.address_be[0] : &vip.address_be[3], text, sizeof(text));
-    return text;
-}
-
-std::string table_name(std::uint8_t module_id) { return "stead_m" + std::to_string(module_id); }
-
-/// The rules of one module: `-A` to add, `-D` to remove.
-std::string queue_rule(const stead_vip& vip, std::uint8_t module_id, const char* action) {
-    bool v6 = false;
-    const std::string address = address_text(vip, v6);
-    return std::string{v6 ? "ip6tables-legacy" : "iptables-legacy"} + " -w -t raw " + action + " PREROUTING -i " +
-           interface_name(vip.ifindex) + " -d " + address + " -j NFQUEUE --queue-num " + std::to_string(module_id);
-}
 
 class NfqueueFilter final : public PacketFilter {
 public:
@@ -66,43 +53,37 @@ public:
 
     ~NfqueueFilter() override {
         write_lease(0);
-        stop_thread();
+        stop_threads();
         if (queue_ != nullptr) {
             mnl_socket_close(queue_);
         }
-        if (raw_ >= 0) {
-            ::close(raw_);
+        for (const int fd : {raw_, neighbours_, page_fd_, wake_}) {
+            if (fd >= 0) {
+                ::close(fd);
+            }
         }
         if (page_ != nullptr) {
             ::munmap(page_, 4096);
         }
-        if (page_fd_ >= 0) {
-            ::close(page_fd_);
-        }
-        if (wake_ >= 0) {
-            ::close(wake_);
-        }
     }
 
     [[nodiscard]] Result<void> start() {
-        for (const Vip& vip : options_.vips) {
-            if (vip.delivery == Delivery::invisible || vip.arp_per_client) {
-                return Error{Errc::unsupported, "farm filter",
-                             "the nfqueue back end serves type=\"vmac_directed\" with one receiver; "
-                             "vmac_invisible and <rule proto=\"arp\"> need backend=\"ebpf\""};
-            }
-        }
         if (auto page = make_page(); !page) {
             return page;
         }
         refresh_own();
+        gate_ = std::make_unique<NftGate>(options_.module_id, engine_.config(), engine_.control());
         if (auto queue = open_queue(); !queue) {
             return queue;
         }
-        if (auto rules = add_rules(); !rules) {
+        if (auto tables = gate_->install(); !tables) {
+            return tables;
+        }
+        if (auto rules = add_queue_rules(engine_.config(), options_.module_id); !rules) {
             return rules;
         }
-        thread_ = std::thread{[this] { serve(); }};
+        server_ = std::thread{[this] { serve(); }};
+        renewer_ = std::thread{[this] { renew(); }};
         return {};
     }
 
@@ -111,20 +92,33 @@ public:
         return engine_.set_table(table);
     }
     Result<void> set_members(std::span<const Member> members) override {
-        const std::lock_guard lock{mutex_};
-        refresh_own();
-        return engine_.set_members(members);
+        {
+            const std::lock_guard lock{mutex_};
+            refresh_own();
+            if (auto done = engine_.set_members(members); !done) {
+                return done;
+            }
+        }
+        {
+            const std::lock_guard lock{gate_mutex_};
+            if (auto done = gate_->refresh(); !done) {
+                return done;
+            }
+        }
+        return renew_gate(); // new tables begin closed
     }
     Result<void> set_receiver(std::size_t vip, bool receiver) override {
         if (vip >= options_.vips.size()) {
             return Error{Errc::out_of_range, "farm filter", "virtual address " + std::to_string(vip) +
                                                                 "; there are " + std::to_string(options_.vips.size())};
         }
-        const std::lock_guard lock{mutex_};
-        const auto bit = static_cast<std::uint16_t>(1u << vip);
-        std::uint16_t& bits = engine_.control().receiver_bits;
-        bits = static_cast<std::uint16_t>(receiver ? bits | bit : bits & ~bit);
-        return gate_neighbours(vip, receiver);
+        {
+            const std::lock_guard lock{mutex_};
+            const auto bit = static_cast<std::uint16_t>(1u << vip);
+            std::uint16_t& bits = engine_.control().receiver_bits;
+            bits = static_cast<std::uint16_t>(receiver ? bits | bit : bits & ~bit);
+        }
+        return renew_gate(); // so that the announcement that follows gets out
     }
     Result<void> set_draining(bool draining) override {
         const std::lock_guard lock{mutex_};
@@ -156,20 +150,26 @@ public:
     std::string backend_note() const override { return note_; }
     std::string audit() override {
         std::string missing;
-        for (std::size_t v = 0; v < options_.vips.size(); ++v) {
-            if (!run(queue_rule(engine_.config().vips[v], options_.module_id, "-C"))) {
-                missing += (missing.empty() ? "" : "; ") + std::string{"the NFQUEUE rule of a virtual address is gone"};
-            }
+        const auto add = [&missing](const char* text) { missing += (missing.empty() ? "" : "; ") + std::string{text}; };
+        if (!queue_rules_present(engine_.config(), options_.module_id)) {
+            add("the NFQUEUE rules in the raw table are gone");
+        }
+        const std::lock_guard lock{gate_mutex_};
+        if (!gate_->present()) {
+            add("an nf_tables chain of the module is gone");
+        }
+        if (!gate_error_.empty()) {
+            add(gate_error_.c_str());
         }
         return missing;
     }
     Result<void> detach() override {
         write_lease(0);
-        stop_thread();
-        for (std::size_t v = 0; v < options_.vips.size(); ++v) {
-            (void)run(queue_rule(engine_.config().vips[v], options_.module_id, "-D"));
+        stop_threads();
+        remove_queue_rules(options_.module_id);
+        if (gate_ != nullptr) {
+            gate_->remove();
         }
-        (void)run("nft delete table arp " + table_name(options_.module_id));
         return {};
     }
 
@@ -212,7 +212,7 @@ private:
         queue_ = mnl_socket_open(NETLINK_NETFILTER);
         raw_ = ::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
         wake_ = ::eventfd(0, EFD_CLOEXEC);
-        if (queue_ == nullptr || raw_ < 0 || wake_ < 0 || mnl_socket_bind(queue_, 0, MNL_SOCKET_AUTOPID) < 0) {
+        if (queue_ == nullptr || raw_ < 0 || wake_ < 0 || !open_neighbours() || mnl_socket_bind(queue_, 0, MNL_SOCKET_AUTOPID) < 0) {
             return os_error("farm filter", "cannot open NFQUEUE", errno);
         }
         const int size = 8 << 20, one = 1;
@@ -225,69 +225,130 @@ private:
         return {};
     }
 
-    /// What lets ARP through: nothing, until this node is the receiver.
-    [[nodiscard]] Result<void> gate_neighbours(std::size_t vip, bool receiver) {
-        bool v6 = false;
-        const std::string address = address_text(engine_.config().vips[vip], v6);
-        if (v6) {
+    /// Hears questions about neighbours before any rule of the kernel drops them, and nothing else.
+    [[nodiscard]] bool open_neighbours() {
+        sock_filter code[] = {
+            {BPF_LD | BPF_H | BPF_ABS, 0, 0, 12},          {BPF_JMP | BPF_JEQ | BPF_K, 5, 0, ETH_P_ARP},
+            {BPF_JMP | BPF_JEQ | BPF_K, 0, 5, ETH_P_IPV6}, {BPF_LD | BPF_B | BPF_ABS, 0, 0, 20},
+            {BPF_JMP | BPF_JEQ | BPF_K, 0, 3, 58},         {BPF_LD | BPF_B | BPF_ABS, 0, 0, 54},
+            {BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 135},        {BPF_RET | BPF_K, 0, 0, 2048},
+            {BPF_RET | BPF_K, 0, 0, 0}};
+        const sock_fprog program{sizeof(code) / sizeof(code[0]), code};
+        const int one = 1;
+        neighbours_ = ::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        sockaddr_ll where{};
+        where.sll_family = AF_PACKET;
+        where.sll_protocol = htons(ETH_P_ALL);
+        return neighbours_ >= 0 &&
+               ::setsockopt(neighbours_, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) == 0 &&
+               ::setsockopt(neighbours_, SOL_PACKET, PACKET_IGNORE_OUTGOING, &one, sizeof(one)) == 0 &&
+               ::bind(neighbours_, reinterpret_cast<const sockaddr*>(&where), sizeof(where)) == 0;
+    }
+
+    void stop_threads() {
+        const std::uint64_t one = 1;
+        (void)!::write(wake_, &one, sizeof(one));
+        for (std::thread* thread : {&server_, &renewer_}) {
+            if (thread->joinable()) {
+                thread->join();
+            }
+        }
+    }
+
+    /// The last gate behind the queue: a verdict that a pause delayed meets a closed one.
+    [[nodiscard]] Result<void> renew_gate() {
+        const std::lock_guard lock{gate_mutex_};
+        const std::uint64_t until = std::atomic_ref<__u64>{page_->lease_until_boottime_ns}.load(std::memory_order_acquire);
+        std::uint32_t claims = std::atomic_ref<__u16>{page_->receiver_bits}.load(std::memory_order_relaxed);
+        for (std::size_t v = 0; v < options_.vips.size(); ++v) {
+            claims |= options_.vips[v].arp_per_client ? 1u << v : 0u;
+        }
+        const std::uint64_t now = now_ns();
+        // Weeks are enough for anybody, and what the kernel can multiply.
+        std::uint64_t left_ms = until > now ? std::min<std::uint64_t>((until - now) / ns_per_ms, 1'000'000'000) : 0;
+        left_ms = left_ms > jiffy_ms ? left_ms - jiffy_ms : 0;
+        if (left_ms == 0 && !open_) {
             return {};
         }
-        const std::string command = std::string{"nft "} + (receiver ? "delete" : "add") + " element arp " +
-                                    table_name(options_.module_id) + " silent '{ " + address + " }'";
-        if (!run(command) && !receiver) {
-            return Error{Errc::io, "nft", "cannot close ARP for " + address + ": '" + command + "' failed"};
-        }
-        return {};
+        auto done = gate_->renew(left_ms, claims);
+        open_ = left_ms != 0;
+        gate_error_ = done ? std::string{} : done.error().text();
+        return done;
     }
 
-    [[nodiscard]] Result<void> add_rules() {
-        const std::string table = table_name(options_.module_id);
-        (void)run("nft delete table arp " + table);
-        const std::string ruleset = "table arp " + table +
-                                    " { set silent { type ipv4_addr; }; chain in { type filter hook input priority 0; "
-                                    "arp daddr ip @silent drop; }; chain out { type filter hook output priority 0; "
-                                    "arp saddr ip @silent drop; }; }";
-        if (!run("nft '" + ruleset + "'")) {
-            return Error{Errc::unsupported, "nft", "cannot add the ARP gate of the nfqueue back end (table arp " + table +
-                                                       "); is nf_tables in this kernel?"};
-        }
-        for (std::size_t v = 0; v < options_.vips.size(); ++v) {
-            const stead_vip& vip = engine_.config().vips[v];
-            while (run(queue_rule(vip, options_.module_id, "-D"))) { // what a dead process left
-            }
-            if (!run(queue_rule(vip, options_.module_id, "-A"))) {
-                return Error{Errc::unsupported, "iptables-legacy",
-                             "'" + queue_rule(vip, options_.module_id, "-A") + "' failed; is xt_NFQUEUE in this kernel?"};
-            }
-            if (auto gate = gate_neighbours(v, false); !gate) {
-                return gate;
-            }
-        }
-        return {};
-    }
-
-    void stop_thread() {
-        if (thread_.joinable()) {
-            const std::uint64_t one = 1;
-            (void)!::write(wake_, &one, sizeof(one));
-            thread_.join();
+    /// Twice a heartbeat: a lease is some heartbeats long.
+    void renew() {
+        const auto period = std::chrono::ceil<std::chrono::milliseconds>(options_.duplicate_window / 4);
+        const int wait_ms = static_cast<int>(std::clamp<std::int64_t>(period.count(), 2, 100));
+        pollfd wait{wake_, POLLIN, 0};
+        while (::poll(&wait, 1, wait_ms) <= 0) {
+            (void)renew_gate();
         }
     }
 
     void serve() {
-        std::vector<char> buffer(receive_bytes);
-        pollfd waits[2] = {{mnl_socket_get_fd(queue_), POLLIN, 0}, {wake_, POLLIN, 0}};
+        std::vector<std::uint8_t> memory(burst * packet_bytes);
+        std::vector<mmsghdr> messages(burst);
+        std::vector<iovec> places(burst);
+        for (unsigned i = 0; i < burst; ++i) {
+            places[i] = {memory.data() + i * packet_bytes, packet_bytes};
+            messages[i].msg_hdr.msg_iov = &places[i];
+            messages[i].msg_hdr.msg_iovlen = 1;
+        }
+        const int queue = mnl_socket_get_fd(queue_);
+        pollfd waits[3] = {{queue, POLLIN, 0}, {neighbours_, POLLIN, 0}, {wake_, POLLIN, 0}};
         for (;;) {
-            if (::poll(waits, 2, -1) < 0 && errno != EINTR) {
+            if (::poll(waits, 3, -1) < 0) {
+                if (errno == EINTR) {
+                    continue;
+                }
                 return;
             }
-            if ((waits[1].revents & POLLIN) != 0) {
+            if (waits[2].revents != 0) {
                 return;
             }
-            const ssize_t got = mnl_socket_recvfrom(queue_, buffer.data(), buffer.size());
+            if (waits[1].revents != 0) {
+                answer_neighbours();
+            }
+            const int got = waits[0].revents != 0 ? ::recvmmsg(queue, messages.data(), burst, MSG_DONTWAIT, nullptr) : 0;
             if (got > 0) {
                 const std::lock_guard lock{mutex_};
-                (void)mnl_cb_run(buffer.data(), static_cast<std::size_t>(got), 0, 0, &NfqueueFilter::on_packet, this);
+                for (int i = 0; i < got; ++i) {
+                    (void)mnl_cb_run(places[static_cast<std::size_t>(i)].iov_base, messages[static_cast<std::size_t>(i)].msg_len,
+                                     0, 0, &NfqueueFilter::on_packet, this);
+                }
+                send_verdict();
+            }
+        }
+    }
+
+    void answer_neighbours() {
+        std::uint8_t question[2048];
+        sockaddr_ll from{};
+        for (unsigned i = 0; i < burst; ++i) {
+            socklen_t size = sizeof(from);
+            const ssize_t got = ::recvfrom(neighbours_, question, sizeof(question), MSG_DONTWAIT,
+                                           reinterpret_cast<sockaddr*>(&from), &size);
+            if (got <= 0) {
+                return;
+            }
+            const std::lock_guard lock{mutex_};
+            const Verdict verdict = engine_.decide({question, static_cast<std::size_t>(got)});
+            const bool asked = verdict.packet.kind == STEAD_ARP_REQUEST || verdict.packet.kind == STEAD_NS;
+            const stead_vip& vip = engine_.config().vips[verdict.packet.vip];
+            if (!asked || verdict.action == Action::drop || vip.ifindex != static_cast<std::uint32_t>(from.sll_ifindex)) {
+                continue;
+            }
+            const std::uint8_t* own = engine_.control().own[verdict.packet.vip].mac;
+            const auto answer = neighbour_answer({question, static_cast<std::size_t>(got)}, verdict.packet, vip, own,
+                                                 vip.delivery == STEAD_INVISIBLE ? vip.vmac : own);
+            if (!answer.empty()) {
+                if (!open_) {
+                    (void)renew_gate(); // the lease is young: the gate would drop the answer
+                }
+                from.sll_halen = 6;
+                std::memcpy(from.sll_addr, answer.data(), 6);
+                (void)::sendto(raw_, answer.data(), answer.size(), 0, reinterpret_cast<const sockaddr*>(&from), sizeof(from));
             }
         }
     }
@@ -308,10 +369,25 @@ private:
         if (attributes[NFQA_PAYLOAD] != nullptr) {
             take = decide_packet(*header, attributes);
         }
+        const int verdict = take ? NF_ACCEPT : NF_DROP;
+        if (run_ > 0 && verdict != run_verdict_) {
+            send_verdict();
+        }
+        run_verdict_ = verdict;
+        run_last_ = ntohl(header->packet_id);
+        ++run_;
+    }
+
+    /// One message for a run of equal verdicts: it covers every packet up to the last, and those before have theirs.
+    void send_verdict() {
+        if (run_ == 0) {
+            return;
+        }
         char buffer[message_bytes];
-        nlmsghdr* answer = nfq_nlmsg_put(buffer, NFQNL_MSG_VERDICT, options_.module_id);
-        nfq_nlmsg_verdict_put(answer, static_cast<int>(ntohl(header->packet_id)), take ? NF_ACCEPT : NF_DROP);
+        nlmsghdr* answer = nfq_nlmsg_put(buffer, run_ == 1 ? NFQNL_MSG_VERDICT : NFQNL_MSG_VERDICT_BATCH, options_.module_id);
+        nfq_nlmsg_verdict_put(answer, static_cast<int>(run_last_), run_verdict_);
         (void)mnl_socket_sendto(queue_, answer, answer->nlmsg_len);
+        run_ = 0;
     }
 
     /// Rebuilds the frame: NFQUEUE gives the packet, the source MAC apart; the destination was our own, or the stack
@@ -363,26 +439,27 @@ private:
     SocketTable sockets_;
     UserEngine engine_;
     std::string note_;
-    mutable std::mutex mutex_;
-    std::thread thread_;
+    mutable std::mutex mutex_; ///< the engine; taken before gate_mutex_
+    std::mutex gate_mutex_;
+    std::unique_ptr<NftGate> gate_;
+    std::string gate_error_;
+    std::atomic<bool> open_{};
+    std::thread server_, renewer_;
     std::vector<std::uint8_t> frame_;
     mnl_socket* queue_{};
-    int raw_{-1}, wake_{-1}, page_fd_{-1};
+    unsigned run_{};
+    int run_verdict_{};
+    std::uint32_t run_last_{};
+    int raw_{-1}, neighbours_{-1}, wake_{-1}, page_fd_{-1};
     stead_farm_control* page_{};
 };
 
 } // namespace
 
 void remove_nfqueue_leftovers(std::uint8_t module_id) {
-    // A closed queue drops what the rule sends it, so a dead process leaves a closed filter; here it is taken away.
-    const std::string end = "--queue-num " + std::to_string(module_id);
-    for (const char* family : {"", "6"}) {
-        const std::string tool = "ip" + std::string{family} + "tables-legacy -w -t raw";
-        (void)run("grep -q raw /proc/net/ip" + std::string{family} + "_tables_names && " + tool +
-                  " -S PREROUTING | sed -n 's/^-A \\(.*" + end + "\\)$/-D \\1/p' | while read -r rule; do " + tool +
-                  " $rule; done");
-    }
-    (void)run("nft delete table arp " + table_name(module_id));
+    // A queue that nobody reads drops what the rules send it, so a dead process leaves a closed filter.
+    remove_queue_rules(module_id);
+    NftGate::remove(module_id);
 }
 
 Result<std::unique_ptr<PacketFilter>> open_nfqueue(const FilterOptions& options, const std::string& why) {

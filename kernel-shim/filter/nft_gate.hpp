@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <stead/base/result.hpp>
+#include <stead/shim/farm_layout.h>
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+struct nft_ctx;
+
+/// What nf_tables does for the NFQUEUE back end, by libnftables: frames to the vMAC become ours, neighbour discovery about
+/// a virtual address is user space's alone, nothing leaves that would teach a switch something wrong, and the last gate
+/// behind the queue closes by itself when nobody renews it.
+namespace stead::shim {
+
+/// Threading: one thread at a time.
+class NftGate {
+public:
+    NftGate(std::uint8_t module_id, const stead_farm_config& config, const stead_farm_control& control);
+    ~NftGate();
+    NftGate(const NftGate&) = delete;
+    NftGate& operator=(const NftGate&) = delete;
+
+    /// Makes the tables, closed, in one transaction; what an earlier process of this module left is replaced.
+    [[nodiscard]] Result<void> install();
+    /// Writes the rules again: our own addresses changed. The gate keeps what it had.
+    [[nodiscard]] Result<void> refresh();
+    /// Takes: `left_ms` from now, for all virtual addresses; announcements: for those in `claims` (bit per VIP).
+    /// 0 closes at once.
+    [[nodiscard]] Result<void> renew(std::uint64_t left_ms, std::uint32_t claims);
+    [[nodiscard]] bool present();
+    void remove();
+    static void remove(std::uint8_t module_id);
+
+private:
+    [[nodiscard]] Result<void> run(const std::string& commands, const char* what);
+    [[nodiscard]] std::string link_rules() const;
+    [[nodiscard]] std::string gate_rules() const;
+
+    std::string table_;
+    const stead_farm_config& config_;
+    const stead_farm_control& control_;
+    nft_ctx* context_{};
+    std::string rules_;
+};
+
+/// The text of an address of the layout; `v6` says which family it is.
+[[nodiscard]] std::string address_text(const __be32* address_be, bool& v6);
+
+} // namespace stead::shim
