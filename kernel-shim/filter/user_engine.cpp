@@ -61,6 +61,8 @@ private:
 
 } // namespace
 
+constexpr std::uint64_t opening_ns = 60'000'000'000;
+
 struct UserEngine::Memory {
     SocketLookup sockets;
     Clock clock;
@@ -70,6 +72,7 @@ struct UserEngine::Memory {
     std::set<std::pair<Mac, Ip>> addresses;
     std::map<std::pair<std::size_t, NodeId>, Mac> out;
     Remembered<stead_flow_value> flows{32768};
+    Remembered<stead_flow_value> openings{32768}; ///< the SYNs taken here
     Remembered<stead_copy_value> copies{8192};
     Remembered<stead_fragment_value> fragments{2048};
     std::array<std::array<std::uint64_t, 8>, STEAD_FARM_GROUPS_MAX> counters{};
@@ -116,9 +119,15 @@ STEAD_INLINE int stead_hook_forwarded(stead_env* env, const stead_packet* packet
     return env->memory->macs.contains(mac) && !env->memory->addresses.contains({mac, ip}) ? 1 : 0;
 }
 STEAD_INLINE stead_socket stead_hook_socket(stead_env* env, const stead_packet* packet) {
-    // No cookie check outside the kernel: such a connection is told by its socket once it has one.
-    return env->memory->sockets(*packet, env->model->config.vips[packet->vip]).connection ? STEAD_SOCKET_CONNECTION
-                                                                                         : STEAD_SOCKET_NONE;
+    if (env->memory->sockets(*packet, env->model->config.vips[packet->vip]).connection) {
+        return STEAD_SOCKET_CONNECTION;
+    }
+    // A SYN cookie cannot be checked outside the kernel; but only who took the SYN can have made it.
+    stead_flow_key key;
+    stead_flow_key_of(packet, &key);
+    const stead_flow_value* opening = env->memory->openings.find(key);
+    return opening != nullptr && env->memory->clock() - opening->seen_boottime_ns < stead::shim::opening_ns ? STEAD_SOCKET_COOKIE
+                                                                                              : STEAD_SOCKET_NONE;
 }
 STEAD_INLINE stead_flow_value* stead_hook_flow(stead_env* env, const stead_flow_key* key) {
     return env->memory->flows.find(*key);
@@ -170,6 +179,11 @@ Verdict UserEngine::decide(std::span<const std::uint8_t> frame) {
     stead_parse(&source, &verdict.packet);
     stead_verdict(&env, &verdict.packet, &decision);
     verdict.action = static_cast<Action>(decision.action);
+    if (decision.action == STEAD_ACCEPT && (verdict.packet.flags & STEAD_SYN_ONLY) != 0) {
+        stead_flow_key key;
+        stead_flow_key_of(&verdict.packet, &key);
+        memory_->openings.put(key, {memory_->clock()});
+    }
     verdict.here = decision.here != 0;
     verdict.targets = NodeSet{decision.targets};
     return verdict;

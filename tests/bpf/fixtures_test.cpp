@@ -362,6 +362,24 @@ TEST_P(Fixtures, AllBackEndsAgree) {
 
 INSTANTIATE_TEST_SUITE_P(Packets, Fixtures, testing::Range<std::size_t>(0, all().size()));
 
+TEST(SynCookies, WithoutAKernelTheNodeThatTookTheSynTakesItsAck) {
+    State s;
+    s.delivery = Delivery::invisible;
+    s.bucket = {0, 0, NodeSet{n1}};
+    const auto judge = direct_judge(s);
+    const auto segment = [](std::uint16_t port, std::uint8_t flags) {
+        return frame(with(v4(), [&](Spec& x) {
+            x.destination = vmac4;
+            x.client_port = port;
+            x.tcp_flags = flags;
+        }));
+    };
+    EXPECT_EQ(judge->judge(segment(41000, ack)), (Outcome{Fate::drop, {}})) << "a living holder may have it";
+    EXPECT_EQ(judge->judge(segment(41000, syn)), (Outcome{Fate::take, {}}));
+    EXPECT_EQ(judge->judge(segment(41000, ack)), (Outcome{Fate::take, {}}));
+    EXPECT_EQ(judge->judge(segment(41001, ack)), (Outcome{Fate::drop, {}}));
+}
+
 TEST(Statistics, CountWhatHappened) {
     for (auto* make : {direct_judge, tc_judge}) {
         State s = state(others);

@@ -6,8 +6,8 @@ import time
 
 from support import check, echo_farm, lab, udp, wait_served
 
-mode = sys.argv[1]
-with echo_farm(TYPE=f"vmac_{mode}") as farm:
+mode, backend = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "auto"
+with echo_farm(TYPE=f"vmac_{mode}", BACKEND=backend) as farm:
     victim = farm.nodes[1]
     for pause_s in (0.1, 0.19, 0.25, 0.5, 3):
         probe = udp(farm, "--flows", 300, "--rate", 1000, "--seconds", 60, "--deadline-ms", 300)

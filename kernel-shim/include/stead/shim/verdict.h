@@ -267,8 +267,9 @@ STEAD_INLINE void stead_consider(struct stead_env* env, const struct stead_packe
                                  struct stead_decision* decision) {
     const struct stead_farm_config* config = stead_hook_config(env);
     const struct stead_farm_control* control = stead_hook_control(env);
-    const struct stead_rule* rule =
-        decision->rule ? &config->rules[(decision->rule - 1) & (STEAD_FARM_RULES_MAX - 1)] : 0;
+    /* Never null, whatever the number: older verifiers forget that a test of the number was one of the pointer. */
+    const struct stead_rule* rule = &config->rules[(decision->rule - 1) & (STEAD_FARM_RULES_MAX - 1)];
+    __u8 track = (__u8)(decision->rule ? (int)rule->track : (int)STEAD_TRACK_NONE);
     __u8 entry = decision->entry;
     __u32 group = decision->group & (STEAD_FARM_GROUPS_MAX - 1);
     __u32 generation = decision->generation & 1;
@@ -298,18 +299,18 @@ STEAD_INLINE void stead_consider(struct stead_env* env, const struct stead_packe
         s.holders &= s.live & ~STEAD_BIT(s.self);
     }
     int segment = packet->protocol == STEAD_PROTO_TCP && !(packet->flags & STEAD_SYN_ONLY) &&
-                  !(packet->flags & STEAD_LATER_FRAGMENT) && rule && rule->track != STEAD_TRACK_NONE;
+                  !(packet->flags & STEAD_LATER_FRAGMENT) && track != STEAD_TRACK_NONE;
     int unsettled = (entry & STEAD_BUCKET_UNSETTLED) || draining;
     enum stead_socket socket = STEAD_SOCKET_NONE;
     int known = 0;
-    if (rule && rule->track == STEAD_TRACK_FLOW && unsettled && !(packet->flags & STEAD_SYN_ONLY)) {
+    if (track == STEAD_TRACK_FLOW && unsettled && !(packet->flags & STEAD_SYN_ONLY)) {
         struct stead_flow_key key;
         stead_flow_key_of(packet, &key);
         const struct stead_flow_value* flow = stead_hook_flow(env, &key);
         __u64 idle = packet->protocol == STEAD_PROTO_TCP ? STEAD_FLOW_TCP_IDLE_NS : STEAD_FLOW_UDP_IDLE_NS;
         known = flow && stead_hook_now(env) - flow->seen_boottime_ns < idle;
         socket = segment && known ? STEAD_SOCKET_CONNECTION : STEAD_SOCKET_NONE;
-    } else if (segment && unsettled && rule->track == STEAD_TRACK_SOCKET) {
+    } else if (segment && unsettled && track == STEAD_TRACK_SOCKET) {
         socket = stead_hook_socket(env, packet);
     }
     if (socket == STEAD_SOCKET_CONNECTION) {
@@ -326,7 +327,7 @@ STEAD_INLINE void stead_consider(struct stead_env* env, const struct stead_packe
     }
     if (segment && unsettled) {
         stead_no_connection(&s, socket, decision);
-    } else if (rule && rule->track == STEAD_TRACK_FLOW && packet->protocol == STEAD_PROTO_UDP && unsettled) {
+    } else if (track == STEAD_TRACK_FLOW && packet->protocol == STEAD_PROTO_UDP && unsettled) {
         stead_datagram(&s, packet, known, decision);
     } else {
         stead_new_flow(&s, packet, decision);
