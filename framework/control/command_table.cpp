@@ -65,7 +65,7 @@ constexpr auto table = std::to_array<Command>({
     // Configuration of a module
     {"confcheck", "", mod, read, daemon, true, "POST /modules/{m}/confcheck",
      "check the edited configuration; changes nothing", {}},
-    {"config", "", mod, change, daemon, true, "POST /modules/{m}/config", "apply the edited configuration", {}},
+    {"config", "", mod, change, daemon, true, "POST /modules/{m}/config", "apply the edited configuration; while the module runs, only what may change then", {}},
     {"confinfo", "", mod, read, daemon, true, "GET /modules/{m}/confinfo",
      "signatures of the active and of the edited configuration", {}},
     {"deconfig", "", mod, change, daemon, true, "POST /modules/{m}/deconfig", "take the active configuration away", {}},

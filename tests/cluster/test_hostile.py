@@ -76,11 +76,26 @@ def attack(farm, what, host, program):
                  lambda: farm.nodes[1].stead("level -H node1", check=False).returncode == 0, 20)
 
 
+def host_killed(farm):
+    """steadd closes the lease of a dead host and tells the peers: nobody waits for the takeover time."""
+    victim = farm.nodes[1]
+    load = support.udp(farm, "--flows", 2000, "--rate", 2000, "--count", 6000, "--deadline-ms", 200)
+    time.sleep(1)
+    victim.kill("stead-host")
+    seen = lab.result(load)
+    check(seen["outage_ms"] < 200, f"kill -9 of stead-host: an outage of {seen['outage_ms']} ms, less than a takeover")
+    check(seen["answered_more"] == 0, "and nothing was answered twice")
+    out = victim.stead("log -m echo -s 100").stdout
+    check("its lease is closed, its peers are told" in out, "the log says what steadd did")
+    lab.wait_for("the module runs again", lambda: victim.ready("echo"), 20)
+
+
 def main():
     with support.echo_farm() as farm:
         attack(farm, "socket", farm.nodes[0], SOCKET_ATTACK)
         attack(farm, "TCP 4800", farm.client, TCP_ATTACK)
         attack(farm, "UDP", farm.client, UDP_ATTACK)
+        host_killed(farm)
     print("all good")
 
 
