@@ -125,7 +125,7 @@ def foreign_programs(farm):
     names(node1, "XDP", "guest_xdp", "eth0", "xdp", what="a foreign XDP program")
     node1.sh("ip link set dev eth0 xdpgeneric off")
     node1.sh("tc qdisc add dev eth0 clsact 2>/dev/null; tc filter add dev eth0 ingress prio 1 bpf da obj /tmp/bpf/guest.o sec tc")
-    names(node1, "tc", "guest_tc", "eth0", "tc filter del", what="a foreign tc program")
+    names(node1, "tc", "guest", "eth0", "tc filter del", what="a foreign tc program")
     node1.sh("tc filter del dev eth0 ingress prio 1")
     content(farm, "foreign programs gone")
 
