@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <iterator>
 #include <iostream>
 #include <system_error>
 
@@ -76,6 +77,16 @@ void check_hook_names(const fs::path& bin, std::vector<config::Finding>& finding
     }
 }
 
+/// prestart is where leftovers of an unclean end are stopped; without it a module runs, at its own risk.
+void check_mandatory_hooks(const config::Module& module, const fs::path& bin, std::vector<config::Finding>& findings) {
+    std::error_code failed;
+    if (module.user.present && !fs::exists(bin / "prestart", failed) && !fs::exists(bin / "prestart.lua", failed)) {
+        findings.push_back({.warning = true, .file = "bin", .line = 0,
+                            .message = "no prestart or prestart.lua: what an unclean end leaves running is not stopped "
+                                       "before a start"});
+    }
+}
+
 json::object to_json(const config::Finding& finding) {
     return {{"warning", finding.warning}, {"file", finding.file}, {"line", finding.line}, {"text", finding.text()}};
 }
@@ -136,6 +147,8 @@ int check_module(const CheckRequest& request, const Registry& registry, const co
     }
     if (module) {
         ask_plugins(*module, schemas, registry, {.findings = &findings, .file = "userconfig.xml"});
+        std::ranges::move(unsupported(*module, registry), std::back_inserter(findings));
+        check_mandatory_hooks(*module, request.bin, findings);
         answer["mode"] = std::string{module->mode_name()};
         answer["digest"] = hex(module->digest);
     }

@@ -90,21 +90,11 @@ Result<std::uint32_t> read_id(const std::string& module, const control::Paths& p
 }
 
 Result<void> read_secrets(Facts& facts) {
-    for (const auto& file : {facts.paths.key(), facts.paths.next_key()}) {
-        auto key = read_file(file, 4096);
-        if (!key && file == facts.paths.next_key() && key.error().code == Errc::not_found) {
-            continue;
-        }
-        if (!key) {
-            return Error{key.error().code, key.error().where,
-                         key.error().what + "; the key comes from `stead cluster genkey`, or from another node"};
-        }
-        if (key->size() != key_bytes) {
-            return Error{Errc::malformed, file.string(),
-                         "a key of " + std::to_string(key->size()) + " bytes; allowed: 32 raw bytes"};
-        }
-        facts.keys.push_back(std::move(*key));
+    auto keys = read_keys(facts.paths);
+    if (!keys) {
+        return keys.error();
     }
+    facts.keys = std::move(*keys);
     auto seed = read_file(facts.paths.seed(), 4096);
     if (!seed) {
         return Error{seed.error().code, seed.error().where, seed.error().what + "; run: stead cluster config"};
@@ -149,6 +139,26 @@ Result<void> read_cluster(Facts& facts, bool network) {
 
 } // namespace
 
+Result<std::vector<std::string>> read_keys(const control::Paths& paths) {
+    std::vector<std::string> keys;
+    for (const auto& file : {paths.key(), paths.next_key()}) {
+        auto key = read_file(file, 4096);
+        if (!key && file == paths.next_key() && key.error().code == Errc::not_found) {
+            continue;
+        }
+        if (!key) {
+            return Error{key.error().code, key.error().where,
+                         key.error().what + "; the key comes from `stead cluster genkey`, or from another node"};
+        }
+        if (key->size() != key_bytes) {
+            return Error{Errc::malformed, file.string(),
+                         "a key of " + std::to_string(key->size()) + " bytes; allowed: 32 raw bytes"};
+        }
+        keys.push_back(std::move(*key));
+    }
+    return keys;
+}
+
 config::SchemaSet schema_set(const Registry& registry, const control::Paths& paths) {
     config::SchemaSet set;
     set.owners.push_back({"host", config::host_schema()});
@@ -180,17 +190,18 @@ script::ModuleFolders Facts::folders() const {
     folders.module_id = module_id;
     folders.bin = bin();
     std::error_code failed;
-    const auto conf = paths.active(module) / "conf";
-    folders.conf = std::filesystem::exists(conf / "safeconf.xml", failed) ? conf : paths.active(module);
+    const auto conf = active / "conf";
+    folders.conf = std::filesystem::exists(conf / "safeconf.xml", failed) ? conf : active;
     folders.var = paths.module_var(module);
     folders.prefix = paths.prefix;
     folders.lua_library = paths.lua();
     folders.vars = config.vars;
+    folders.macros = config.macros;
     return folders;
 }
 
 config::Checked<config::Module> read_config(const Facts& facts) {
-    const auto file = facts.paths.active(facts.module) / "conf" / "userconfig.xml";
+    const auto file = facts.active / "conf" / "userconfig.xml";
     const auto text = read_file(file, xml_bytes_max);
     if (!text) {
         config::Checked<config::Module> missing;
@@ -199,13 +210,40 @@ config::Checked<config::Module> read_config(const Facts& facts) {
              .message = text.error().what + "; run: stead config -m " + facts.module});
         return missing;
     }
-    return config::parse_module(*text, file.string(), facts.schemas, &facts.cluster);
+    return config::parse_module(*text, file.string(), facts.schemas,
+                                facts.cluster.nodes.empty() ? nullptr : &facts.cluster);
+}
+
+std::vector<config::Finding> unsupported(const config::Module& module, const Registry& registry) {
+    std::vector<config::Finding> findings;
+    const auto refuse = [&](std::string message) {
+        findings.push_back({.warning = false, .file = "userconfig.xml", .line = module.service.line,
+                            .message = std::move(message)});
+    };
+    const std::string_view mode = module.mode_name();
+    const auto serves = [&](const Plugin& plugin) {
+        return plugin.descriptor.kind == STEAD_KIND_SERVICE &&
+               std::ranges::any_of(plugin.schema(), [&](const stead_elem_schema& element) {
+                   return element.modes != nullptr && ("|" + std::string{element.modes} + "|").find(
+                                                          "|" + std::string{mode} + "|") != std::string::npos;
+               });
+    };
+    if (module.mode != config::Module::Mode::light && std::ranges::none_of(registry.plugins(), serves)) {
+        refuse("service/@mode: no plugin in " + registry.folder().string() + " serves mode '" + std::string{mode} +
+               "'; install the " + std::string{mode} + " plugin there, or choose another mode");
+    }
+    if (module.settings.automatic_reboot) {
+        refuse("service/@automatic_reboot: 'on' is not supported by this release, a stopstart never reboots the server; "
+               "allowed: off");
+    }
+    return findings;
 }
 
 Result<Facts> read_facts(const std::string& module, const control::Paths& paths, const Registry& registry,
-                         bool network) {
+                         bool network, const std::filesystem::path& active) {
     Facts facts;
     facts.module = module;
+    facts.active = active.empty() ? paths.active(module) : active;
     facts.paths = paths;
     facts.schemas = schema_set(registry, paths);
     auto id = read_id(module, paths);
@@ -213,12 +251,17 @@ Result<Facts> read_facts(const std::string& module, const control::Paths& paths,
         return id.error();
     }
     facts.module_id = *id;
-    if (auto read = read_cluster(facts, network); !read) {
+    std::error_code failed;
+    const bool alone = !network && !std::filesystem::exists(paths.active_cluster(), failed); // hooks may come first
+    if (auto read = alone ? Result<void>{} : read_cluster(facts, network); !read) {
         return read.error();
     }
     auto parsed = read_config(facts);
     if (!parsed.ok()) {
         return Error{Errc::malformed, {}, errors_of(parsed.findings)};
+    }
+    if (const auto refused = unsupported(*parsed.value, registry); network && !refused.empty()) {
+        return Error{Errc::unsupported, {}, errors_of(refused)};
     }
     facts.config = std::move(*parsed.value);
     facts.warnings = std::move(parsed.findings);

@@ -36,14 +36,23 @@ struct Facts {
     std::uint64_t seed_high{}, seed_low{};
 
     [[nodiscard]] const std::string& node() const { return cluster.nodes[index(self)]; }
-    [[nodiscard]] std::filesystem::path bin() const { return paths.active(module) / "bin"; }
+    std::filesystem::path active; ///< folder of the configuration read: {conf,bin}
+
+    [[nodiscard]] std::filesystem::path bin() const { return active / "bin"; }
     [[nodiscard]] script::ModuleFolders folders() const;
 };
 
-/// Reads the configuration in force. `network`: also the identity, the keys and the seed that a bus needs.
+/// What the schemas cannot say: modes that no plugin serves, attributes that this release does not act on.
+[[nodiscard]] std::vector<config::Finding> unsupported(const config::Module& module, const Registry& registry);
+
+/// Reads the configuration in force, or the one in the folder `active`. `network`: also the identity, the keys and the seed that a bus needs.
 /// Errors: the file, and what to run to make it right.
 [[nodiscard]] Result<Facts> read_facts(const std::string& module, const control::Paths& paths,
-                                       const Registry& registry, bool network);
+                                       const Registry& registry, bool network,
+                                       const std::filesystem::path& active = {});
+
+/// cluster.key, then cluster.key.next when a rotation is under way. Errors: the file, and what is allowed.
+[[nodiscard]] Result<std::vector<std::string>> read_keys(const control::Paths& paths);
 
 /// The active configuration of the module, parsed again.
 [[nodiscard]] config::Checked<config::Module> read_config(const Facts& facts);

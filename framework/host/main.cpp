@@ -31,6 +31,7 @@ constexpr std::string_view usage =
     "                                             check a configuration; prints one JSON object\n"
     "       stead-host --cleanup AM               remove what a dead host of the module left behind\n"
     "       stead-host --hook AM NAME [ARG ...]   run one hook of the active configuration\n"
+    "       stead-host --hook-in AM DIR NAME [ARG ...]   the same of the configuration in DIR\n"
     "       stead-host --schema                   print elements and attributes of all plugins as JSON\n"
     "       stead-host --reference                print the configuration reference as markdown\n"
     "       stead-host --version\n"
@@ -128,6 +129,7 @@ int run_check(Arguments& arguments, const std::string& module, const control::Pa
 
 int run_with_module(const std::string& verb, Arguments& arguments, const control::Paths& paths) {
     const auto module = arguments.take();
+    std::filesystem::path active;
     if (!module || !control::is_module_name(*module)) {
         return wrong_usage(verb + " needs a module name: 1 to 63 of A-Z a-z 0-9 . _ -");
     }
@@ -141,15 +143,21 @@ int run_with_module(const std::string& verb, Arguments& arguments, const control
         log_to_module(*module, paths);
         return host::cleanup_module(*module, host::Registry::load(paths.plugins()), paths);
     }
+    if (verb == "--hook-in") {
+        active = arguments.take().value_or("");
+        if (active.empty()) {
+            return wrong_usage("--hook-in needs the folder that holds conf and bin");
+        }
+    }
     const auto hook = arguments.take();
     if (!hook) {
-        return wrong_usage("--hook needs the name of a hook");
+        return wrong_usage(verb + " needs the name of a hook");
     }
     std::vector<std::string> rest;
     while (auto argument = arguments.take()) {
         rest.push_back(*argument);
     }
-    return host::run_one_hook(*module, *hook, rest, host::Registry::load(paths.plugins()), paths);
+    return host::run_one_hook(*module, *hook, rest, host::Registry::load(paths.plugins()), paths, active);
 }
 
 int run(std::span<char*> argv) {
@@ -159,7 +167,8 @@ int run(std::span<char*> argv) {
     if (!verb) {
         return wrong_usage("what to do?");
     }
-    if (*verb == "--module" || *verb == "--check" || *verb == "--cleanup" || *verb == "--hook") {
+    if (*verb == "--module" || *verb == "--check" || *verb == "--cleanup" || *verb == "--hook" ||
+        *verb == "--hook-in") {
         return run_with_module(*verb, arguments, paths);
     }
     if (*verb == "--schema") {

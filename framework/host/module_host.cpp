@@ -80,9 +80,7 @@ Result<void> ModuleHost::start() {
     for (const config::Finding& warning : facts_.warnings) {
         write(log::Level::warning, "config", warning.text());
     }
-    if (auto text = read_file(facts_.paths.module(facts_.module) / "loops", 65536)) {
-        loops_.load(*text);
-    }
+    load_loops();
     std::error_code failed;
     std::filesystem::create_directories(facts_.paths.module_var(facts_.module), failed);
     addresses_.emplace(
@@ -362,6 +360,7 @@ void ModuleHost::perform(const automaton::Finished& effect) {
 // ---- Actions ------------------------------------------------------------------------------------------------------------
 
 bool ModuleHost::loop_allows(const std::string& action) {
+    load_loops();
     const bool allowed = loops_.count(wall_seconds());
     save_loops();
     if (!allowed) {
@@ -372,8 +371,14 @@ bool ModuleHost::loop_allows(const std::string& action) {
     return allowed;
 }
 
+void ModuleHost::load_loops() { // steadd counts deaths of this program in the same file
+    if (auto text = read_file(facts_.paths.loop_count(facts_.module), 65536)) {
+        loops_.load(*text);
+    }
+}
+
 void ModuleHost::save_loops() {
-    const auto file = facts_.paths.module(facts_.module) / "loops";
+    const auto file = facts_.paths.loop_count(facts_.module);
     if (auto saved = write_file_atomically(file, loops_.save()); !saved) {
         write(log::Level::warning, "host", "the loop count is not kept: " + saved.error().text());
     }

@@ -64,6 +64,7 @@ private:
     void end();
     void act(const std::string& action, const std::string& by, bool automatic, bool at_once);
     [[nodiscard]] bool loop_allows(const std::string& action);
+    void load_loops();
     void save_loops();
 
     // module_events.cpp: the bus, and what it tells to plugins
@@ -112,6 +113,7 @@ private:
     [[nodiscard]] Result<boost::json::object> do_loop(const boost::json::object& request);
     [[nodiscard]] Result<boost::json::object> do_peer_died(const boost::json::object& request);
     [[nodiscard]] Result<boost::json::object> do_print(const boost::json::object& request);
+    [[nodiscard]] Result<boost::json::object> do_rekey();
     void hello(const std::shared_ptr<control::Connection>& connection, boost::json::object reply);
     [[nodiscard]] boost::json::object state_object() const;
     void describe(boost::json::object& object);

@@ -180,8 +180,11 @@ Result<json::object> ModuleHost::answer(const std::string& verb, const json::obj
     if (verb == "print") {
         return do_print(request);
     }
+    if (verb == "rekey") {
+        return do_rekey();
+    }
     return Error{Errc::unsupported, "verb '" + verb + "'",
-                 "allowed: hello state start stop restart stopstart set get command update loop peer_died print dump"};
+                 "allowed: hello state start stop restart stopstart set get command update loop peer_died print rekey dump"};
 }
 
 Result<json::object> ModuleHost::do_action(const std::string& verb, const json::object& request) {
@@ -245,9 +248,19 @@ Result<json::object> ModuleHost::do_command(const json::object& request) {
 }
 
 Result<json::object> ModuleHost::do_update() {
+    if (automaton_.changing() || !plugin_hook_queue_.empty()) {
+        return Error{Errc::refused, facts_.module, "scripts are running (" + state_name() + "); try again when it is stable"};
+    }
     auto parsed = read_config(facts_);
     if (!parsed.ok()) {
         return Error{Errc::malformed, {}, errors_of(parsed.findings)};
+    }
+    std::string fixed;
+    for (const std::string& change : config::static_changes(facts_.config, *parsed.value, facts_.schemas)) {
+        fixed += (fixed.empty() ? "" : ", ") + change;
+    }
+    if (!fixed.empty()) {
+        return Error{Errc::refused, facts_.module, "these may not change while the module runs: " + fixed};
     }
     std::string text;
     for (const auto& slot : slots_) {
@@ -257,6 +270,7 @@ Result<json::object> ModuleHost::do_update() {
         text += (text.empty() ? "" : ", ") + std::string{slot->id()};
     }
     facts_.config = std::move(*parsed.value);
+    start_runners(); // with the new variables
     automaton::LoopGuard loops(facts_.config.settings.maxloop,
                                std::chrono::duration_cast<seconds>(facts_.config.settings.loop_interval));
     loops.load(loops_.save());
@@ -269,6 +283,7 @@ Result<json::object> ModuleHost::do_loop(const json::object& request) {
     const std::string op = text_of(request, "op");
     const std::int64_t now = static_cast<std::int64_t>(std::time(nullptr));
     bool reached = false;
+    load_loops();
     if (op == "inc") {
         reached = !loops_.count(now);
     } else if (op == "check") {
@@ -300,6 +315,18 @@ Result<json::object> ModuleHost::do_print(const json::object& request) {
           : level == "w" ? log::Level::warning
                          : log::Level::event,
           by, text_of(request, "text"));
+    return json::object{};
+}
+
+Result<json::object> ModuleHost::do_rekey() {
+    auto keys = read_keys(facts_.paths);
+    if (!keys) {
+        return keys.error();
+    }
+    facts_.keys = std::move(*keys);
+    bus_->set_keys(facts_.keys);
+    write(log::Level::event, "host", "cluster key read again: " + std::to_string(facts_.keys.size()) +
+                                         (facts_.keys.size() == 1 ? " key is accepted" : " keys are accepted"));
     return json::object{};
 }
 

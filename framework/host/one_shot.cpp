@@ -4,6 +4,7 @@
 #include "facts.hpp"
 #include "slot.hpp"
 
+#include <stead/control/module_log.hpp>
 #include <stead/net/net.hpp>
 
 #include <algorithm>
@@ -102,12 +103,17 @@ int cleanup_module(const std::string& module, const Registry& registry, const co
 }
 
 int run_one_hook(const std::string& module, const std::string& hook, const std::vector<std::string>& arguments,
-                 const Registry& registry, const control::Paths& paths) {
-    const auto facts = read_facts(module, paths, registry, false);
+                 const Registry& registry, const control::Paths& paths, const std::filesystem::path& active) {
+    const auto facts = read_facts(module, paths, registry, false, active);
     if (!facts) {
         std::cerr << "stead-host: " << facts.error().text() << "\n";
         return 1;
     }
+    if (!facts->config.user.present) {
+        return 0;
+    }
+    control::ModuleLog user_log(paths.user_log(module), module,
+                                std::uint64_t{std::max(facts->config.user.log_kilobytes, 16U)} * 1024);
     NoHost none;
     std::mutex output_mutex;
     auto folders = facts->folders();
@@ -115,6 +121,9 @@ int run_one_hook(const std::string& module, const std::string& hook, const std::
     auto runner = script::HookRunner::create(std::move(folders), none, [&](std::string_view line, bool is_error) {
         const std::lock_guard lock(output_mutex);
         (is_error ? std::cerr : std::cout) << line << "\n";
+        if (facts->config.user.log) {
+            user_log.write_raw(line);
+        }
     });
     if (const auto has = runner->has(hook); !has) {
         std::cerr << "stead-host: " << has.error().text() << "\n";

@@ -5,6 +5,7 @@
 
 #include <stead/control/paths.hpp>
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -13,10 +14,11 @@ namespace stead::host {
 /// Asks each plugin of the module to remove what a dead host left (addresses, filters). Returns the exit code.
 [[nodiscard]] int cleanup_module(const std::string& module, const Registry& registry, const control::Paths& paths);
 
-/// Runs one hook outside of a module's life (config, postconfig, deconfig, confcheck, level, …); its output goes to
-/// stdout. Returns the hook's exit code, 0 when there is no such hook.
+/// Runs one hook outside of a module's life (config, postconfig, deconfig, confcheck, level, …) with the configuration
+/// in the folder `active` (empty: the one in force); its output goes to stdout and to the user log. Returns the hook's
+/// exit code, 0 when there is no such hook or no <user>.
 [[nodiscard]] int run_one_hook(const std::string& module, const std::string& hook,
                                const std::vector<std::string>& arguments, const Registry& registry,
-                               const control::Paths& paths);
+                               const control::Paths& paths, const std::filesystem::path& active);
 
 } // namespace stead::host

@@ -117,8 +117,13 @@ Result<void> check_dynamic(const control::Paths& paths, const std::string& modul
 }
 
 /// A hook of the active configuration that is no part of a transition (config, postconfig, deconfig); none is fine.
-Result<void> run_hook(const control::Paths& paths, const std::string& module, const std::string& hook) {
-    const Result<Finished> ran = run_limited({paths.host().string(), "--hook", module, hook}, hook_limit);
+Result<void> run_hook(const control::Paths& paths, const std::string& module, const std::string& hook,
+                      const fs::path& prepared = {}) { // empty: the configuration in force
+    const Result<Finished> ran =
+        run_limited(prepared.empty()
+                        ? std::vector<std::string>{paths.host().string(), "--hook", module, hook}
+                        : std::vector<std::string>{paths.host().string(), "--hook-in", module, prepared.string(), hook},
+                    hook_limit);
     if (!ran) {
         return ran.error();
     }
@@ -161,7 +166,8 @@ void Daemon::confcheck(const CallPtr& call) {
         const Generations generations(paths.module(module));
         const Result<void> tried =
             generations.try_out(paths.edited(module), [&](const fs::path& prepared) {
-                return check_with_host(paths, module, prepared, report);
+                const Result<void> good = check_with_host(paths, module, prepared, report);
+                return good ? run_hook(paths, module, "confcheck", prepared) : good;
             });
         return with_report(tried ? Answer::done("the configuration of '" + module + "' is good; nothing was changed")
                                  : Answer::failed(tried.error()),
@@ -218,7 +224,8 @@ void Daemon::update(const CallPtr& call) {
                 if (Result<void> good = check_with_host(paths, module, prepared, *report); !good) {
                     return good;
                 }
-                return check_dynamic(paths, module, prepared);
+                const Result<void> dynamic = check_dynamic(paths, module, prepared);
+                return dynamic ? run_hook(paths, module, "update", prepared) : dynamic;
             });
         *applied = done.has_value();
         return done ? Answer::done("") : with_report(Answer::failed(done.error()), *report, module);

@@ -65,6 +65,7 @@ void ModuleRunner::start(const std::string& by, Done done) {
         [[maybe_unused]] const bool reset = loop("reset");
         spawn();
     } else if (phase_ == Phase::up) { // on its way out: again when it is gone
+        [[maybe_unused]] const bool reset = loop("reset");
         const auto again = [self = shared_from_this()](const Result<json::object>&) { self->spawn(); };
         on_stop_.push_back(again);
     }
@@ -445,7 +446,7 @@ automaton::LoopGuard ModuleRunner::load_guard() const {
 }
 
 bool ModuleRunner::loop(std::string_view op) {
-    const std::filesystem::path file = paths_.module_var(module_) / "loop";
+    const std::filesystem::path file = paths_.loop_count(module_);
     automaton::LoopGuard guard = load_guard();
     guard.load(value_or(read_file(file, 1u << 16), std::string{}));
     bool reached = false;

@@ -25,7 +25,9 @@ struct Finding {
     std::string file;
     int line{};
     std::string message;
-    [[nodiscard]] std::string text() const { return file + ":" + std::to_string(line) + ": " + message; }
+    [[nodiscard]] std::string text() const {
+        return file + (line > 0 ? ":" + std::to_string(line) : std::string{}) + ": " + message;
+    }
 };
 
 /// A configuration, or all that is wrong with it (in file order). `value` is set only when no finding is an error.
@@ -126,6 +128,11 @@ struct Module {
 /// `cluster` (may be null) lets `<lan name>` and `<host name>` be checked against cluster.xml.
 [[nodiscard]] Checked<Module> parse_module(std::string_view xml, std::string_view file_name, const SchemaSet& schemas,
                                            const Cluster* cluster);
+
+/// What differs and is not dynamic, as a person would name it ("service/@mode", "<vip/interface_list/interface>");
+/// empty when a running module may take `after` over.
+[[nodiscard]] std::vector<std::string> static_changes(const Module& before, const Module& after,
+                                                      const SchemaSet& schemas);
 
 /// An Element as the C tree of plugin.h. Owns all memory; the root stays valid as long as the holder.
 class CTree {

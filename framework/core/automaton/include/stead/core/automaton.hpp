@@ -87,6 +87,8 @@ public:
     [[nodiscard]] std::uint64_t ignored() const noexcept { return ignored_; }
     /// Asked to stop, or stopping because something failed.
     [[nodiscard]] bool stopping() const noexcept { return goal_ != Goal::active; }
+    /// Scripts and services are being asked, one after the other.
+    [[nodiscard]] bool changing() const noexcept { return row_ != nullptr; }
 
 private:
     enum class Goal : std::uint8_t { active, wait, stop, start_again };

@@ -1,0 +1,325 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The life of light modules under the real steadd and stead-host: every way in which a hook can misbehave ends in a
+defined state with the reason in the log; actions, loop guard, adoption and update do what they say."""
+import sys
+import time
+
+from light import Module, light_xml, seconds_of
+from support import check, lab
+
+STOP, WAIT, UP = 0, 1, 2
+SHELL = "#!/bin/sh\n"
+
+
+def failing_start(node):
+    bad = Module(node, "bad", {"start_both": SHELL + "echo no database here\nexit 3\n"})
+    bad.stead("start")
+    bad.wait(STOP)
+    lab.wait_for("the reason in the log", lambda: "start_both" in bad.log() and "3" in bad.log())
+    check("End of script start_both: " in bad.log(), "a start that fails is logged with its exit code")
+    check("no database here" in bad.user_log(), "its output is in the user log")
+    check("Script stop_both" not in bad.log() or "Script stop_both force" in bad.log(), "what was begun is stopped")
+    check("start_both" in bad.stead("state").stdout, "state tells why it is stopped")
+
+
+def hanging(node):
+    hang = Module(node, "hang", {"start_both": SHELL + "setsid sleep 7001 &\nsleep 7002\n"})
+    hang.stead("start")
+    lab.wait_for("start_both runs", lambda: hang.running("sleep 7002"))
+    check(hang.code() == WAIT or hang.code() == UP, "a start under way is no STOP")
+    took = seconds_of(lambda: hang.stead("stop"))
+    check(took < 15, f"stop during a start that hangs returns ({took:.1f} s)")
+    check(hang.code() == STOP, "and leaves STOP")
+    check(hang.running("sleep 7001") + hang.running("sleep 7002") == 0, "no process of the hook is left")
+
+    slow = Module(node, "slow", {"start_both": SHELL + "exit 0\n",
+                                 "stop_both": SHELL + "setsid sh -c 'setsid sleep 7003' &\nsleep 7004\n"})
+    slow.start()
+    took = seconds_of(lambda: slow.stead("stop"))
+    check(4 <= took < 25, f"a stop script that hangs is ended at its time limits, plain and forced ({took:.1f} s)")
+    check(slow.code() == STOP, "and the module is STOP")
+    check("stop_both" in slow.log() and "time" in slow.log(), "the time-out is in the log")
+    check(slow.running("sleep 7003") + slow.running("sleep 7004") == 0, "daemons forked by it are dead")
+
+
+def lua_limits(node):
+    loop = Module(node, "loop", {"start_both.lua": "while true do end\n"})
+    loop.stead("start")
+    lab.wait_for("the loop runs", lambda: "Script start_both" in loop.log())
+    took = seconds_of(lambda: loop.stead("stop"))
+    check(took < 10 and loop.code() == STOP, f"a Lua hook that loops is cancelled by stop ({took:.1f} s)")
+
+    memory = Module(node, "memory", {"start_both.lua": "local t = {}\nwhile true do t[#t + 1] = {('x'):rep(1000)} end\n"})
+    memory.stead("start")
+    memory.wait(STOP, 30)
+    check("memory" in memory.log(), "a Lua hook that exhausts its memory: STOP with the reason in the log")
+
+    error = Module(node, "error", {"start_both.lua": "local x = nil\nx.y = 1\n"})
+    error.stead("start")
+    error.wait(STOP)
+    check("start_both.lua:2" in error.log(), "a Lua error is logged with its line")
+    fails = Module(node, "fails", {"start_both.lua": "stead.fail('licence is over')\n"})
+    fails.stead("start")
+    fails.wait(STOP)
+    check("licence is over" in fails.log(), "stead.fail's reason is in the log")
+
+
+def noisy(node):
+    loud = Module(node, "loud", {"start_both": SHELL + "head -c 20000000 /dev/zero | tr '\\0' 'x'\n"
+                                                       "yes line | head -n 300000\nsleep 7010 &\nexit 0\n",
+                                 "stop_both": SHELL + "pkill -f 'sleep 701[0]'\nexit 0\n"},
+                  user='<user nicestoptimeout="2s" forcestoptimeout="2s" userlogsize="64"/>')
+    loud.start(60)
+    sizes = sum(path.stat().st_size for path in loud.folder().glob("*log*"))
+    check(sizes < 3_000_000, f"a hook that prints 21 MB fills no disk ({sizes} bytes kept)")
+    check(loud.running("sleep 7010") == 1, "a daemon left by a start that succeeded stays")
+    loud.stead("stop")
+    check(loud.code() == STOP and loud.running("sleep 7010") == 0, "its stop script ends it")
+
+
+COUNTING = {"start_both": SHELL + 'echo start "$@" >>"$SAFEUSERVAR/trace"\n',
+            "stop_both": SHELL + 'echo stop "$@" >>"$SAFEUSERVAR/trace"\n',
+            "prestart": SHELL + 'echo prestart "$@" >>"$SAFEUSERVAR/trace"\n',
+            "poststop": SHELL + 'echo poststop "$@" >>"$SAFEUSERVAR/trace"\n',
+            "transition": SHELL + 'echo transition "$@" >>"$SAFEUSERVAR/trace"\n'}
+
+
+def trace(module):
+    files = list(module.folder().rglob("trace"))
+    text = files[0].read_text().splitlines() if files else []
+    for file in files:
+        file.unlink()
+    return text
+
+
+def actions(node):
+    one = Module(node, "one", COUNTING)
+    check(one.code() == STOP, "configured and never started: state -lq 0")
+    one.start()
+    check(one.code() == UP, "started: state -lq 2")
+    one.stead("waitstart", timeout=10)
+    one.stead("waitstate UP", timeout=10)
+    check(trace(one) == ["transition STOP WAIT start", "prestart STOP WAIT start", "transition WAIT UP start",
+                         "start_both WAIT UP start".replace("start_both", "start")], "scripts of a start, in order")
+    one.stead("restart")
+    lab.wait_for("restarted", lambda: "End of script start_both" in one.log().split("Action restart")[-1])
+    lab.wait_for("ready again", lambda: node.ready("one"))
+    check(trace(one) == ["stop UP UP restart", "stop force UP UP restart", "start UP UP restart"], "scripts of a restart")
+    before = node.processes("stead-host")
+    one.stead("stopstart")
+    lab.wait_for("a new host", lambda: node.processes("stead-host") not in (before, []))
+    lab.wait_for("ready again", lambda: node.ready("one"))
+    lines = trace(one)
+    check(lines[:4] == ["stop UP WAIT stopstart", "stop force UP WAIT stopstart", "transition UP WAIT stopstart",
+                        "stop force WAIT STOP stopstart"] and lines[-1] == "start WAIT UP start",
+          f"scripts of a stopstart: {lines}")
+    check("poststop WAIT STOP stopstart" in lines, "with poststop")
+    one.stead("set -r custom.one -v up -i tester")
+    check(one.stead("get -r custom.one").stdout.strip() == "up", "set and get a resource")
+    check(one.stead("get -r custom.none", check=False).returncode != 0, "an unknown resource is an error")
+    check("custom.one" in one.stead("state -v").stdout, "state -v lists it")
+    one.stead("printi 'hello from a person'")
+    check("hello from a person" in one.log(), "printi writes to the module log")
+    took = seconds_of(lambda: one.stead("stop"))
+    check(one.code() == STOP, f"stop returns when stopped ({took:.1f} s)")
+    check(not node.processes("stead-host"), "and no stead-host is left")
+    trace(one)
+    one.start()
+    took = seconds_of(lambda: one.stead("forcestop"))
+    check(one.code() == STOP, f"forcestop ({took:.1f} s)")
+    lines = trace(one)
+    check("stop UP WAIT stop" not in lines and "stop force UP WAIT stop" in lines, f"runs forced stops only: {lines}")
+    check(one.stead("restart", check=False).returncode != 0, "restart of a stopped module is refused")
+    check(one.stead("stop").returncode == 0, "stop of a stopped module is no error")
+    check(node.stead("state -m nosuch -lq", check=False).returncode >= 64, "state -lq of no module: 64 or more")
+
+
+def loop_guard(node):
+    guard = Module(node, "guard", COUNTING, attributes='maxloop="3" loop_interval="24h"')
+    guard.start()
+    for death in range(1, 4):
+        old = node.processes("stead-host")
+        node.kill("stead-host")
+        lab.wait_for("a new host", lambda: node.processes("stead-host") not in (old, []))
+        lab.wait_for(f"ready after death {death}", lambda: node.ready("guard"))
+        check(True, f"death {death} of stead-host: started again")
+    check("died by signal" in guard.log(), "each death is in the log")
+    node.kill("stead-host")
+    lab.wait_for("the guard", lambda: "Action stop called by maxloop" in guard.log())
+    guard.wait(STOP)
+    check("often" in guard.stead("state").stdout, "the fourth death leaves STOP with the reason")
+    guard.start()
+    check(guard.code() == UP, "a person's start works again")
+    for loop in range(3):
+        trace(guard)
+        guard.stead("restart -i checker.test")
+        lab.wait_for("restarted", lambda: "start UP UP restart" in trace(guard))
+        lab.wait_for("ready again", lambda: node.ready("guard"))
+    check(guard.stead("checkloop", check=False).returncode == 1, "checkloop: limit reached")
+    guard.stead("restart -i checker.test", check=False)
+    guard.wait(STOP)
+    check(guard.log().count("Action stop called by maxloop") >= 2, "the fourth automatic restart stops")
+    guard.start()
+    check(guard.stead("incloop", check=False).returncode == 0, "incloop after a person's start: below the limit")
+    guard.stead("stop")
+
+
+def adoption(node):
+    kept = Module(node, "kept", COUNTING)
+    kept.start()
+    host = node.processes("stead-host")
+    trace(kept)
+    node.kill("steadd")
+    node.steadd.wait()
+    done = node.stead("state", check=False)
+    check(done.returncode != 0 and "steadd" in done.stdout + done.stderr, "without steadd the CLI says so")
+    node.start_steadd()
+    lab.wait_for("adopted", lambda: kept.code() == UP)
+    check(node.processes("stead-host") == host, "a new steadd adopts the running host")
+    check(trace(kept) == [], "no script ran")
+    kept.stead("restart")
+    lab.wait_for("restarted", lambda: "start UP UP restart" in trace(kept))
+    lab.wait_for("ready again", lambda: node.ready("kept"))
+    kept.stead("stop")
+    check(kept.code() == STOP, "and stops it")
+
+
+def update(node):
+    changing = Module(node, "changing", {"stop_both": SHELL + "sleep 7020\n", "start_both": SHELL + "exit 0\n"},
+                      user='<user nicestoptimeout="200s" forcestoptimeout="200s"/>')
+    changing.start()
+    host = node.processes("stead-host")
+    path = changing.edited() / "conf" / "userconfig.xml"
+    path.write_text(path.read_text().replace("200s", "1s"))
+    changing.stead("update")
+    check(node.processes("stead-host") == host and changing.code() == UP, "update restarts nothing")
+    took = seconds_of(lambda: changing.stead("stop"))
+    check(took < 30 and changing.code() == STOP, f"the new time limits hold ({took:.1f} s)")
+    changing.start()
+    path.write_text(light_xml().replace('"light"', '"farm"'))
+    refused = changing.stead("update", check=False)
+    check(refused.returncode != 0, "an update that cannot be made while running is refused: "
+          + (refused.stdout + refused.stderr).strip().splitlines()[0])
+    check(changing.code() == UP, "and changes nothing")
+    changing.stead("forcestop")
+
+
+TELL = SHELL + 'echo "$(basename "$0")" >>"$SAFEUSERVAR/trace"; test -f "$SAFEUSERCONF/safeconf.xml" || exit 9\n'
+
+
+def configuration(node):
+    told = Module(node, "told", {"config": TELL, "postconfig": TELL, "confcheck": TELL, "deconfig": TELL,
+                                 "update": TELL + '"$SAFE/safekit" printi "update hook"\n'})
+    check(trace(told) == ["config", "postconfig"], "config runs the hooks config and postconfig on the new files")
+    told.stead("confcheck")
+    check(trace(told) == ["confcheck"], "confcheck its own")
+    told.start()
+    path = told.edited() / "conf" / "userconfig.xml"
+    path.write_text(path.read_text().replace("2s", "3s"))
+    told.stead("update")
+    check(trace(told) == ["update"] and "update hook" in told.log(), "update too, and safekit printi works in it")
+    told.stead("stop")
+    told.stead("deconfig")
+    check(trace(told) == ["deconfig"], "and deconfig")
+    (told.edited() / "bin" / "postconfig").write_text(SHELL + "echo the unit demo.service does not exist\nexit 4\n")
+    refused = told.stead("config", check=False)
+    check(refused.returncode != 0 and "demo.service" in refused.stderr, "a postconfig that fails refuses the "
+          "configuration with its own words")
+    check(told.stead("start", check=False).returncode != 0, "and nothing is in force")
+    (told.edited() / "bin" / "postconfig").unlink()
+    for xml, words in ((light_xml().replace("light", "mirror"), "serves mode 'mirror'"),
+                       (light_xml(attributes='automatic_reboot="on"'), "automatic_reboot"),
+                       (light_xml(more="<redis/>"), "lib/stead/plugins")):
+        path.write_text(xml)
+        refused = told.stead("config", check=False)
+        check(refused.returncode != 0 and words in refused.stderr, f"refused: {refused.stderr.strip().splitlines()[-1]}")
+    path.write_text(light_xml())
+    (told.edited() / "bin" / "prestart").unlink()
+    check("no prestart" in (lambda done: done.stdout + done.stderr)(told.stead("config")), "no prestart: config warns")
+
+
+def keys(node):
+    keyed = Module(node, "keyed", {"start_both": SHELL + "exit 0\n"})
+    keyed.start()
+    node.stead("cluster genkey --rotate")
+    lab.wait_for("the host to read the keys", lambda: "cluster key read again" in keyed.log())
+    check(keyed.code() == UP and "cannot" not in keyed.log(), "key rotation reaches the running host")
+    keyed.stead("stop")
+
+
+HOSTILE = """
+import os, socket, struct, sys
+for data in (b"", b"\\0", struct.pack("<I", 0xffffffff) + b"x" * 1000, struct.pack(">I", 0xffffffff),
+             struct.pack("<I", 5) + b"{{{{{", struct.pack(">I", 5) + b"[1,2]", struct.pack("<I", 2) + b"[]",
+             b'{"id":1,"verb":"state"}', os.urandom(100000), b"\\n" * 70000,
+             struct.pack("<I", 30000) + b"[" * 30000, struct.pack(">I", 30000) + b"[" * 30000,
+             struct.pack("<I", 64) + b'{"id":{},"verb":"set","resource":7}'.ljust(64),
+             struct.pack(">I", 64) + b'{"id":{},"verb":"set","resource":7}'.ljust(64)):
+    for wait in (False, True):
+        one = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        one.settimeout(0.3)
+        one.connect(sys.argv[1])
+        try:
+            one.sendall(data)
+            if wait:
+                one.recv(1000)
+        except OSError:
+            pass
+        one.close()
+keep = []
+for i in range(200):
+    one = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    one.settimeout(0.3)
+    try:
+        one.connect(sys.argv[1])
+    except OSError:
+        break
+    keep.append(one)
+"""
+
+
+def hostile(node):
+    """Whatever is thrown at the host's socket, and found in its files: the module goes on, or says what is wrong."""
+    target = Module(node, "target", {"start_both": SHELL + "exit 0\n"})
+    target.start()
+    hosts = node.processes("stead-host")
+    script = node.disk / "hostile.py"
+    script.write_text(HOSTILE)
+    node.sh(f"{sys.executable} {script} /run/stead/host/target.sock")
+    check(node.processes("stead-host") == hosts and target.code() == UP, "garbage on the socket: the host goes on")
+    target.stead("set -r custom.x -v up")
+    check(target.stead("get -r custom.x").stdout.strip() == "up", "and answers")
+    target.stead("stop")
+    active = target.folder() / "active" / "conf" / "userconfig.xml"
+    good = active.read_bytes()
+    for bad in (b"", b"\0" * 4096, good[:40], b"<safe>" * 20000, b"<!DOCTYPE x [<!ENTITY a 'b'>]>" + good):
+        active.write_bytes(bad)
+        done = target.stead("start", check=False)
+        lab.wait_for("an end of the start", lambda: target.code() in (STOP, UP))
+        check(bad.endswith(good) or target.code() == STOP, f"a damaged configuration ({bad[:12]!r}…) starts nothing: "
+              + (done.stdout + done.stderr).strip()[:150])
+        target.stead("stop")
+    active.write_bytes(good)
+    (target.folder() / "loops").write_bytes(b"\xff\0garbage\n" * 1000)
+    target.start()
+    check(target.code() == UP, "a damaged loop count is dropped")
+    target.stead("stop")
+    (node.disk / "etc" / "cluster.key").write_bytes(b"short")
+    refused = target.stead("start", check=False)
+    lab.wait_for("STOP", lambda: target.code() == STOP)
+    check("32" in refused.stdout + refused.stderr + target.log(), "a key of the wrong size is named")
+
+
+CASES = [failing_start, hanging, lua_limits, noisy, actions, loop_guard, adoption, update, configuration, keys, hostile]
+if __name__ == "__main__":
+    lab.enter()
+    wanted = sys.argv[1:] or [case.__name__ for case in CASES]
+    with lab.Lab(nodes=1) as machine:
+        machine.form_cluster()
+        for case in CASES:
+            if case.__name__ in wanted:
+                begun = time.monotonic()
+                print(f"---- {case.__name__}", flush=True)
+                case(machine.nodes[0])
+                print(f"     {time.monotonic() - begun:.1f} s", flush=True)
