@@ -430,7 +430,6 @@ void ModuleHost::end() {
     }
     stop_waiters_.clear();
     ended_ = true;
-    // The loop ends when the last answers are sent: nothing else is left to wait for.
     server_.reset();
     services_timer_.cancel();
     signals_.cancel();
@@ -442,8 +441,20 @@ void ModuleHost::end() {
         }
     }
     listeners_.clear();
-    end_timer_.expires_after(answer_timeout);
-    end_timer_.async_wait([this](boost::system::error_code) { io_.stop(); }); // a client that does not read
+    await_last_answers(BootClock::now() + answer_timeout);
+}
+
+void ModuleHost::await_last_answers(Instant until) { // not for ever: a client may not read
+    const bool sent = std::ranges::none_of(connections_, [](const auto& weak) {
+        const auto connection = weak.lock();
+        return connection && connection->open();
+    });
+    if (sent || BootClock::now() >= until) {
+        io_.stop();
+        return;
+    }
+    end_timer_.expires_after(milliseconds{2});
+    end_timer_.async_wait([this, until](boost::system::error_code) { await_last_answers(until); });
 }
 
 } // namespace stead::host

@@ -62,6 +62,7 @@ private:
     void services_late();
     void finish(int exit_code);
     void end();
+    void await_last_answers(Instant until);
     void act(const std::string& action, const std::string& by, bool automatic, bool at_once);
     [[nodiscard]] bool loop_allows(const std::string& action);
     void load_loops();

@@ -325,8 +325,10 @@ void ModuleRunner::on_exit() {
             events_.died(module_, session_);
         }
         return clean_up([self = shared_from_this()] { self->set_state({}); });
-    } else {
+    } else if (!said_stop) {
         set_state({});
+    } else { // why it stopped stays known
+        check_waiters();
     }
     for (const Done& done : std::exchange(on_stop_, {})) {
         done(json::object{});
