@@ -92,6 +92,7 @@ function(stead_plugin name)
   endif()
   set_target_properties(${target} PROPERTIES PREFIX "" OUTPUT_NAME ${name}
     LIBRARY_OUTPUT_DIRECTORY ${STEAD_STAGE}/lib/stead/plugins)
+  set_property(GLOBAL APPEND PROPERTY stead_plugins ${target})
   install(TARGETS ${target} LIBRARY DESTINATION lib/stead/plugins)
 endfunction()
 

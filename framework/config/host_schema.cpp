@@ -48,7 +48,7 @@ constexpr std::array service_attributes{
     text("defaultprim", "alone", "mirror; alone, lastprim or a node: the primary when both run", 0, STEAD_TYPE_NAME),
     number("maxloop", "3", 0, 1000, "automatic restarts, stopstarts and waits before a stop", dynamic),
     time_of("loop_interval", "24h", "h", 365 * day, "window of maxloop; 0 switches the counter off", dynamic),
-    flag("automatic_reboot", "off", "a stopstart reboots the server instead", dynamic),
+    flag("automatic_reboot", "off", "on is refused: this release never reboots the server", dynamic),
 };
 
 constexpr std::array user_attributes{
@@ -70,7 +70,7 @@ constexpr std::array failover_attributes{
 };
 
 constexpr std::array vip_attributes{
-    flag("tcpreset", "on", "reset connections to the address when the module stops"),
+    flag("tcpreset", "on", "classic; read, this release resets no connection when the module stops"),
     flag("scriptcontrol", "off", "farm; the scripts open and close the traffic gate"),
     time_of("drain", "5s", "ms", day, "how long established connections are served by a stopping node; 0s: not at all"),
     time_of("movecap", "0s", "ms", day, "longest transition of a bucket; 0s: until its connections end"),
@@ -78,7 +78,7 @@ constexpr std::array vip_attributes{
 };
 
 constexpr std::array interface_attributes{
-    flag("check", "on", "watch the link: resource intf.<network>"),
+    flag("check", "on", "classic link checker intf.<network>; inactive until its plugin is there"),
     flag("arpreroute", "off", "repeat announcements of the address (IPv4)"),
     time_of("arpinterval", "60s", "s", day, "period of repeated announcements"),
     time_of("arpelapse", "1200s", "s", day, "how long announcements are repeated"),
@@ -96,7 +96,7 @@ constexpr std::array elements{
     element("service", service_attributes, STEAD_ELEM_REQUIRED, "the module; everything below stands in it"),
     element("user", user_attributes, STEAD_ELEM_DYNAMIC, "scripts run only when this is there"),
     element("user/var", var_attributes, STEAD_ELEM_REPEATABLE | STEAD_ELEM_DYNAMIC, "exported to scripts"),
-    element("failover", failover_attributes, STEAD_ELEM_TEXT, "rules, in CDATA"),
+    element("failover", failover_attributes, STEAD_ELEM_TEXT, "rules, in CDATA; read, and not evaluated by this release"),
     element("vip", vip_attributes, 0, "virtual IP addresses"),
     stead_elem_schema{"vip/interface_list", nullptr, 0, 0, nullptr, "the interfaces that carry them"},
     element("vip/interface_list/interface", interface_attributes, STEAD_ELEM_REPEATABLE, "one network"),

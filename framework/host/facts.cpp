@@ -232,6 +232,10 @@ std::vector<config::Finding> unsupported(const config::Module& module, const Reg
         refuse("service/@mode: no plugin in " + registry.folder().string() + " serves mode '" + std::string{mode} +
                "'; install the " + std::string{mode} + " plugin there, or choose another mode");
     }
+    if (const config::Element* failover = module.service.child("failover")) {
+        findings.push_back({.warning = true, .file = "userconfig.xml", .line = failover->line,
+                            .message = "<failover>: rules are not evaluated by this release; it takes no action of them"});
+    }
     if (module.settings.automatic_reboot) {
         refuse("service/@automatic_reboot: 'on' is not supported by this release, a stopstart never reboots the server; "
                "allowed: off");
@@ -260,8 +264,8 @@ Result<Facts> read_facts(const std::string& module, const control::Paths& paths,
     if (!parsed.ok()) {
         return Error{Errc::malformed, {}, errors_of(parsed.findings)};
     }
-    if (const auto refused = unsupported(*parsed.value, registry); network && !refused.empty()) {
-        return Error{Errc::unsupported, {}, errors_of(refused)};
+    if (const std::string refused = errors_of(unsupported(*parsed.value, registry)); network && !refused.empty()) {
+        return Error{Errc::unsupported, {}, refused};
     }
     facts.config = std::move(*parsed.value);
     facts.warnings = std::move(parsed.findings);

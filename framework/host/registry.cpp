@@ -78,6 +78,21 @@ std::string check_schema(const stead_plugin_descriptor& found) {
     return {};
 }
 
+/// Who may write to a folder above may put another folder in its place, except where the sticky bit forbids that.
+Result<void> check_parents(const fs::path& folder) {
+    for (fs::path parent = folder.parent_path(); !parent.empty(); parent = parent.parent_path()) {
+        struct stat found {};
+        if (::stat(parent.c_str(), &found) == 0 && (found.st_mode & S_IWOTH) != 0 && (found.st_mode & S_ISVTX) == 0) {
+            return Error{Errc::denied, parent.string(),
+                         "everybody may write to it, and the plugins lie below; run: chmod o-w " + parent.string()};
+        }
+        if (parent == parent.parent_path()) {
+            break;
+        }
+    }
+    return {};
+}
+
 /// Who may change the file may run code as us.
 Result<void> check_owner(const fs::path& path) {
     struct stat found {};
@@ -87,12 +102,24 @@ Result<void> check_owner(const fs::path& path) {
     if ((found.st_mode & S_IWOTH) != 0) {
         return Error{Errc::denied, path.string(), "everybody may write to it; run: chmod o-w " + path.string()};
     }
-    if (::geteuid() == 0 && found.st_uid != 0) {
+    // The owner of this program runs code as us already: a tree that a person built and runs by sudo.
+    struct stat self {};
+    const bool same_owner = ::stat("/proc/self/exe", &self) == 0 && self.st_uid == found.st_uid;
+    if (::geteuid() == 0 && found.st_uid != 0 && !same_owner) {
         return Error{Errc::denied, path.string(),
                      "it belongs to uid " + std::to_string(found.st_uid) + ", not to root; run: chown root " +
                          path.string()};
     }
     return {};
+}
+
+Result<void> check_folder(const fs::path& folder) {
+    if (auto safe = check_owner(folder); !safe) {
+        return safe;
+    }
+    std::error_code failed;
+    const fs::path real = fs::canonical(folder, failed);
+    return failed ? Result<void>{} : check_parents(real);
 }
 
 } // namespace
@@ -178,7 +205,7 @@ Registry Registry::load(const fs::path& folder) {
     if (!fs::exists(folder, failed)) {
         return registry;
     }
-    if (auto safe = check_owner(folder); !safe) {
+    if (auto safe = check_folder(folder); !safe) {
         registry.refused_.push_back(safe.error());
         return registry;
     }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "registry.hpp"
 
+#include <filesystem>
+#include <unistd.h>
 #include <gmock/gmock.h>
 
 namespace stead::host {
@@ -41,6 +43,26 @@ TEST(Loader, ABrokenLibraryDoesNotStopTheOthers) {
     ASSERT_EQ(registry.plugins().size(), 1U);
     EXPECT_THAT(registry.plugins().front().file.string(), HasSubstr("good_one.so"));
     EXPECT_EQ(registry.refused().size(), 1U);
+}
+
+TEST(Loader, WhatEverybodyMayChangeIsRefused) {
+    namespace fs = std::filesystem;
+    const fs::path root = fs::temp_directory_path() / ("stead-loader-" + std::to_string(::getpid()));
+    const fs::path folder = root / "lib/plugins";
+    fs::create_directories(folder);
+    fs::copy_file(fs::path{STEAD_FIXTURES} / "mixed/good_one.so", folder / "good_one.so");
+    const auto refusal_with = [&](const fs::path& open_to_all) {
+        const auto before = fs::status(open_to_all).permissions();
+        fs::permissions(open_to_all, before | fs::perms::others_write);
+        const Registry registry = Registry::load(folder);
+        fs::permissions(open_to_all, before);
+        return registry.plugins().empty() && registry.refused().size() == 1 ? registry.refused().front().text() : "";
+    };
+    EXPECT_THAT(refusal_with(folder / "good_one.so"), AllOf(HasSubstr("good_one.so"), HasSubstr("chmod o-w")));
+    EXPECT_THAT(refusal_with(folder), HasSubstr("chmod o-w " + folder.string()));
+    EXPECT_THAT(refusal_with(root / "lib"), HasSubstr("chmod o-w " + (root / "lib").string()));
+    EXPECT_EQ(Registry::load(folder).plugins().size(), 1U) << "a sticky folder above, /tmp, is no fault";
+    fs::remove_all(root);
 }
 
 TEST(Loader, AMissingFolderIsEmpty) {
