@@ -388,6 +388,12 @@ void ModuleHost::describe(json::object& object) {
     json::array notes;
     for (const auto& slot : slots_) {
         notes.push_back(json::string("plugin " + std::string{slot->id()} + " " + slot->descriptor().version));
+        std::string text;
+        if (slot->command("describe", {}, text) == 0) { // a plugin that knows the verb tells its own lines
+            for (std::size_t at = 0; at < text.size(); at = std::min(text.find('\n', at), text.size()) + 1) {
+                notes.push_back(json::string(text.substr(at, text.find('\n', at) - at)));
+            }
+        }
     }
     if (automaton_.ignored() > 0) {
         notes.push_back(json::string(std::to_string(automaton_.ignored()) + " requests ignored in their state"));

@@ -10,7 +10,8 @@
 namespace stead::farm {
 namespace {
 
-enum TimerId : std::uint64_t { mover_timer = 1, second_timer, announce_timer, transition_timer, slow_start_timer };
+enum TimerId : std::uint64_t { mover_timer = 1, second_timer, announce_timer, transition_timer, slow_start_timer,
+                              clients_timer };
 
 constexpr std::uint64_t ns_per_ms = 1'000'000;
 constexpr std::uint64_t settle_limit = 2000 * ns_per_ms;  ///< OPEN and CLOSE do not wait longer for a move
@@ -99,6 +100,7 @@ FarmPlugin::FarmPlugin(plugin::Host host, plugin::Config config)
         }
     }
     configured_power_ = options_.dynamic_power(std::string{host_.node()});
+    listen_to_clients();
     host_.set_config(options_.digest(host_.seed()));
 }
 
@@ -123,7 +125,7 @@ void FarmPlugin::start() {
 
 void FarmPlugin::stop() {
     running_ = false;
-    for (const auto id : {mover_timer, second_timer, announce_timer, transition_timer, slow_start_timer}) {
+    for (const auto id : {mover_timer, second_timer, announce_timer, transition_timer, slow_start_timer, clients_timer}) {
         host_.cancel_timer(id);
     }
 }
@@ -164,6 +166,9 @@ void FarmPlugin::on_view(const stead_view& view) {
     mover_.on_view(now(), farm_view);
     push_members();
     pump();
+    if (view.dead != 0 && !clients_.empty()) {
+        announce_after_death();
+    }
 }
 
 void FarmPlugin::on_message(std::uint32_t from, std::string_view kind, std::uint32_t version, std::string_view body) {
@@ -190,6 +195,7 @@ void FarmPlugin::pump() {
         push_tables();
         update_receivers();
         report_shares();
+        tell_clients(false);
     }
     for (const auto& message : mover_.take_messages()) {
         if (!host_.send(message.to.bits(), message.kind, 1, message.body)) {
@@ -273,16 +279,54 @@ void FarmPlugin::report_shares() {
         }
         const auto mine = count[host_.self()];
         const std::string suffix = " (group " + options_.groups[group].name + ")";
-        const std::string lines = members + "/" + std::to_string(mine);
-        if (share_lines_[options_.groups[group].name] == lines) {
-            continue;
+        if (!members.empty() || mine > 0) { // a node that still waits for its first view has nothing to say
+            log_once("membership " + options_.groups[group].name, "farm membership:" + members + suffix);
+            log_once("load " + options_.groups[group].name,
+                     "farm load: " + std::to_string(mine) + "/" + std::to_string(shim::buckets) + suffix);
         }
-        share_lines_[options_.groups[group].name] = lines;
-        host_.event("farm membership:" + members + suffix);
-        host_.event("farm load: " + std::to_string(mine) + "/" + std::to_string(shim::buckets) + suffix);
-        host_.publish("farm." + options_.groups[group].name,
-                      std::to_string((mine * 100 + shim::buckets / 2) / shim::buckets) + "%");
+        const std::string share = std::to_string((mine * 100 + shim::buckets / 2) / shim::buckets) + "%";
+        if (std::exchange(share_lines_["share " + options_.groups[group].name], share) != share) {
+            host_.publish("farm." + options_.groups[group].name, share);
+        }
     }
+}
+
+void FarmPlugin::log_once(const std::string& key, const std::string& line) {
+    if (std::exchange(share_lines_[key], line) != line) {
+        host_.event(line);
+    }
+}
+
+std::string FarmPlugin::describe() const {
+    const auto& plan = mover_.plan();
+    std::string text = filter_ ? "packet filter: " + filter_->backend_note() : "packet filter: none (external)";
+    constexpr const char* steps[]{"settled", "accept_forwarded", "forward", "take", "release"};
+    text += std::string{"\nmove: "} + steps[static_cast<std::size_t>(plan.step)] +
+            (mover_.blank() ? ", waiting for the plan of the others" : "") +
+            (mover_.in_transition() ? ", connections still held by earlier owners" : "");
+    text += "\nconnections held: " + std::to_string(connections());
+    for (std::size_t group = 0; group < mover_.groups(); ++group) {
+        const auto& configured = options_.groups[group];
+        text += "\ngroup " + configured.name + ": power";
+        for (const auto& [node, name] : names_) {
+            if (mover_.view().members.contains(NodeId(node))) {
+                const auto power = effective_power(mover_.view().weights[node], configured.power_of(name));
+                text += " " + name + "=" + std::to_string(power / 100);
+                text += power % 100 == 0 ? "" : "." + std::to_string(power % 100 + 100).substr(1);
+            }
+        }
+        const auto stats = filter_ ? filter_->stats(static_cast<std::uint8_t>(group))
+                                   : Result<shim::GroupStats>{Error{Errc::unsupported, "external", ""}};
+        if (stats) {
+            const auto& n = stats.value();
+            text += "; packets accepted " + std::to_string(n.accepted) + ", rejected " + std::to_string(n.rejected) +
+                    ", forwarded " + std::to_string(n.forwarded) + ", in transition " +
+                    std::to_string(n.in_transition) + ", lease-closed " + std::to_string(n.lease_closed) +
+                    ", duplicates " + std::to_string(n.duplicates) + ", without rule " + std::to_string(n.no_rule) +
+                    ", fragments dropped " + std::to_string(n.fragments_dropped);
+        }
+    }
+    return text;
 }
 
 // ---- Members, receivers, flooding -----------------------------------------------------------------------------------
@@ -333,6 +377,57 @@ void FarmPlugin::update_receivers() {
     on_timer(announce_timer);
 }
 
+void FarmPlugin::listen_to_clients() {
+    for (const auto ifindex : has_arp_rule(options_) ? network_.ifindexes() : std::vector<std::uint32_t>{}) {
+        auto opened = Clients::open(ifindex);
+        if (opened) {
+            clients_.push_back(std::move(opened).value());
+        } else {
+            host_.warning(opened.error().text() + "; clients learn of a new receiver when their ARP entry is stale");
+        }
+    }
+}
+
+void FarmPlugin::tell_clients(bool all) {
+    if (clients_.empty() || mover_.blank() || mover_.groups() == 0) {
+        return;
+    }
+    std::vector<shim::Ip> vips;
+    for (const auto& place : network_.places()) {
+        vips.push_back(*parse_address(place.vip.address));
+    }
+    const auto& table = mover_.table(0); // as the filter: whoever owns the client's bucket of the first group
+    for (const auto& tap : clients_) {
+        tap->poll(vips);
+        for (auto& [address, client] : tap->all()) {
+            const auto bucket = shim::bucket_of(host_.seed(), shim::Key::address, client.ip, 0, 0);
+            const bool mine = table.owner[bucket] == host_.self();
+            const bool gained = mine && (all || !client.mine);
+            client.mine = mine;
+            for (const auto& place : network_.places()) {
+                if (!gained || place.ifindex != tap->ifindex() || place.vip.address.find(':') != std::string::npos) {
+                    continue;
+                }
+                complain(net::announce_to(place.ifindex, place.vip.address, place.mac, address, client.mac), "announcement");
+            }
+        }
+    }
+}
+
+/// proto="arp": the dead node's clients must not wait until their entries are stale. One node tells everybody, which is
+/// right for nobody's share but reaches clients that never asked here; then each node tells its own.
+void FarmPlugin::announce_after_death() {
+    const NodeSet candidates = mover_.blank() ? NodeSet{} : mover_.participants() & mover_.view().members;
+    for (const auto& place : network_.places()) {
+        if (mover_.rendezvous().choose(place.vip.address, candidates) == host_.self()) {
+            if (const auto error = host_.announce({place.interface, place.vip.address}, place.mac)) {
+                host_.warning("announcement of " + place.vip.address + ": " + *error);
+            }
+        }
+    }
+    host_.set_timer_in(clients_timer, milliseconds{20});
+}
+
 void FarmPlugin::watch_flooding() {
     const std::uint64_t at = host_.now();
     if (canary_->heard()) {
@@ -362,7 +457,25 @@ void FarmPlugin::watch_flooding() {
 void FarmPlugin::on_link(std::uint32_t ifindex, bool up) {
     network_.set_link(ifindex, up, host_.now());
     apply_weight();
+    publish_verdicts();
     on_timer(announce_timer);
+}
+
+/// `check="on"` of virtual_addr and interface: resources for failover rules, while the addresses should be there.
+void FarmPlugin::publish_verdicts() {
+    const auto verdicts = addresses_up_ ? network_.verdicts() : std::map<std::string, bool>{};
+    for (const auto& [name, up] : verdicts) {
+        const auto known = verdicts_.find(name);
+        if (known == verdicts_.end() || known->second != up) {
+            host_.publish(name, up ? "up" : "down");
+        }
+    }
+    for (const auto& [name, up] : verdicts_) {
+        if (!verdicts.contains(name)) {
+            host_.publish(name, "init");
+        }
+    }
+    verdicts_ = verdicts;
 }
 
 void FarmPlugin::second() {
@@ -386,6 +499,8 @@ void FarmPlugin::second() {
         }
         published_ = published;
     }
+    publish_verdicts();
+    tell_clients(false);
     if (canary_) {
         watch_flooding();
     }
@@ -406,6 +521,7 @@ void FarmPlugin::on_timer(std::uint64_t id) {
         break;
     case transition_timer: poll_transition(); break;
     case slow_start_timer: step_slow_start(); break;
+    case clients_timer: tell_clients(true); break;
     default: break;
     }
 }
@@ -414,7 +530,8 @@ void FarmPlugin::on_timer(std::uint64_t id) {
 
 void FarmPlugin::apply_weight() {
     // A node whose network is down must not own buckets, even when it is heard on another LAN.
-    const std::uint32_t wanted = open_ && network_.links_up() ? encode_weight(percent_, power_override_ ? power_override_ : configured_power_) : 0;
+    const auto power = power_override_ ? power_override_ : configured_power_;
+    const std::uint32_t wanted = open_ && network_.links_up() ? encode_weight(percent_, power) : 0;
     if (wanted != weight_ || wanted == 0) {
         weight_ = wanted;
         host_.set_weight(wanted);
@@ -474,6 +591,10 @@ plugin::Answer FarmPlugin::set_power(std::uint32_t node, const std::string& valu
 
 plugin::Answer FarmPlugin::on_command(std::string_view verb, std::span<const std::string_view> arguments,
                                       std::string& answer) {
+    if (verb == "describe") {
+        answer = describe();
+        return plugin::Answer::done;
+    }
     if (verb != "power") {
         return plugin::Answer::not_mine;
     }
@@ -564,7 +685,10 @@ void FarmPlugin::poll_prepare() {
         return;
     }
     released_ = false;
-    finish(network_.add_addresses());
+    addresses_up_ = true;
+    const std::string error = network_.add_addresses();
+    publish_verdicts();
+    finish(error);
 }
 
 void FarmPlugin::poll_close() {
@@ -610,6 +734,8 @@ void FarmPlugin::release(const stead_transition& transition) {
     open_ = false;
     apply_weight();
     network_.remove_addresses();
+    addresses_up_ = false;
+    publish_verdicts();
     for (std::size_t i = 0; i < network_.places().size(); ++i) {
         complain(filter_->set_receiver(i, false), "receiver");
     }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "canary.hpp"
+#include "clients.hpp"
 #include "network.hpp"
 #include "options.hpp"
 
@@ -63,8 +64,14 @@ private:
     void push_members();
     void update_receivers();
     void report_shares();
+    void publish_verdicts();
+    [[nodiscard]] std::string describe() const; ///< for `state -v`
+    void log_once(const std::string& key, const std::string& line);
     void second();
     void watch_flooding();
+    void listen_to_clients();
+    void tell_clients(bool all); ///< proto="arp": that we receive for them now; all: also those that should know
+    void announce_after_death();
     [[nodiscard]] std::vector<std::vector<std::uint16_t>> held() const;
     [[nodiscard]] std::size_t connections() const;
     [[nodiscard]] Instant now() const { return from_ns(static_cast<std::int64_t>(host_.now())); }
@@ -78,6 +85,7 @@ private:
     Mover mover_;
     std::unique_ptr<shim::PacketFilter> filter_; ///< none for external balancing; const after construction
     std::unique_ptr<Canary> canary_;
+    std::vector<std::unique_ptr<Clients>> clients_; ///< per interface, with proto="arp" only
     std::map<std::uint32_t, std::string> names_;
     std::map<std::pair<std::uint32_t, std::string>, std::string> member_resources_;
     std::optional<Pending> pending_;
@@ -88,7 +96,9 @@ private:
     unsigned percent_{100};
     std::uint32_t weight_{};
     std::vector<std::string> published_;
-    std::map<std::string, std::string> share_lines_;
+    std::map<std::string, std::string> share_lines_; ///< last line of each kind and group
+    std::map<std::string, bool> verdicts_;
+    bool addresses_up_{};
     std::string audit_;
     std::uint64_t canary_heard_{}, canary_sent_{}, alone_until_{};
     std::optional<bool> flooding_;

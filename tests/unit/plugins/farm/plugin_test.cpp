@@ -15,6 +15,7 @@ namespace stead::farm {
 namespace {
 
 using testing::Contains;
+using testing::AllOf;
 using testing::HasSubstr;
 
 /// A configuration tree in the shape that the host hands over.
@@ -197,8 +198,8 @@ TEST_F(FarmPluginTest, LivesAndLeavesNothingBehind) {
         EXPECT_TRUE(has_address());
         EXPECT_EQ(host_->weight, 0u);
         move(STEAD_MOMENT_OPEN);
-        EXPECT_EQ(host_->weight, 100u);
-        view(100);
+        EXPECT_EQ(host_->weight, 1024u + 32u + 20u); // power 1, all twenty twentieths of it
+        view(host_->weight);
         EXPECT_EQ(answer(), "");
         EXPECT_EQ(host_->published["farm.web"], "100%");
         EXPECT_THAT(host_->log, Contains("farm membership: node1 (group web)"));
@@ -208,6 +209,9 @@ TEST_F(FarmPluginTest, LivesAndLeavesNothingBehind) {
         char out[256]{};
         EXPECT_EQ(plugin_->on_command(self_, plugin::to_c("power"), arguments, 2, out, sizeof out), 0) << out;
         EXPECT_GE(host_->weight, 1024u);
+        char text[4096]{};
+        EXPECT_EQ(plugin_->on_command(self_, plugin::to_c("describe"), nullptr, 0, text, sizeof text), 0);
+        EXPECT_THAT(text, AllOf(HasSubstr("packet filter: "), HasSubstr("group web: power node1=1; packets accepted ")));
         const stead_str wrong[]{plugin::to_c("node9"), plugin::to_c("3")};
         EXPECT_EQ(plugin_->on_command(self_, plugin::to_c("power"), wrong, 2, out, sizeof out), -1);
         EXPECT_THAT(out, HasSubstr("node1"));
