@@ -38,7 +38,7 @@ public:
     static Result<Package> open(const fs::path& file) {
         Package package{file};
         package.fd_.reset(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
-        struct stat status{};
+        struct stat status {};
         if (!package.fd_ || ::fstat(package.fd_.get(), &status) != 0) {
             auto error = os_error(file.string(), "cannot be opened", errno);
             error.code = errno == ENOENT ? Errc::not_found : Errc::io;
@@ -49,8 +49,8 @@ public:
         }
         package.bytes_ = static_cast<std::uint64_t>(status.st_size);
         if (package.bytes_ > package_bytes_max) {
-            return Error{Errc::out_of_range, file.string(), "is larger than " +
-                                                                std::to_string(package_bytes_max >> 20) + " MiB"};
+            return Error{Errc::out_of_range, file.string(),
+                         "is larger than " + std::to_string(package_bytes_max >> 20) + " MiB"};
         }
         std::array<char, 4> magic{};
         const auto got = ::pread(package.fd_.get(), magic.data(), magic.size(), 0);
@@ -102,8 +102,9 @@ private:
 
     Error broken(::archive* reader) const {
         const char* text = reader == nullptr ? nullptr : ::archive_error_string(reader);
-        return Error{Errc::malformed, file_.string(), "the zip file is truncated or damaged (" +
-                                                          std::string{text == nullptr ? "no details" : text} + ")"};
+        return Error{Errc::malformed, file_.string(),
+                     "the zip file is truncated or damaged (" + std::string{text == nullptr ? "no details" : text} +
+                         ")"};
     }
 
     Result<Entry> describe(archive_entry* raw, const Tree& tree) const {
@@ -138,8 +139,8 @@ private:
         }
         if (::archive_entry_size_is_set(raw) != 0 && entry.kind == 'f' &&
             static_cast<std::uint64_t>(::archive_entry_size(raw)) > file_bytes_max) {
-            return tree.error(Errc::out_of_range, entry.path, "is larger than " + std::to_string(file_bytes_max >> 20) +
-                                                                  " MiB");
+            return tree.error(Errc::out_of_range, entry.path,
+                              "is larger than " + std::to_string(file_bytes_max >> 20) + " MiB");
         }
         return entry;
     }
@@ -312,7 +313,8 @@ Result<std::pair<Tree, std::string>> examine(Package& package) {
 bool same(const Tree& a, const Tree& b) {
     return std::equal(a.entries().begin(), a.entries().end(), b.entries().begin(), b.entries().end(),
                       [](const auto& x, const auto& y) {
-                          return x.first == y.first && x.second.kind == y.second.kind && x.second.target == y.second.target;
+                          return x.first == y.first && x.second.kind == y.second.kind &&
+                                 x.second.target == y.second.target;
                       });
 }
 

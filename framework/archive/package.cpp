@@ -23,7 +23,7 @@ using Writer = std::unique_ptr<::archive, decltype(&::archive_write_free)>;
 using ZipEntry = std::unique_ptr<archive_entry, decltype(&::archive_entry_free)>;
 
 Result<Entry> describe(const fs::path& path, const Tree& tree, const std::string& name) {
-    struct stat status{};
+    struct stat status {};
     if (::lstat(path.c_str(), &status) != 0) {
         return os_error(path.string(), "cannot be read", errno);
     }
@@ -139,7 +139,8 @@ private:
     [[nodiscard]] fs::path parent() const { return file_.has_parent_path() ? file_.parent_path() : fs::path{"."}; }
     Error failed() {
         const char* text = writer_ ? ::archive_error_string(writer_.get()) : nullptr;
-        return Error{Errc::io, file_.string(), "cannot be written: " + std::string{text == nullptr ? "no memory" : text}};
+        return Error{Errc::io, file_.string(),
+                     "cannot be written: " + std::string{text == nullptr ? "no memory" : text}};
     }
 
     fs::path file_;
@@ -175,8 +176,8 @@ Result<Summary> package(const fs::path& folder, const fs::path& safe_file, const
             summary.bytes += entry.bytes;
         }
         if (summary.bytes > total_bytes_max) {
-            return tree->error(Errc::out_of_range, path, "the files together are larger than " +
-                                                             std::to_string(total_bytes_max >> 20) + " MiB");
+            return tree->error(Errc::out_of_range, path,
+                               "the files together are larger than " + std::to_string(total_bytes_max >> 20) + " MiB");
         }
         if (auto added = zip.add(entry, name.empty() ? path : name + "/" + path, content); !added) {
             return added.error();

@@ -10,7 +10,8 @@ namespace {
 
 std::string shown(std::string_view text) {
     std::string out{text.substr(0, 100)};
-    std::ranges::replace_if(out, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; }, '?');
+    std::ranges::replace_if(
+        out, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; }, '?');
     return text.size() > 100 ? out + "..." : out;
 }
 
@@ -38,8 +39,9 @@ Error Tree::error(Errc code, std::string_view path, std::string what) const {
 Result<std::string> Tree::clean(std::string_view name) const {
     const auto whole = name;
     if (name.size() > path_bytes_max) {
-        return error(Errc::out_of_range, whole, "the path has " + std::to_string(name.size()) + " bytes; at most " +
-                                                    std::to_string(path_bytes_max) + " are allowed");
+        return error(Errc::out_of_range, whole,
+                     "the path has " + std::to_string(name.size()) + " bytes; at most " +
+                         std::to_string(path_bytes_max) + " are allowed");
     }
     if (name.starts_with('/') || (name.size() > 1 && name[1] == ':')) {
         return error(Errc::refused, whole, "is an absolute path; allowed: paths within the module's folder");
@@ -50,13 +52,15 @@ Result<std::string> Tree::clean(std::string_view name) const {
     if (name.ends_with('/')) {
         name.remove_suffix(1);
     }
-    if (std::ranges::any_of(name, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F || c == '\\'; })) {
+    if (std::ranges::any_of(name,
+                            [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F || c == '\\'; })) {
         return error(Errc::refused, whole, "has a control character or a backslash in its name");
     }
     const auto parts = components(name);
     if (parts.size() > depth_max) {
-        return error(Errc::out_of_range, whole, "lies " + std::to_string(parts.size()) + " folders deep; at most " +
-                                                    std::to_string(depth_max) + " are allowed");
+        return error(Errc::out_of_range, whole,
+                     "lies " + std::to_string(parts.size()) + " folders deep; at most " + std::to_string(depth_max) +
+                         " are allowed");
     }
     for (const auto& part : parts) {
         if (part == "..") {
@@ -66,8 +70,9 @@ Result<std::string> Tree::clean(std::string_view name) const {
             return error(Errc::refused, whole, "holds an empty or '.' component");
         }
         if (part.size() > name_bytes_max) {
-            return error(Errc::out_of_range, whole, "a name has " + std::to_string(part.size()) + " bytes; at most " +
-                                                        std::to_string(name_bytes_max) + " are allowed");
+            return error(Errc::out_of_range, whole,
+                         "a name has " + std::to_string(part.size()) + " bytes; at most " +
+                             std::to_string(name_bytes_max) + " are allowed");
         }
     }
     return std::string{name};
@@ -78,8 +83,8 @@ Result<void> Tree::add(Entry entry) {
         return {}; // the module's folder itself
     }
     if (entries_.size() >= entries_max) {
-        return error(Errc::out_of_range, entry.path, "is one too many; at most " + std::to_string(entries_max) +
-                                                         " entries are allowed");
+        return error(Errc::out_of_range, entry.path,
+                     "is one too many; at most " + std::to_string(entries_max) + " entries are allowed");
     }
     const auto above = parent_of(entry.path);
     if (!above.empty()) {
@@ -115,12 +120,12 @@ Result<void> Tree::grow(const std::string& path, std::uint64_t more, std::uint64
         return error(Errc::out_of_range, path, "is larger than " + std::to_string(file_bytes_max >> 20) + " MiB");
     }
     if (bytes_ > total_bytes_max) {
-        return error(Errc::out_of_range, path, "the files together are larger than " +
-                                                   std::to_string(total_bytes_max >> 20) + " MiB");
+        return error(Errc::out_of_range, path,
+                     "the files together are larger than " + std::to_string(total_bytes_max >> 20) + " MiB");
     }
     if (bytes_ > (8u << 20) && package_bytes > 0 && bytes_ / package_bytes > ratio_max) {
-        return error(Errc::refused, path, "unpacks to more than " + std::to_string(ratio_max) +
-                                              " times the size of the package");
+        return error(Errc::refused, path,
+                     "unpacks to more than " + std::to_string(ratio_max) + " times the size of the package");
     }
     return {};
 }
@@ -191,8 +196,9 @@ Result<std::string> Tree::top() const {
             return folder;
         }
     }
-    return error(Errc::malformed, "", "is not a module: conf/userconfig.xml is missing (at the top, or in the one "
-                                      "folder that holds everything)");
+    return error(Errc::malformed, "",
+                 "is not a module: conf/userconfig.xml is missing (at the top, or in the one "
+                 "folder that holds everything)");
 }
 
 std::uint32_t safe_mode(char kind, std::uint32_t mode) noexcept {

@@ -33,8 +33,8 @@ public:
         drain();
         struct stat ours {};
         struct stat named {};
-        if (!fd_ || (::stat(file_.c_str(), &named) == 0 && ::fstat(fd_.get(), &ours) == 0 &&
-                     ours.st_ino != named.st_ino)) {
+        if (!fd_ ||
+            (::stat(file_.c_str(), &named) == 0 && ::fstat(fd_.get(), &ours) == 0 && ours.st_ino != named.st_ino)) {
             reopen();
             drain();
         }
@@ -94,7 +94,8 @@ int view_log(const control::Invocation& invocation, const control::Paths& paths)
     }
     std::cout.flush();
     const Fd watch(::inotify_init1(IN_CLOEXEC));
-    if (!watch || ::inotify_add_watch(watch.get(), file.parent_path().c_str(), IN_MODIFY | IN_CREATE | IN_MOVED_TO) < 0) {
+    if (!watch ||
+        ::inotify_add_watch(watch.get(), file.parent_path().c_str(), IN_MODIFY | IN_CREATE | IN_MOVED_TO) < 0) {
         std::cerr << "stead: cannot watch " << file.parent_path().string() << "\n";
         return control::exit_code::io;
     }

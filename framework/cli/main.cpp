@@ -34,7 +34,8 @@ int print_help(const control::Invocation& invocation) {
             }
             const std::string near = control::nearest(topic, topics);
             std::cerr << "stead: no help on '" << topic << "'"
-                      << (near.empty() ? "; 'stead help' lists all commands" : "; did you mean '" + near + "'?") << "\n";
+                      << (near.empty() ? "; 'stead help' lists all commands" : "; did you mean '" + near + "'?")
+                      << "\n";
             return control::exit_code::usage;
         }
     }
@@ -69,6 +70,4 @@ int run(const std::vector<std::string_view>& words) {
 
 } // namespace
 
-int main(int argc, char** argv) {
-    return run(std::vector<std::string_view>(argv + (argc > 0 ? 1 : 0), argv + argc));
-}
+int main(int argc, char** argv) { return run(std::vector<std::string_view>(argv + (argc > 0 ? 1 : 0), argv + argc)); }

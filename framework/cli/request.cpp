@@ -185,7 +185,8 @@ int ask_daemon(const control::Invocation& invocation, const control::Paths& path
         file.reset(::open(name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
         struct stat info {};
         if (!file || ::fstat(file.get(), &info) != 0 || !S_ISREG(info.st_mode)) {
-            const Error error = file ? Error{Errc::not_found, name, "not a file"} : os_error(name, "cannot open", errno);
+            const Error error =
+                file ? Error{Errc::not_found, name, "not a file"} : os_error(name, "cannot open", errno);
             std::cerr << "stead: " << error.text() << "\n";
             return exit_code::of(error.code);
         }

@@ -39,7 +39,8 @@ private:
     }
 
     [[nodiscard]] bool dynamic_element(const std::string& path) const {
-        return std::ranges::any_of(owners(path), [](const auto& o) { return (o.schema->flags & STEAD_ELEM_DYNAMIC) != 0; });
+        return std::ranges::any_of(owners(path),
+                                   [](const auto& o) { return (o.schema->flags & STEAD_ELEM_DYNAMIC) != 0; });
     }
 
     [[nodiscard]] bool dynamic_attribute(const std::string& path, const std::string& name) const {
@@ -68,7 +69,8 @@ private:
     }
 
     // Elements of one name correspond by their place: that is how plugins were given them.
-    void compare_children(const Element& before, const Element& after, const std::string& path, const std::string& name) {
+    void compare_children(const Element& before, const Element& after, const std::string& path,
+                          const std::string& name) {
         const auto named = [&](const Element& parent) {
             std::vector<const Element*> found;
             for (const Element& child : parent.children) {

@@ -48,7 +48,8 @@ public:
 private:
     void text_free(const Raw& element) {
         if (element.text.find_first_not_of(" \t\r\n") != std::string::npos) {
-            report_.error(element.line, "<" + element.name + ">: text '" + shown(element.text) + "' is not allowed here");
+            report_.error(element.line,
+                          "<" + element.name + ">: text '" + shown(element.text) + "' is not allowed here");
         }
     }
 
@@ -58,8 +59,8 @@ private:
             if (std::ranges::find(names, a.name) != names.end()) {
                 continue;
             }
-            std::string text = element.name + "/@" + shown(a.name) + ": unknown attribute; allowed: " +
-                               (names.empty() ? "none" : join(names, ", "));
+            std::string text = element.name + "/@" + shown(a.name) +
+                               ": unknown attribute; allowed: " + (names.empty() ? "none" : join(names, ", "));
             if (const auto guess = nearest(a.name, names); !guess.empty()) {
                 text += "; did you mean '" + guess + "'?";
             }
@@ -84,8 +85,8 @@ private:
         const auto* a = element.attribute(name);
         if (a == nullptr) {
             if ((schema.flags & STEAD_ATTR_REQUIRED) != 0) {
-                report_.error(element.line, "<" + element.name + "> needs the attribute " + name + "; allowed: " +
-                                                allowed_text(schema));
+                report_.error(element.line, "<" + element.name + "> needs the attribute " + name +
+                                                "; allowed: " + allowed_text(schema));
             }
             return std::nullopt;
         }
@@ -97,8 +98,8 @@ private:
         return *good;
     }
 
-    static stead_attr_schema schema(stead_type type, std::uint32_t flags = 0, std::int64_t min = 0, std::int64_t max = 0,
-                                    const char* choices = nullptr) {
+    static stead_attr_schema schema(stead_type type, std::uint32_t flags = 0, std::int64_t min = 0,
+                                    std::int64_t max = 0, const char* choices = nullptr) {
         return {"", static_cast<std::uint32_t>(type), flags, nullptr, choices, "ms", min, max, nullptr};
     }
 
@@ -204,7 +205,8 @@ private:
     void usable(int line, const std::string& address) {
         const bool v4 = is_numeric_address(address) && address.find(':') == std::string::npos;
         const int first = v4 ? std::stoi(address) : 0;
-        const bool multicast = (v4 && first >= 224) || (!v4 && is_numeric_address(address) && address.starts_with("ff"));
+        const bool multicast =
+            (v4 && first >= 224) || (!v4 && is_numeric_address(address) && address.starts_with("ff"));
         if (multicast || (v4 && first == 0) || address == "::") {
             report_.error(line, "node: '" + address + "' is no address of one server; allowed: a unicast address");
         }
@@ -230,14 +232,15 @@ private:
             }
         }
         if (names.size() > limits::nodes_max) {
-            report_.error(lan_lines_.front(), std::to_string(names.size()) + " nodes; allowed: 2 to " +
-                                                  std::to_string(limits::nodes_max));
+            report_.error(lan_lines_.front(),
+                          std::to_string(names.size()) + " nodes; allowed: 2 to " + std::to_string(limits::nodes_max));
             return;
         }
         std::map<std::string, std::string> folded;
         for (const auto& [name, line] : names) {
             std::string lower = name;
-            std::ranges::transform(lower, lower.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+            std::ranges::transform(lower, lower.begin(),
+                                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
             if (const auto [at, fresh] = folded.emplace(lower, name); !fresh) {
                 report_.error(line, "node/@name: '" + name + "' and '" + at->second +
                                         "' differ in capitals only; a node has the same name on every LAN");
@@ -398,8 +401,8 @@ Result<NodeId> identify(const Cluster& cluster, std::span<const std::string> loc
         return found.first();
     }
     std::vector<std::string> here{local.begin(), local.end()};
-    const std::string sides = "; addresses here: " + (here.empty() ? "none" : join(here, ", ")) +
-                              "; in cluster.xml: " + join(listed, ", ");
+    const std::string sides =
+        "; addresses here: " + (here.empty() ? "none" : join(here, ", ")) + "; in cluster.xml: " + join(listed, ", ");
     if (found.empty()) {
         return Error{Errc::not_found, "cluster.xml", "no <node> has an address of this server" + sides};
     }

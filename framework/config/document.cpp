@@ -16,7 +16,8 @@ using tinyxml2::XMLElement;
 std::string_view reason(tinyxml2::XMLError error) {
     switch (error) {
     case tinyxml2::XML_ERROR_PARSING_ELEMENT: return "a tag is not complete: '<name attribute=\"value\">' is expected";
-    case tinyxml2::XML_ERROR_PARSING_ATTRIBUTE: return "an attribute is written twice or not complete: name=\"value\" is expected";
+    case tinyxml2::XML_ERROR_PARSING_ATTRIBUTE:
+        return "an attribute is written twice or not complete: name=\"value\" is expected";
     case tinyxml2::XML_ERROR_PARSING_TEXT: return "the file ends within text";
     case tinyxml2::XML_ERROR_PARSING_CDATA: return "a CDATA section does not end: ']]>' is missing";
     case tinyxml2::XML_ERROR_PARSING_COMMENT: return "a comment does not end: '-->' is missing";
@@ -43,8 +44,8 @@ public:
             return raw;
         }
         if (depth > depth_max) {
-            fail(raw.line, "elements are nested too deeply; at most " + std::to_string(depth_max) +
-                               " levels are allowed");
+            fail(raw.line,
+                 "elements are nested too deeply; at most " + std::to_string(depth_max) + " levels are allowed");
             return raw;
         }
         take_attributes(element, raw);
@@ -186,7 +187,8 @@ std::string shown(std::string_view text) {
     while (text.size() > bytes_max && !out.empty() && (static_cast<unsigned char>(out.back()) & 0xC0) == 0x80) {
         out.pop_back(); // not in the middle of a UTF-8 character
     }
-    std::ranges::replace_if(out, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; }, '?');
+    std::ranges::replace_if(
+        out, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; }, '?');
     if (text.size() > bytes_max) {
         if (!out.empty() && (static_cast<unsigned char>(out.back()) & 0xC0) == 0xC0) {
             out.pop_back();

@@ -90,14 +90,14 @@ private:
     }
 
     void text(const Raw& raw, const SchemaIndex::Owners& owners, Element& element) {
-        const bool allowed = std::ranges::any_of(
-            owners, [](const auto& owner) { return (owner.schema->flags & STEAD_ELEM_TEXT) != 0; });
+        const bool allowed =
+            std::ranges::any_of(owners, [](const auto& owner) { return (owner.schema->flags & STEAD_ELEM_TEXT) != 0; });
         if (allowed) {
             element.text = raw.text;
         } else if (!blank(raw.text)) {
             const auto begin = raw.text.find_first_not_of(" \t\r\n\f");
-            report_.error(raw.line, "<" + raw.name + ">: text '" + shown(raw.text.substr(begin)) +
-                                        "' is not allowed here");
+            report_.error(raw.line,
+                          "<" + raw.name + ">: text '" + shown(raw.text.substr(begin)) + "' is not allowed here");
         }
     }
 
@@ -116,8 +116,8 @@ private:
             }
             const auto [at, first] = seen.emplace(child.name, child.line);
             if (!first && !index_.repeatable(child_path)) {
-                report_.error(child.line, "<" + child.name + "> may stand once in <" + raw.name + ">; the first is in line " +
-                                              std::to_string(at->second));
+                report_.error(child.line, "<" + child.name + "> may stand once in <" + raw.name +
+                                              ">; the first is in line " + std::to_string(at->second));
                 continue;
             }
             element.children.push_back(check(child, child_path));
@@ -136,8 +136,8 @@ private:
             return;
         }
         const auto allowed = index_.child_names(path, mode_);
-        std::string message = "unknown element <" + shown(child.name) + "> in <" + parent.name + ">; allowed: " +
-                              (allowed.empty() ? "none" : join(allowed, ", ")) + "; no plugin in " +
+        std::string message = "unknown element <" + shown(child.name) + "> in <" + parent.name +
+                              ">; allowed: " + (allowed.empty() ? "none" : join(allowed, ", ")) + "; no plugin in " +
                               index_.plugins_folder() + " owns it";
         if (const auto guess = nearest(child.name, allowed); !guess.empty()) {
             message += "; did you mean <" + guess + ">?";
@@ -157,11 +157,12 @@ private:
         }
         const auto line = raw.attribute("name")->line;
         if (raw.name == "lan" && !cluster_->find_lan(*name)) {
-            report_.error(line, "lan/@name: '" + shown(*name) + "' is not a LAN of cluster.xml; allowed: " + join(lans, ", "));
+            report_.error(line, "lan/@name: '" + shown(*name) +
+                                    "' is not a LAN of cluster.xml; allowed: " + join(lans, ", "));
         }
         if (raw.name == "host" && !cluster_->find(*name)) {
-            report_.error(line, "host/@name: '" + shown(*name) + "' is not a node of cluster.xml; allowed: " +
-                                    join(cluster_->nodes, ", "));
+            report_.error(line, "host/@name: '" + shown(*name) +
+                                    "' is not a node of cluster.xml; allowed: " + join(cluster_->nodes, ", "));
         }
     }
 
@@ -259,8 +260,10 @@ void take_settings(Module& module, const Cluster* cluster, Report& report) {
     }
     const auto primary = service.attribute("defaultprim").value_or("alone");
     if (cluster != nullptr && primary != "alone" && primary != "lastprim" && !cluster->find(primary)) {
-        report.error(service.line, "service/@defaultprim: '" + std::string{primary} + "' is not a node of cluster.xml; "
-                                   "allowed: alone, lastprim, " + join(cluster->nodes, ", "));
+        report.error(service.line, "service/@defaultprim: '" + std::string{primary} +
+                                       "' is not a node of cluster.xml; "
+                                       "allowed: alone, lastprim, " +
+                                       join(cluster->nodes, ", "));
     }
 }
 
@@ -292,8 +295,8 @@ Raw* find_service(Raw& root, Report& report) {
                 }
             }
         } else {
-            report.error(child.line, "unknown element <" + shown(child.name) +
-                                         "> in <safe>; allowed: <macro> and one <service>");
+            report.error(child.line,
+                         "unknown element <" + shown(child.name) + "> in <safe>; allowed: <macro> and one <service>");
         }
     }
     if (service == nullptr) {
@@ -325,7 +328,7 @@ Module check_module(Raw& root, const SchemaSet& schemas, const Cluster* cluster,
     module.macros = macros.values();
     const auto* mode = service->attribute("mode");
     const std::string mode_name = mode == nullptr ? "" : mode->value;
-    module.mode = mode_name == "mirror" ? Module::Mode::mirror
+    module.mode = mode_name == "mirror"  ? Module::Mode::mirror
                   : mode_name == "light" ? Module::Mode::light
                                          : Module::Mode::farm;
     const bool known = mode_name == "farm" || mode_name == "mirror" || mode_name == "light";

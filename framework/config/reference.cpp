@@ -38,10 +38,14 @@ void element_section(const stead_elem_schema& schema, const std::string& plugin,
     if (schema.modes != nullptr) {
         facts.push_back("mode " + join(split(schema.modes, '|'), ", "));
     }
-    if ((schema.flags & STEAD_ELEM_REQUIRED) != 0) facts.emplace_back("required");
-    if ((schema.flags & STEAD_ELEM_REPEATABLE) != 0) facts.emplace_back("may be repeated");
-    if ((schema.flags & STEAD_ELEM_DYNAMIC) != 0) facts.emplace_back("dynamic");
-    if ((schema.flags & STEAD_ELEM_TEXT) != 0) facts.emplace_back("holds text");
+    if ((schema.flags & STEAD_ELEM_REQUIRED) != 0)
+        facts.emplace_back("required");
+    if ((schema.flags & STEAD_ELEM_REPEATABLE) != 0)
+        facts.emplace_back("may be repeated");
+    if ((schema.flags & STEAD_ELEM_DYNAMIC) != 0)
+        facts.emplace_back("dynamic");
+    if ((schema.flags & STEAD_ELEM_TEXT) != 0)
+        facts.emplace_back("holds text");
     out += (schema.help == nullptr ? "" : std::string{schema.help} + " ") + "(" + join(facts, "; ") + ")\n\n";
     if (schema.attr_count == 0) {
         return;
@@ -60,8 +64,10 @@ namespace {
 // cluster.xml has fixed words (cluster.cpp), so this is text too.
 constexpr const char* cluster_section =
     "## cluster.xml\n\n"
-    "`/etc/stead/cluster.xml`, the same file on every node; `stead cluster confcheck` checks it, `stead cluster config` puts "
-    "it\nin force. `<cluster>` holds one `<lans>`, that 1 to 8 `<lan>`, and each `<lan>` its `<node>` elements, 1 to 64.\n\n"
+    "`/etc/stead/cluster.xml`, the same file on every node; `stead cluster confcheck` checks it, `stead cluster "
+    "config` puts "
+    "it\nin force. `<cluster>` holds one `<lans>`, that 1 to 8 `<lan>`, and each `<lan>` its `<node>` elements, 1 to "
+    "64.\n\n"
     "| attribute | allowed | default | meaning |\n|---|---|---|---|\n"
     "| `lans/@port` | 1 to 65535 | `4800` | UDP of the node group, TCP between nodes |\n"
     "| `lans/@profile` | fast, default, safe | `default` | silence until takeover: 30 ms, 225 ms, 3 s |\n"
@@ -80,14 +86,16 @@ std::string reference_markdown(const SchemaSet& schemas) {
     std::string out = "# Configuration reference\n\n"
                       "Written by `stead-host --reference` from the schemas that the checks use; do not edit.\n\n";
     out += cluster_section;
-    out += "## userconfig.xml\n\n"
-           "`/etc/stead/modules/AM/conf/userconfig.xml`; `stead confcheck -m AM` checks it, `stead config -m AM` puts it in "
-           "force.\n`%NAME%` in a value or text is replaced by the macro of that name, else by the environment variable. "
-           "Times are a\nnumber with `d h m s ms us`; a bare number has the attribute's own unit. Classic elements whose "
-           "plugin is not\ninstalled are inactive, with a warning each; any other element that nobody owns is an error.\n"
-                      "The top element `<safe>` holds `<macro>` elements and one `<service>`; paths below start in "
-                      "`<service>`.\n"
-                      "DC: `stead update` may change it while the module runs.\n\n";
+    out +=
+        "## userconfig.xml\n\n"
+        "`/etc/stead/modules/AM/conf/userconfig.xml`; `stead confcheck -m AM` checks it, `stead config -m AM` puts it "
+        "in "
+        "force.\n`%NAME%` in a value or text is replaced by the macro of that name, else by the environment variable. "
+        "Times are a\nnumber with `d h m s ms us`; a bare number has the attribute's own unit. Classic elements whose "
+        "plugin is not\ninstalled are inactive, with a warning each; any other element that nobody owns is an error.\n"
+        "The top element `<safe>` holds `<macro>` elements and one `<service>`; paths below start in "
+        "`<service>`.\n"
+        "DC: `stead update` may change it while the module runs.\n\n";
     std::vector<std::pair<const stead_elem_schema*, std::string>> all;
     for (const auto& owner : schemas.owners) {
         for (const auto& schema : owner.elements) {

@@ -53,7 +53,8 @@ bool SchemaIndex::allows(const std::string& path, const std::string& mode) const
 std::string SchemaIndex::modes(const std::string& path) const {
     std::set<std::string> modes;
     for (const auto& owner : owners(path, "")) {
-        for (const auto& mode : split(owner.schema->modes == nullptr ? "farm|mirror|light" : owner.schema->modes, '|')) {
+        for (const auto& mode :
+             split(owner.schema->modes == nullptr ? "farm|mirror|light" : owner.schema->modes, '|')) {
             modes.insert(mode);
         }
     }

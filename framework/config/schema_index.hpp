@@ -18,7 +18,9 @@ public:
     struct Owner {
         std::string plugin;
         const stead_elem_schema* schema{};
-        [[nodiscard]] std::span<const stead_attr_schema> attributes() const { return {schema->attrs, schema->attr_count}; }
+        [[nodiscard]] std::span<const stead_attr_schema> attributes() const {
+            return {schema->attrs, schema->attr_count};
+        }
     };
     using Owners = std::vector<Owner>;
 

@@ -22,12 +22,18 @@ Error wrong(Errc code, std::string_view text, std::string_view problem, const st
 
 std::optional<std::int64_t> unit_ns(std::string_view unit) {
     constexpr std::int64_t second = 1'000'000'000;
-    if (unit == "d") return 86'400 * second;
-    if (unit == "h") return 3'600 * second;
-    if (unit == "m") return 60 * second;
-    if (unit == "s") return second;
-    if (unit == "ms") return 1'000'000;
-    if (unit == "us") return 1'000;
+    if (unit == "d")
+        return 86'400 * second;
+    if (unit == "h")
+        return 3'600 * second;
+    if (unit == "m")
+        return 60 * second;
+    if (unit == "s")
+        return second;
+    if (unit == "ms")
+        return 1'000'000;
+    if (unit == "us")
+        return 1'000;
     return std::nullopt;
 }
 
@@ -228,7 +234,8 @@ Result<std::string> normalise(std::string_view text, const stead_attr_schema& sc
         }
         return wrong(Errc::malformed, text, "is not an address", allowed_text(schema));
     case STEAD_TYPE_PATH:
-        if (text.starts_with('/') && text.size() <= 4095 && (std::string{text} + "/").find("/../") == std::string::npos) {
+        if (text.starts_with('/') && text.size() <= 4095 &&
+            (std::string{text} + "/").find("/../") == std::string::npos) {
             return std::string{text};
         }
         return wrong(Errc::malformed, text, "is not an absolute path", allowed_text(schema));

@@ -172,10 +172,11 @@ std::string bash_completion() {
 }
 
 std::string man_page() {
-    std::string text = ".TH STEAD 8 \"\" \"Stead\" \"System administration\"\n.SH NAME\nstead \\- commands of the Stead "
-                       "high\\-availability framework\n.SH SYNOPSIS\n.B stead\nCOMMAND [options]\n.SH DESCRIPTION\n"
-                       "Talks to\n.BR steadd (8)\nof this node, and through it, with\n.BR \\-H ,\nto other nodes.\n"
-                       ".SH COMMANDS\n";
+    std::string text =
+        ".TH STEAD 8 \"\" \"Stead\" \"System administration\"\n.SH NAME\nstead \\- commands of the Stead "
+        "high\\-availability framework\n.SH SYNOPSIS\n.B stead\nCOMMAND [options]\n.SH DESCRIPTION\n"
+        "Talks to\n.BR steadd (8)\nof this node, and through it, with\n.BR \\-H ,\nto other nodes.\n"
+        ".SH COMMANDS\n";
     for (const Command& command : commands()) {
         text.append(".TP\n.B ").append(roff(synopsis(command))).append("\n").append(roff(command.help)).append("\n");
         for (const Option& option : command.used_options()) {

@@ -98,7 +98,8 @@ public:
 
 private:
     static const Option* find_in(std::span<const Option> options, std::string_view name) {
-        const auto found = std::find_if(options.begin(), options.end(), [&](const Option& o) { return o.name == name; });
+        const auto found =
+            std::find_if(options.begin(), options.end(), [&](const Option& o) { return o.name == name; });
         return found == options.end() ? nullptr : &*found;
     }
 
@@ -145,8 +146,8 @@ private:
                 return {};
             }
             const std::vector<std::string> known = words_of_group(group);
-            return usage("unknown command '" + group + " " + second + "'" + did_you_mean(second, known) +
-                         " '" + group + "' has: " + joined(known, ", ") + ".");
+            return usage("unknown command '" + group + " " + second + "'" + did_you_mean(second, known) + " '" + group +
+                         "' has: " + joined(known, ", ") + ".");
         }
         if (std::find(words_.begin(), words_.end(), "-h") != words_.end()) {
             return {};
@@ -159,8 +160,8 @@ private:
         if (std::find(verb_words_.begin(), verb_words_.end(), at_) != verb_words_.end()) {
             return {};
         }
-        const bool rest_is_text = got_.command != nullptr && got_.command->arguments.starts_with("MESSAGE") &&
-                                  !got_.arguments.empty();
+        const bool rest_is_text =
+            got_.command != nullptr && got_.command->arguments.starts_with("MESSAGE") && !got_.arguments.empty();
         if (word == "--" && !only_arguments_) {
             only_arguments_ = true;
             return {};

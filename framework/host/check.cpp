@@ -50,7 +50,9 @@ struct Collector {
     std::string file;
     static void report(void* context, std::uint32_t line, std::uint32_t warning, stead_str text) {
         auto& self = *static_cast<Collector*>(context);
-        self.findings->push_back({.warning = warning != 0, .file = self.file, .line = static_cast<int>(line),
+        self.findings->push_back({.warning = warning != 0,
+                                  .file = self.file,
+                                  .line = static_cast<int>(line),
                                   .message = std::string{text.data, text.size}});
     }
 };
@@ -71,7 +73,9 @@ void check_hook_names(const fs::path& bin, std::vector<config::Finding>& finding
         fs::path twin = it->path();
         if (twin.extension() == ".lua" && fs::exists(twin.replace_extension(), failed)) {
             const std::string name = twin.filename().string();
-            findings.push_back({.warning = false, .file = "bin/" + name, .line = 0,
+            findings.push_back({.warning = false,
+                                .file = "bin/" + name,
+                                .line = 0,
                                 .message = "both " + name + " and " + name + ".lua are there; remove one of them"});
         }
     }
@@ -81,7 +85,9 @@ void check_hook_names(const fs::path& bin, std::vector<config::Finding>& finding
 void check_mandatory_hooks(const config::Module& module, const fs::path& bin, std::vector<config::Finding>& findings) {
     std::error_code failed;
     if (module.user.present && !fs::exists(bin / "prestart", failed) && !fs::exists(bin / "prestart.lua", failed)) {
-        findings.push_back({.warning = true, .file = "bin", .line = 0,
+        findings.push_back({.warning = true,
+                            .file = "bin",
+                            .line = 0,
                             .message = "no prestart or prestart.lua: what an unclean end leaves running is not stopped "
                                        "before a start"});
     }
@@ -131,7 +137,8 @@ std::optional<config::Cluster> read_cluster(const fs::path& file, std::vector<co
 int check_module(const CheckRequest& request, const Registry& registry, const control::Paths& paths) {
     std::vector<config::Finding> findings;
     for (const Error& refused : registry.refused()) {
-        findings.push_back({.warning = true, .file = refused.where, .line = 0, .message = "plugin refused: " + refused.what});
+        findings.push_back(
+            {.warning = true, .file = refused.where, .line = 0, .message = "plugin refused: " + refused.what});
     }
     const config::SchemaSet schemas = schema_set(registry, paths);
     const std::optional<config::Cluster> cluster = read_cluster(request.cluster, findings);

@@ -205,9 +205,10 @@ config::Checked<config::Module> read_config(const Facts& facts) {
     const auto text = read_file(file, xml_bytes_max);
     if (!text) {
         config::Checked<config::Module> missing;
-        missing.findings.push_back(
-            {.warning = false, .file = file.string(), .line = 0,
-             .message = text.error().what + "; run: stead config -m " + facts.module});
+        missing.findings.push_back({.warning = false,
+                                    .file = file.string(),
+                                    .line = 0,
+                                    .message = text.error().what + "; run: stead config -m " + facts.module});
         return missing;
     }
     return config::parse_module(*text, file.string(), facts.schemas,
@@ -217,15 +218,16 @@ config::Checked<config::Module> read_config(const Facts& facts) {
 std::vector<config::Finding> unsupported(const config::Module& module, const Registry& registry) {
     std::vector<config::Finding> findings;
     const auto refuse = [&](std::string message) {
-        findings.push_back({.warning = false, .file = "userconfig.xml", .line = module.service.line,
-                            .message = std::move(message)});
+        findings.push_back(
+            {.warning = false, .file = "userconfig.xml", .line = module.service.line, .message = std::move(message)});
     };
     const std::string_view mode = module.mode_name();
     const auto serves = [&](const Plugin& plugin) {
         return plugin.descriptor.kind == STEAD_KIND_SERVICE &&
                std::ranges::any_of(plugin.schema(), [&](const stead_elem_schema& element) {
-                   return element.modes != nullptr && ("|" + std::string{element.modes} + "|").find(
-                                                          "|" + std::string{mode} + "|") != std::string::npos;
+                   return element.modes != nullptr &&
+                          ("|" + std::string{element.modes} + "|").find("|" + std::string{mode} + "|") !=
+                              std::string::npos;
                });
     };
     if (module.mode != config::Module::Mode::light && std::ranges::none_of(registry.plugins(), serves)) {
@@ -233,18 +235,22 @@ std::vector<config::Finding> unsupported(const config::Module& module, const Reg
                "'; install the " + std::string{mode} + " plugin there, or choose another mode");
     }
     if (const config::Element* failover = module.service.child("failover")) {
-        findings.push_back({.warning = true, .file = "userconfig.xml", .line = failover->line,
-                            .message = "<failover>: rules are not evaluated by this release; it takes no action of them"});
+        findings.push_back(
+            {.warning = true,
+             .file = "userconfig.xml",
+             .line = failover->line,
+             .message = "<failover>: rules are not evaluated by this release; it takes no action of them"});
     }
     if (module.settings.automatic_reboot) {
-        refuse("service/@automatic_reboot: 'on' is not supported by this release, a stopstart never reboots the server; "
-               "allowed: off");
+        refuse(
+            "service/@automatic_reboot: 'on' is not supported by this release, a stopstart never reboots the server; "
+            "allowed: off");
     }
     return findings;
 }
 
-Result<Facts> read_facts(const std::string& module, const control::Paths& paths, const Registry& registry,
-                         bool network, const std::filesystem::path& active) {
+Result<Facts> read_facts(const std::string& module, const control::Paths& paths, const Registry& registry, bool network,
+                         const std::filesystem::path& active) {
     Facts facts;
     facts.module = module;
     facts.active = active.empty() ? paths.active(module) : active;
@@ -306,8 +312,7 @@ Result<membership::Timing> timing_for(const config::Cluster& cluster, const stea
     return Error{Errc::out_of_range, "profile", "'" + profile + "'; allowed: fast, default, safe"};
 }
 
-Result<stead_bus_wish> wish_of(const Facts& facts, const Registry& registry,
-                               std::optional<config::CTree>& keep_alive) {
+Result<stead_bus_wish> wish_of(const Facts& facts, const Registry& registry, std::optional<config::CTree>& keep_alive) {
     stead_bus_wish wish{};
     for (const Plugin& plugin : registry.plugins()) {
         if (plugin.descriptor.bus_wish == nullptr || !facts.config.uses(facts.schemas, plugin.descriptor.id)) {

@@ -45,11 +45,11 @@ struct Facts {
 /// What the schemas cannot say: modes that no plugin serves, attributes that this release does not act on.
 [[nodiscard]] std::vector<config::Finding> unsupported(const config::Module& module, const Registry& registry);
 
-/// Reads the configuration in force, or the one in the folder `active`. `network`: also the identity, the keys and the seed that a bus needs.
+/// Reads the configuration in force, or the one in the folder `active`. `network`: also the identity, the keys and the
+/// seed that a bus needs.
 /// Errors: the file, and what to run to make it right.
-[[nodiscard]] Result<Facts> read_facts(const std::string& module, const control::Paths& paths,
-                                       const Registry& registry, bool network,
-                                       const std::filesystem::path& active = {});
+[[nodiscard]] Result<Facts> read_facts(const std::string& module, const control::Paths& paths, const Registry& registry,
+                                       bool network, const std::filesystem::path& active = {});
 
 /// cluster.key, then cluster.key.next when a rotation is under way. Errors: the file, and what is allowed.
 [[nodiscard]] Result<std::vector<std::string>> read_keys(const control::Paths& paths);

@@ -94,7 +94,8 @@ void ModuleHost::on_resource(const bus::Resource& resource, bool removed) {
         }
     }
     for (const auto& slot : slots_) {
-        slot->on_resource(node, resource.name, removed ? std::nullopt : std::optional<std::string_view>{resource.value});
+        slot->on_resource(node, resource.name,
+                          removed ? std::nullopt : std::optional<std::string_view>{resource.value});
     }
 }
 

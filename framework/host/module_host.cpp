@@ -20,8 +20,8 @@ using automaton::Moment;
 using automaton::Qualifier;
 using automaton::State;
 
-constexpr nanoseconds moment_timeout = seconds{30};    // PREPARE, OPEN, RELEASE: no draining in them
-constexpr nanoseconds leave_timeout = seconds{2};      // a goodbye that nobody acknowledges
+constexpr nanoseconds moment_timeout = seconds{30}; // PREPARE, OPEN, RELEASE: no draining in them
+constexpr nanoseconds leave_timeout = seconds{2};   // a goodbye that nobody acknowledges
 constexpr nanoseconds answer_timeout = milliseconds{500};
 constexpr nanoseconds start_hook_timeout = seconds{300};
 
@@ -36,8 +36,7 @@ std::int64_t wall_seconds() { return static_cast<std::int64_t>(std::time(nullptr
 ModuleHost::ModuleHost(boost::asio::io_context& io, const Registry& registry, Facts facts)
     : io_(io), registry_(registry), facts_(std::move(facts)),
       user_log_(facts_.paths.user_log(facts_.module), facts_.module, user_log_bytes(facts_.config)),
-      loops_(facts_.config.settings.maxloop,
-             std::chrono::duration_cast<seconds>(facts_.config.settings.loop_interval)),
+      loops_(facts_.config.settings.maxloop, std::chrono::duration_cast<seconds>(facts_.config.settings.loop_interval)),
       signals_(io), services_timer_(io), end_timer_(io) {}
 
 ModuleHost::~ModuleHost() {
@@ -68,7 +67,8 @@ void ModuleHost::write(log::Level level, std::string_view source, std::string_vi
     log::write(level, source, text);
 }
 
-// ---- Start --------------------------------------------------------------------------------------------------------------
+// ---- Start
+// --------------------------------------------------------------------------------------------------------------
 
 Result<void> ModuleHost::start() {
     if (auto open = listen(); !open) {
@@ -172,9 +172,9 @@ Result<void> ModuleHost::start_bus() {
     };
     events.leave_done = [this] { end(); };
     events.peer_state = [this](NodeId node, std::uint32_t code) { on_peer_state(node, code); };
-    auto started = bus::Bus::start(*options, std::move(events),
-                                   [this](std::function<void()> work) { post(std::move(work)); },
-                                   [](std::uint64_t) {});
+    auto started = bus::Bus::start(
+        *options, std::move(events), [this](std::function<void()> work) { post(std::move(work)); },
+        [](std::uint64_t) {});
     if (!started) {
         return started.error();
     }
@@ -212,15 +212,15 @@ void ModuleHost::handle_signals() {
             describe(all);
             write(log::Level::event, "dump", boost::json::serialize(all));
         } else {
-            feed(automaton::Stop{.then = automaton::Stop::Then::stay,
-                                 .by = "signal " + std::to_string(number),
-                                 .at_once = false});
+            feed(automaton::Stop{
+                .then = automaton::Stop::Then::stay, .by = "signal " + std::to_string(number), .at_once = false});
         }
         handle_signals();
     });
 }
 
-// ---- Effects of the automaton -----------------------------------------------------------------------------------------------
+// ---- Effects of the automaton
+// -----------------------------------------------------------------------------------------------
 
 void ModuleHost::feed(const automaton::Event& event) {
     for (const automaton::Effect& effect : automaton_.step(event)) {
@@ -272,9 +272,8 @@ void ModuleHost::perform(const automaton::AskServices& effect) {
     asked_.clear();
     refusal_.clear();
     asked_moment_ = effect.moment;
-    const nanoseconds limit = effect.moment == Moment::close && !effect.at_once
-                                  ? facts_.config.user.nice_stop_timeout
-                                  : moment_timeout;
+    const nanoseconds limit =
+        effect.moment == Moment::close && !effect.at_once ? facts_.config.user.nice_stop_timeout : moment_timeout;
     std::vector<std::pair<Slot*, stead_transition>> round;
     for (const auto& slot : slots_) {
         if (slot->takes_transitions()) {
@@ -335,8 +334,7 @@ void ModuleHost::perform(const automaton::StateChanged& effect) {
         state_name_ = text;
     }
     since_seconds_ = wall_seconds();
-    write(log::Level::event, "host",
-          "Local state " + text + (effect.reason.empty() ? "" : " (" + effect.reason + ")"));
+    write(log::Level::event, "host", "Local state " + text + (effect.reason.empty() ? "" : " (" + effect.reason + ")"));
     if (bus_ != nullptr) {
         bus_->set_state(automaton::encode(effect.state, effect.qualifier));
         publish_own("state.local", text);
@@ -357,7 +355,8 @@ void ModuleHost::perform(const automaton::Finished& effect) {
     finish(effect.start_again ? control::host_protocol::exit_start_again : control::host_protocol::exit_stopped);
 }
 
-// ---- Actions ------------------------------------------------------------------------------------------------------------
+// ---- Actions
+// ------------------------------------------------------------------------------------------------------------
 
 bool ModuleHost::loop_allows(const std::string& action) {
     load_loops();
@@ -387,8 +386,8 @@ void ModuleHost::save_loops() {
 void ModuleHost::act(const std::string& action, const std::string& by, bool automatic, bool at_once) {
     using Then = automaton::Stop::Then;
     if (action == "stop" || (action != "restart" && automaton_.stopping())) {
-        feed(automaton::Stop{.then = action == "stopstart" ? Then::start_again : Then::stay, .by = by,
-                             .at_once = at_once});
+        feed(automaton::Stop{
+            .then = action == "stopstart" ? Then::start_again : Then::stay, .by = by, .at_once = at_once});
         return;
     }
     if (!automatic) {
@@ -405,7 +404,8 @@ void ModuleHost::act(const std::string& action, const std::string& by, bool auto
     }
 }
 
-// ---- End ----------------------------------------------------------------------------------------------------------------
+// ---- End
+// ----------------------------------------------------------------------------------------------------------------
 
 void ModuleHost::finish(int exit_code) {
     exit_code_ = exit_code;

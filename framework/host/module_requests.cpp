@@ -127,7 +127,8 @@ void ModuleHost::serve(const std::shared_ptr<control::Connection>& connection, c
     }
     if (verb == "stop") {
         stop_waiters_.emplace_back(connection, reply["id"]); // answered at STOP
-        act("stop", text_of(*request, "by", "administrator"), flag_of(*request, "automatic"), flag_of(*request, "force"));
+        act("stop", text_of(*request, "by", "administrator"), flag_of(*request, "automatic"),
+            flag_of(*request, "force"));
         return;
     }
     auto done = answer(verb, *request);
@@ -183,8 +184,9 @@ Result<json::object> ModuleHost::answer(const std::string& verb, const json::obj
     if (verb == "rekey") {
         return do_rekey();
     }
-    return Error{Errc::unsupported, "verb '" + verb + "'",
-                 "allowed: hello state start stop restart stopstart set get command update loop peer_died print rekey dump"};
+    return Error{
+        Errc::unsupported, "verb '" + verb + "'",
+        "allowed: hello state start stop restart stopstart set get command update loop peer_died print rekey dump"};
 }
 
 Result<json::object> ModuleHost::do_action(const std::string& verb, const json::object& request) {
@@ -195,8 +197,8 @@ Result<json::object> ModuleHost::do_action(const std::string& verb, const json::
         }
         return json::object{}; // it runs already
     }
-    if (verb == "restart" && (automaton_.state() != automaton::State::up ||
-                              automaton_.qualifier() != automaton::Qualifier::ready)) {
+    if (verb == "restart" &&
+        (automaton_.state() != automaton::State::up || automaton_.qualifier() != automaton::Qualifier::ready)) {
         return Error{Errc::refused, facts_.module, "restart needs state UP Ready; the module is " + state_name()};
     }
     act(verb, by, flag_of(request, "automatic"), false);
@@ -211,8 +213,7 @@ Result<json::object> ModuleHost::do_set(const json::object& request) {
     }
     if (!flag_of(request, "silent")) {
         const std::string by = text_of(request, "by");
-        write(log::Level::event, "host",
-              "Resource " + name + " set to " + value + (by.empty() ? "" : " by " + by));
+        write(log::Level::event, "host", "Resource " + name + " set to " + value + (by.empty() ? "" : " by " + by));
     }
     return json::object{};
 }
@@ -249,7 +250,8 @@ Result<json::object> ModuleHost::do_command(const json::object& request) {
 
 Result<json::object> ModuleHost::do_update() {
     if (automaton_.changing() || !plugin_hook_queue_.empty()) {
-        return Error{Errc::refused, facts_.module, "scripts are running (" + state_name() + "); try again when it is stable"};
+        return Error{Errc::refused, facts_.module,
+                     "scripts are running (" + state_name() + "); try again when it is stable"};
     }
     auto parsed = read_config(facts_);
     if (!parsed.ok()) {
@@ -325,8 +327,9 @@ Result<json::object> ModuleHost::do_rekey() {
     }
     facts_.keys = std::move(*keys);
     bus_->set_keys(facts_.keys);
-    write(log::Level::event, "host", "cluster key read again: " + std::to_string(facts_.keys.size()) +
-                                         (facts_.keys.size() == 1 ? " key is accepted" : " keys are accepted"));
+    write(log::Level::event, "host",
+          "cluster key read again: " + std::to_string(facts_.keys.size()) +
+              (facts_.keys.size() == 1 ? " key is accepted" : " keys are accepted"));
     return json::object{};
 }
 

@@ -12,9 +12,12 @@ namespace stead::host {
 using automaton::decode_qualifier;
 using automaton::decode_state;
 
-// ---- Plugins --------------------------------------------------------------------------------------------------------------
+// ---- Plugins
+// --------------------------------------------------------------------------------------------------------------
 
-void ModuleHost::plugin_log(const Slot& slot, log::Level level, std::string_view line) { write(level, slot.id(), line); }
+void ModuleHost::plugin_log(const Slot& slot, log::Level level, std::string_view line) {
+    write(level, slot.id(), line);
+}
 
 void ModuleHost::set_timer(Slot& slot, std::uint64_t id, std::uint64_t at_boottime_ns) {
     if (on_strand() && !ended_) {
@@ -112,7 +115,8 @@ bool ModuleHost::send(const Slot& slot, std::uint64_t nodes, std::string_view ki
 }
 
 void ModuleHost::set_weight(std::uint32_t weight) {
-    const auto given = static_cast<std::uint16_t>(std::min<std::uint32_t>(weight, UINT16_MAX)); // what it means is the plugin's
+    const auto given =
+        static_cast<std::uint16_t>(std::min<std::uint32_t>(weight, UINT16_MAX)); // what it means is the plugin's
     bus::Bus* bus = nullptr;
     {
         const std::lock_guard lock(shared_);
@@ -222,7 +226,8 @@ void ModuleHost::remove_address(const std::string& interface, const std::string&
     addresses_->remove(interface, address);
 }
 
-// ---- Hooks ----------------------------------------------------------------------------------------------------------------
+// ---- Hooks
+// ----------------------------------------------------------------------------------------------------------------
 
 void ModuleHost::log(int level, std::string_view line) {
     write(static_cast<stead::log::Level>(std::clamp(level, 0, 3)), "script", line);
@@ -260,16 +265,16 @@ std::string ModuleHost::view_json() {
     boost::json::array members;
     for (const NodeId node : view_.members) {
         const auto known = peer_states_.find(node);
-        const std::string state = node == facts_.self          ? state_name_
-                                  : known == peer_states_.end() ? "UNKNOWN Unknown"
-                                                                : std::string{automaton::name(decode_state(known->second))} + " " +
-                                                                      std::string{automaton::name(decode_qualifier(known->second))};
-        members.push_back(boost::json::object{{"name", facts_.cluster.nodes[index(node)]},
-                                              {"weight", view_.weights[index(node)]},
-                                              {"state", state}});
+        const std::string state = node == facts_.self ? state_name_
+                                  : known == peer_states_.end()
+                                      ? "UNKNOWN Unknown"
+                                      : std::string{automaton::name(decode_state(known->second))} + " " +
+                                            std::string{automaton::name(decode_qualifier(known->second))};
+        members.push_back(boost::json::object{
+            {"name", facts_.cluster.nodes[index(node)]}, {"weight", view_.weights[index(node)]}, {"state", state}});
     }
-    return boost::json::serialize(boost::json::object{
-        {"epoch", view_.epoch}, {"self", facts_.node()}, {"members", std::move(members)}});
+    return boost::json::serialize(
+        boost::json::object{{"epoch", view_.epoch}, {"self", facts_.node()}, {"members", std::move(members)}});
 }
 
 std::string ModuleHost::state_name() {

@@ -102,7 +102,8 @@ std::string bpf_problem() {
 
 /// Tried in a network namespace of its own, so that nothing of the machine is touched.
 std::string clsact_problem() {
-    if (::access("/usr/bin/unshare", X_OK) != 0 || (::access("/sbin/tc", X_OK) != 0 && ::access("/usr/sbin/tc", X_OK) != 0)) {
+    if (::access("/usr/bin/unshare", X_OK) != 0 ||
+        (::access("/sbin/tc", X_OK) != 0 && ::access("/usr/sbin/tc", X_OK) != 0)) {
         return {}; // cannot be tried
     }
     const char* tc = ::access("/sbin/tc", X_OK) == 0 ? "/sbin/tc" : "/usr/sbin/tc";

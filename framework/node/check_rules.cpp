@@ -27,8 +27,8 @@ const json::object* object_in(const json::object& object, std::string_view name)
 
 std::int64_t number_of(const json::object& object, std::string_view name) {
     const json::value* value = object.if_contains(name);
-    return value == nullptr    ? 0
-           : value->is_int64() ? value->get_int64()
+    return value == nullptr     ? 0
+           : value->is_int64()  ? value->get_int64()
            : value->is_uint64() ? static_cast<std::int64_t>(value->get_uint64())
                                 : 0;
 }
@@ -44,7 +44,8 @@ bool hears(const json::object& facts, const std::string& lan, const std::string&
 
 class Judge {
 public:
-    explicit Judge(const CheckFacts& facts) : facts_(facts), cluster_(facts.cluster.cluster), self_(facts.cluster.name()) {}
+    explicit Judge(const CheckFacts& facts)
+        : facts_(facts), cluster_(facts.cluster.cluster), self_(facts.cluster.name()) {}
 
     Answer run() {
         if (facts_.own.contains("bus")) {
@@ -89,7 +90,8 @@ private:
             return hears(facts_.own, lan.name, peer.node);
         });
         if (peer.error->code == Errc::denied) {
-            return wrong("key", peer.node + " has another cluster key than this node; copy " + "/etc/stead/cluster.key" +
+            return wrong("key", peer.node + " has another cluster key than this node; copy " +
+                                    "/etc/stead/cluster.key" +
                                     " of a good node to it (or to this one) and restart steadd there");
         }
         const bool no_neighbour = peer.neighbours.find("FAILED") != std::string::npos ||
@@ -141,8 +143,9 @@ private:
 
     void judge_kernel() {
         if (!facts_.bpf_problem.empty()) {
-            wrong("kernel", facts_.kernel + ": " + facts_.bpf_problem + "; run steadd as root, or use <farm "
-                            "backend=\"nfqueue\">");
+            wrong("kernel", facts_.kernel + ": " + facts_.bpf_problem +
+                                "; run steadd as root, or use <farm "
+                                "backend=\"nfqueue\">");
         } else if (!facts_.clsact_problem.empty()) {
             wrong("kernel", facts_.kernel + ": no clsact queueing discipline (" + facts_.clsact_problem +
                                 "); load the kernel module sch_ingress, or use <farm backend=\"nfqueue\">");
@@ -160,7 +163,8 @@ private:
             if (ours != 0 && theirs != 0 && ours != theirs) {
                 wrong("MTU", "LAN " + lan.name + " has MTU " + std::to_string(ours) + " here and " +
                                  std::to_string(theirs) + " on " + peer.node +
-                                 "; set the same: ip link set dev INTERFACE mtu " + std::to_string(std::min(ours, theirs)));
+                                 "; set the same: ip link set dev INTERFACE mtu " +
+                                 std::to_string(std::min(ours, theirs)));
             }
         }
     }
@@ -170,8 +174,8 @@ private:
         judge_mtu(peer);
         const std::string version_there = text_of(peer.facts, "version");
         if (version_there != text_of(facts_.own, "version")) {
-            wrong("version", peer.node + " runs Stead " + version_there + ", this node " + text_of(facts_.own, "version") +
-                                 "; fine during an upgrade, else upgrade the older");
+            wrong("version", peer.node + " runs Stead " + version_there + ", this node " +
+                                 text_of(facts_.own, "version") + "; fine during an upgrade, else upgrade the older");
         }
         if (text_of(peer.facts, "digest") != text_of(facts_.own, "digest")) {
             wrong("configuration", peer.node + " has another cluster.xml in force (signature " +
@@ -179,16 +183,18 @@ private:
                                        "); copy the right one and run 'stead cluster config' there");
         }
         if (text_of(peer.facts, "key") != text_of(facts_.own, "key")) {
-            wrong("key", peer.node + " uses another of two live keys: a key rotation was not finished; give 'stead cluster "
-                                     "genkey --rotate' again");
+            wrong("key", peer.node +
+                             " uses another of two live keys: a key rotation was not finished; give 'stead cluster "
+                             "genkey --rotate' again");
         }
         if (std::abs(peer.clock_off_ms) > clock_off_ms_max) {
             wrong("clock", peer.node + "'s clock differs by " + std::to_string(peer.clock_off_ms) +
                                " ms: harmless for Stead, but its logs will not line up; run NTP");
         }
         if (!peer.large_passes) {
-            wrong("MTU", "small packets reach " + peer.node + ", full-size ones do not: the MTU differs on the way; "
-                                                            "compare 'ip link' on both nodes and the switch");
+            wrong("MTU", "small packets reach " + peer.node +
+                             ", full-size ones do not: the MTU differs on the way; "
+                             "compare 'ip link' on both nodes and the switch");
         }
         judge_module_configs(peer);
     }
@@ -214,8 +220,8 @@ private:
             const std::string digest = text_of(value.get_object(), "digest");
             const std::string digest_there = text_of(*other, "digest");
             if (!digest.empty() && !digest_there.empty() && digest != digest_there) {
-                wrong("configuration", "module '" + module + "' is configured differently on " + peer.node + " (signature " +
-                                           digest_there + ", here " + digest +
+                wrong("configuration", "module '" + module + "' is configured differently on " + peer.node +
+                                           " (signature " + digest_there + ", here " + digest +
                                            "); make userconfig.xml equal, then 'stead config -m " + module + "' there");
             }
         }
@@ -247,26 +253,33 @@ private:
 
     void judge_key_here() {
         if (!is_wrong("key") && facts_.unauthentic_now > 0) {
-            wrong("key", std::to_string(facts_.unauthentic_now) + " datagrams or connections of another key came to port " +
-                             port() + " during this check: a node with a wrong cluster.key is on this network; copy " +
+            wrong("key", std::to_string(facts_.unauthentic_now) +
+                             " datagrams or connections of another key came to port " + port() +
+                             " during this check: a node with a wrong cluster.key is on this network; copy " +
                              "/etc/stead/cluster.key of a good node to it");
         }
         if (const std::int64_t foreign = number_of(facts_.own, "foreign"); foreign > 0) {
-            fine("key", std::to_string(foreign) + " datagrams of other clusters, or of another cluster.xml, were ignored");
+            fine("key",
+                 std::to_string(foreign) + " datagrams of other clusters, or of another cluster.xml, were ignored");
         }
     }
 
     void judge_firewall() {
         const std::string lines_to_add =
-            "nft add rule inet filter input udp dport { " + port() + ", 4803-4994, 8888-8951 } accept; nft add rule inet "
-            "filter input tcp dport { " + port() + ", 5600-5855 } accept   (or: iptables -I INPUT -p udp -m multiport "
-            "--dports " + port() + ",4803:4994,8888:8951 -j ACCEPT; iptables -I INPUT -p tcp -m multiport --dports " + port() +
+            "nft add rule inet filter input udp dport { " + port() +
+            ", 4803-4994, 8888-8951 } accept; nft add rule inet "
+            "filter input tcp dport { " +
+            port() +
+            ", 5600-5855 } accept   (or: iptables -I INPUT -p udp -m multiport "
+            "--dports " +
+            port() + ",4803:4994,8888:8951 -j ACCEPT; iptables -I INPUT -p tcp -m multiport --dports " + port() +
             ",5600:5855 -j ACCEPT)";
         const std::string suspect = suspicious_rule();
         if (!suspect.empty()) {
             wrong("firewall", "on this node: '" + suspect + "'; to let Stead pass: " + lines_to_add);
         } else {
-            fine("firewall", "no dropping rule found on this node; on the other node, to let Stead pass: " + lines_to_add);
+            fine("firewall",
+                 "no dropping rule found on this node; on the other node, to let Stead pass: " + lines_to_add);
         }
     }
 
@@ -310,7 +323,8 @@ private:
                 const json::object* xdp = link.is_object() ? object_in(link.get_object(), "xdp") : nullptr;
                 const json::object* program = xdp != nullptr ? object_in(*xdp, "prog") : nullptr;
                 if (program != nullptr) {
-                    foreign("XDP", text_of(link.get_object(), "ifname"), text_of(*program, "name"), number_of(*program, "id"));
+                    foreign("XDP", text_of(link.get_object(), "ifname"), text_of(*program, "name"),
+                            number_of(*program, "id"));
                 }
             }
         }
@@ -318,7 +332,8 @@ private:
         if (error || !net.is_array() || net.get_array().empty() || !net.get_array()[0].is_object()) {
             return;
         }
-        if (const json::value* tc = net.get_array()[0].get_object().if_contains("tc"); tc != nullptr && tc->is_array()) {
+        if (const json::value* tc = net.get_array()[0].get_object().if_contains("tc");
+            tc != nullptr && tc->is_array()) {
             for (const json::value& value : tc->get_array()) {
                 const json::object* program = value.if_object();
                 if (program != nullptr) {
@@ -337,13 +352,13 @@ private:
             return;
         }
         const std::string effect =
-            hook == "XDP"   ? "Stead filters in tc there, which costs more per packet; to remove it: ip link set dev " +
+            hook == "XDP" ? "Stead filters in tc there, which costs more per packet; to remove it: ip link set dev " +
                                 device + " xdp off"
-            : hook == "tcx" ? "it runs before Stead's filter, which refuses to share the hook; 'bpftool net show dev " +
-                                  device + "' shows it"
-                            : "it may take or change packets before Stead's filter; 'tc filter show dev " + device + " " +
-                                  side + "' names its pref, 'tc filter del dev " + device + " " + side +
-                                  " pref N' removes it";
+            : hook == "tcx"
+                ? "it runs before Stead's filter, which refuses to share the hook; 'bpftool net show dev " + device +
+                      "' shows it"
+                : "it may take or change packets before Stead's filter; 'tc filter show dev " + device + " " + side +
+                      "' names its pref, 'tc filter del dev " + device + " " + side + " pref N' removes it";
         wrong("foreign " + hook, "interface " + device + " carries the " + hook + " program '" +
                                      (name.empty() ? "(no name)" : name) + "' (id " + std::to_string(id) +
                                      ") of someone else: " + effect);
@@ -376,8 +391,9 @@ private:
         }
         if (!missed.empty()) {
             ports_suspect_ = true;
-            wrong("ports", "module '" + module + "': UDP " + udp + " does not pass between " + self_ + " and " + missed +
-                               ", where the module runs too; a firewall on one of them drops it (or it has just started)");
+            wrong("ports",
+                  "module '" + module + "': UDP " + udp + " does not pass between " + self_ + " and " + missed +
+                      ", where the module runs too; a firewall on one of them drops it (or it has just started)");
         } else if (!met.empty()) {
             fine("ports", "module '" + module + "': UDP " + udp + " passes with " + met);
         }
@@ -386,7 +402,8 @@ private:
     void judge_modules() {
         for (const auto& [module, detail] : facts_.modules) {
             if (const std::string reason = text_of(detail, "reason"); !reason.empty()) {
-                wrong("module " + module, text_of(detail, "state") + " " + text_of(detail, "qualifier") + ": " + reason);
+                wrong("module " + module,
+                      text_of(detail, "state") + " " + text_of(detail, "qualifier") + ": " + reason);
             }
             judge_module_port(module, detail);
             const json::value* list = detail.if_contains("resources");
@@ -401,9 +418,10 @@ private:
                 const std::string name = text_of(*resource, "name");
                 const bool down = text_of(*resource, "value") == "down";
                 if (name.ends_with("flooding") && down) {
-                    wrong("flooding", "module '" + module + "' on " + text_of(*resource, "node") +
-                                          ": the switch does not flood frames to the virtual MAC (vmac_invisible needs it); "
-                                          "use vmac_directed, or allow unknown-unicast flooding on these switch ports");
+                    wrong("flooding",
+                          "module '" + module + "' on " + text_of(*resource, "node") +
+                              ": the switch does not flood frames to the virtual MAC (vmac_invisible needs it); "
+                              "use vmac_directed, or allow unknown-unicast flooding on these switch ports");
                 } else if (name == "config.same" && down) {
                     wrong("configuration", "module '" + module + "' on " + text_of(*resource, "node") +
                                                " waits: its rules, powers or seed differ from its peers'");
@@ -419,7 +437,8 @@ private:
             for (const Finding& finding : findings_) {
                 if (finding.wrong == want_wrong) {
                     result.text += (finding.wrong ? "WRONG  " : "ok     ") + finding.what + ": " + finding.text + "\n";
-                    list.push_back(json::object{{"ok", !finding.wrong}, {"what", finding.what}, {"text", finding.text}});
+                    list.push_back(
+                        json::object{{"ok", !finding.wrong}, {"what", finding.what}, {"text", finding.text}});
                 }
             }
         }

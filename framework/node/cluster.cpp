@@ -145,7 +145,8 @@ Result<void> ensure_secrets(const control::Paths& paths) {
     if (fs::exists(paths.seed(), error)) {
         return {};
     }
-    // Derived, so that nodes that were given the same key agree without talking; kept, so that a new key changes nothing.
+    // Derived, so that nodes that were given the same key agree without talking; kept, so that a new key changes
+    // nothing.
     return write_file_atomically(paths.seed(), seed_from((*keys)[0]), 0600);
 }
 
@@ -176,9 +177,10 @@ Result<std::vector<std::string>> local_addresses() {
         std::array<char, INET6_ADDRSTRLEN> text{};
         const int family = entry->ifa_addr->sa_family;
         const void* address =
-            family == AF_INET    ? static_cast<const void*>(&reinterpret_cast<sockaddr_in*>(entry->ifa_addr)->sin_addr)
-            : family == AF_INET6 ? static_cast<const void*>(&reinterpret_cast<sockaddr_in6*>(entry->ifa_addr)->sin6_addr)
-                                 : nullptr;
+            family == AF_INET ? static_cast<const void*>(&reinterpret_cast<sockaddr_in*>(entry->ifa_addr)->sin_addr)
+            : family == AF_INET6
+                ? static_cast<const void*>(&reinterpret_cast<sockaddr_in6*>(entry->ifa_addr)->sin6_addr)
+                : nullptr;
         if (address != nullptr && ::inet_ntop(family, address, text.data(), text.size()) != nullptr) {
             addresses.emplace_back(text.data());
         }
@@ -196,9 +198,10 @@ Result<std::vector<std::string>> read_keys(const control::Paths& paths) {
                 continue;
             }
             if (key.error().code == Errc::not_found) {
-                return Error{Errc::not_found, file.string(),
-                             "there is no cluster key; 'stead cluster genkey' makes one on the first node, then copy it "
-                             "to the others"};
+                return Error{
+                    Errc::not_found, file.string(),
+                    "there is no cluster key; 'stead cluster genkey' makes one on the first node, then copy it "
+                    "to the others"};
             }
             return key.error();
         }

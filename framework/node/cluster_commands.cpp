@@ -61,7 +61,8 @@ Result<std::string> given_file(const Request& request, const control::Paths& pat
         return read_file(paths.edited_cluster(), xml_bytes_max);
     }
     if (request.fds.empty()) {
-        return Error{Errc::not_found, name, "a file can be given on this node only; on others it is /etc/stead/cluster.xml"};
+        return Error{Errc::not_found, name,
+                     "a file can be given on this node only; on others it is /etc/stead/cluster.xml"};
     }
     return read_file("/proc/self/fd/" + std::to_string(request.fds[0].get()), xml_bytes_max);
 }
@@ -158,7 +159,11 @@ void Daemon::cluster_state(const CallPtr& call) {
             text += " " + cluster.lans[lan].name + (heard ? " heard" : " silent") + " (" +
                     cluster.lans[lan].addresses[i] + ")";
         }
-        answer.text += cluster.nodes[i] + (self ? " (this node)" : members.contains(node) ? " up" : " down") + ":" + text + "\n";
+        answer.text += cluster.nodes[i] +
+                       (self                     ? " (this node)"
+                        : members.contains(node) ? " up"
+                                                 : " down") +
+                       ":" + text + "\n";
         nodes.push_back(json::object{
             {"node", cluster.nodes[i]}, {"self", self}, {"up", members.contains(node)}, {"lans", std::move(lans)}});
     }
@@ -166,7 +171,8 @@ void Daemon::cluster_state(const CallPtr& call) {
     call->finish(std::move(answer));
 }
 
-// ---- Key rotation ----------------------------------------------------------------------------------------------------
+// ---- Key rotation
+// ----------------------------------------------------------------------------------------------------
 
 /// Each phase reaches every node before the next begins, so that at any moment all nodes can open what any seals:
 /// "next" (all open both), "switch" (all seal with the new one), "drop" (the old one is forgotten). A rotation that
@@ -186,8 +192,8 @@ void Daemon::rotate_key(const CallPtr& call) {
     std::thread([this, call, key_text, paths = paths_, cluster = *cluster_]() mutable {
         Answer result = Answer::done("all nodes use the new key");
         for (const char* phase : {"next", "switch", "drop"}) {
-            const json::object request{
-                {"verb", "_key"}, {"options", json::object{{"phase", phase}, {"key", key_text}}}};
+            const json::object request{{"verb", "_key"},
+                                       {"options", json::object{{"phase", phase}, {"key", key_text}}}};
             std::string missing;
             for (std::size_t i = 0; i < cluster.cluster.nodes.size(); ++i) {
                 const Result<json::object> answer = ask_node(cluster, NodeId(i), request, connect_limit);
@@ -221,7 +227,8 @@ void Daemon::key_phase(const CallPtr& call) {
     }
     const auto now = std::chrono::steady_clock::now();
     if (rotating_to_ != *key && now < rotating_until_) {
-        return call->finish(Answer::failed(exit_code::conflict, "another rotation is under way; try again in a minute"));
+        return call->finish(
+            Answer::failed(exit_code::conflict, "another rotation is under way; try again in a minute"));
     }
     rotating_to_ = *key;
     rotating_until_ = now + rotation_limit;
@@ -287,7 +294,8 @@ void Daemon::reload_keys(const std::function<void(const std::string&)>& done) {
     one_less();
 }
 
-// ---- Seed of the farm tables -----------------------------------------------------------------------------------------
+// ---- Seed of the farm tables
+// -----------------------------------------------------------------------------------------
 
 void Daemon::tell_seed(const CallPtr& call) {
     const Result<std::string> seed = read_file(paths_.seed(), 4096);
@@ -308,15 +316,17 @@ void Daemon::compare_seed() {
     std::thread([this, cluster = *cluster_] {
         bool any = false;
         for (std::size_t i = 0; i < cluster.cluster.nodes.size(); ++i) {
-            const Result<json::object> answer =
-                NodeId(i) == cluster.self ? Result<json::object>(Error{Errc::not_found, "", ""})
-                                          : ask_node(cluster, NodeId(i), {{"verb", "_seed"}}, connect_limit);
+            const Result<json::object> answer = NodeId(i) == cluster.self
+                                                    ? Result<json::object>(Error{Errc::not_found, "", ""})
+                                                    : ask_node(cluster, NodeId(i), {{"verb", "_seed"}}, connect_limit);
             const json::value* data = answer ? answer->if_contains("data") : nullptr;
-            const json::value* text = data != nullptr && data->is_object() ? data->get_object().if_contains("seed") : nullptr;
+            const json::value* text =
+                data != nullptr && data->is_object() ? data->get_object().if_contains("seed") : nullptr;
             const auto seed = text != nullptr && text->is_string() ? from_hex(text->get_string()) : std::nullopt;
             if (seed && !seed->empty()) {
                 any = true;
-                boost::asio::post(io_, [this, seed = *seed, node = cluster.cluster.nodes[i]] { adopt_seed(node, seed); });
+                boost::asio::post(io_,
+                                  [this, seed = *seed, node = cluster.cluster.nodes[i]] { adopt_seed(node, seed); });
             }
         }
         if (!any) {
@@ -333,11 +343,12 @@ void Daemon::adopt_seed(const std::string& node, const std::string& seed) {
     if (const Result<void> written = write_file_atomically(paths_.seed(), seed, 0600); !written) {
         return log::error("cluster", written.error().text());
     }
-    log::event("cluster", "the table seed of the cluster comes from " + node + "; this node is newer than its first key");
+    log::event("cluster",
+               "the table seed of the cluster comes from " + node + "; this node is newer than its first key");
     for (const auto& [module, one] : runners_) {
         if (one->running()) {
-            log::warning("cluster", "module '" + module + "' started before the seed came: 'stead stopstart -m " + module +
-                                        "' lets it join");
+            log::warning("cluster", "module '" + module + "' started before the seed came: 'stead stopstart -m " +
+                                        module + "' lets it join");
         }
     }
 }

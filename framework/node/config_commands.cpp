@@ -39,10 +39,9 @@ struct CheckReport {
 /// Runs the module's own checks in a process of their own: plugins are third-party code, and steadd loads none.
 Result<void> check_with_host(const control::Paths& paths, const std::string& module, const fs::path& prepared,
                              CheckReport& report) {
-    std::vector<std::string> argv{paths.host().string(), "--check", module,
-                                  "--conf",  (prepared / "conf").string(),
-                                  "--bin",   (prepared / "bin").string(),
-                                  "--out",   prepared.string()};
+    std::vector<std::string> argv{
+        paths.host().string(),       "--check", module,           "--conf", (prepared / "conf").string(), "--bin",
+        (prepared / "bin").string(), "--out",   prepared.string()};
     std::error_code ignored;
     if (fs::exists(paths.active_cluster(), ignored)) {
         argv.insert(argv.end(), {"--cluster", paths.active_cluster().string()});
@@ -69,7 +68,10 @@ Result<void> check_with_host(const control::Paths& paths, const std::string& mod
     for (const json::value& value : answer.at("findings").as_array()) {
         const json::object& finding = value.as_object();
         const bool warning = finding.contains("warning") && finding.at("warning") == json::value(true);
-        (warning ? report.warnings : errors).append(warning ? "warning: " : "").append(text_of(finding, "text")).append("\n");
+        (warning ? report.warnings : errors)
+            .append(warning ? "warning: " : "")
+            .append(text_of(finding, "text"))
+            .append("\n");
     }
     report.findings = answer.at("findings").as_array();
     if (finished->exit != 0 || !errors.empty()) {
@@ -128,8 +130,8 @@ Result<void> run_hook(const control::Paths& paths, const std::string& module, co
         return ran.error();
     }
     if (ran->exit != 0) {
-        return Error{Errc::refused, "hook " + hook, "exit code " + std::to_string(ran->exit) +
-                                                        (ran->output.empty() ? "" : ":\n" + ran->output)};
+        return Error{Errc::refused, "hook " + hook,
+                     "exit code " + std::to_string(ran->exit) + (ran->output.empty() ? "" : ":\n" + ran->output)};
     }
     return {};
 }
@@ -164,11 +166,10 @@ void Daemon::confcheck(const CallPtr& call) {
     change_module(call, [paths = paths_, module] {
         CheckReport report;
         const Generations generations(paths.module(module));
-        const Result<void> tried =
-            generations.try_out(paths.edited(module), [&](const fs::path& prepared) {
-                const Result<void> good = check_with_host(paths, module, prepared, report);
-                return good ? run_hook(paths, module, "confcheck", prepared) : good;
-            });
+        const Result<void> tried = generations.try_out(paths.edited(module), [&](const fs::path& prepared) {
+            const Result<void> good = check_with_host(paths, module, prepared, report);
+            return good ? run_hook(paths, module, "confcheck", prepared) : good;
+        });
         return with_report(tried ? Answer::done("the configuration of '" + module + "' is good; nothing was changed")
                                  : Answer::failed(tried.error()),
                            report, module);
@@ -216,7 +217,8 @@ void Daemon::update(const CallPtr& call) {
         });
     change_module(first, [paths = paths_, module, report, applied] {
         if (module_signature(paths.edited(module)) == module_signature(paths.active(module))) {
-            return with_report(Answer::done("the configuration of '" + module + "' is in force already"), *report, module);
+            return with_report(Answer::done("the configuration of '" + module + "' is in force already"), *report,
+                               module);
         }
         const Generations generations(paths.module(module));
         const Result<std::string> done =
@@ -269,8 +271,8 @@ void Daemon::confinfo(const CallPtr& call) {
 void Daemon::deconfig(const CallPtr& call) {
     const std::string module = call->request.module;
     if (runner(module)->running()) {
-        return call->finish(Answer::failed(exit_code::conflict, "module '" + module + "' is running; 'stead stop -m " +
-                                                                    module + "' first"));
+        return call->finish(Answer::failed(exit_code::conflict,
+                                           "module '" + module + "' is running; 'stead stop -m " + module + "' first"));
     }
     change_module(call, [paths = paths_, module] {
         if (!Generations(paths.module(module)).active_name().empty()) {
@@ -285,7 +287,8 @@ void Daemon::deconfig(const CallPtr& call) {
     });
 }
 
-// ---- Packages --------------------------------------------------------------------------------------------------------
+// ---- Packages
+// --------------------------------------------------------------------------------------------------------
 
 void Daemon::module_install(const CallPtr& call) {
     bool bad = false;
@@ -309,8 +312,8 @@ void Daemon::module_install(const CallPtr& call) {
             return Answer::failed(installed.error());
         }
         Answer answer = Answer::done("module '" + module + "' is installed with id " + std::to_string(installed->id) +
-                                     "; edit /etc/stead/modules/" + module + "/conf/userconfig.xml, then 'stead config -m " +
-                                     module + "'");
+                                     "; edit /etc/stead/modules/" + module +
+                                     "/conf/userconfig.xml, then 'stead config -m " + module + "'");
         answer.data = json::object{{"module", module}, {"id", installed->id}};
         return answer;
     });
@@ -336,8 +339,8 @@ void Daemon::module_package(const CallPtr& call) {
 void Daemon::module_uninstall(const CallPtr& call) {
     const std::string module = call->request.module;
     if (runner(module)->running()) {
-        return call->finish(Answer::failed(exit_code::conflict, "module '" + module + "' is running; 'stead stop -m " +
-                                                                    module + "' first"));
+        return call->finish(Answer::failed(exit_code::conflict,
+                                           "module '" + module + "' is running; 'stead stop -m " + module + "' first"));
     }
     change_module(
         call,

@@ -61,8 +61,9 @@ Result<std::vector<NodeId>> chosen_nodes(const config::Cluster& cluster, const s
         const std::optional<NodeId> node = cluster.find(name);
         if (!node) {
             const std::string near = control::nearest(name, cluster.nodes);
-            return Error{Errc::not_found, "-H", "no node '" + name + "' in cluster.xml" +
-                                                    (near.empty() ? "" : "; did you mean '" + near + "'?")};
+            return Error{Errc::not_found, "-H",
+                         "no node '" + name + "' in cluster.xml" +
+                             (near.empty() ? "" : "; did you mean '" + near + "'?")};
         }
         nodes.push_back(*node);
     }
@@ -89,7 +90,7 @@ struct Gathering {
             total.exit = std::max(total.exit, exit != nullptr && exit->is_int64() ? static_cast<int>(exit->get_int64())
                                                                                   : control::exit_code::internal);
             const json::value* one_data = one.if_contains("data");
-            data[name] = one.contains("error")  ? json::value(json::object{{"error", one.at("error")}, {"exit", *exit}})
+            data[name] = one.contains("error") ? json::value(json::object{{"error", one.at("error")}, {"exit", *exit}})
                          : one_data != nullptr ? *one_data
                                                : json::value(json::object{{"ok", true}});
             nodes.push_back(one);
@@ -105,7 +106,8 @@ std::string version() { return STEAD_VERSION; }
 
 Daemon::Daemon(asio::io_context& io, const control::Paths& paths)
     : io_(io), paths_(paths), log_(std::make_shared<control::ModuleLog>(paths.node_log(), "steadd")),
-      command_log_(std::make_shared<control::ModuleLog>(paths.command_log(), "cmd")), registry_(paths), retry_timer_(io) {}
+      command_log_(std::make_shared<control::ModuleLog>(paths.command_log(), "cmd")), registry_(paths),
+      retry_timer_(io) {}
 
 Daemon::~Daemon() {
     server_.reset();
@@ -125,9 +127,9 @@ Result<void> Daemon::start() {
     for (const InstalledModule& module : registry_.list()) {
         Generations(paths_.module(module.name)).recover();
     }
-    Result<std::unique_ptr<control::Server>> server =
-        control::Server::listen(io_.get_executor(), paths_.daemon_socket(), 0660, "stead",
-                                [this](std::shared_ptr<control::Connection> connection) { accept(std::move(connection)); });
+    Result<std::unique_ptr<control::Server>> server = control::Server::listen(
+        io_.get_executor(), paths_.daemon_socket(), 0660, "stead",
+        [this](std::shared_ptr<control::Connection> connection) { accept(std::move(connection)); });
     if (!server) {
         return server.error();
     }
@@ -139,7 +141,8 @@ Result<void> Daemon::start() {
 
 std::string Daemon::own_name() const { return cluster_ ? cluster_->name() : "this node"; }
 
-// ---- Requests --------------------------------------------------------------------------------------------------------
+// ---- Requests
+// --------------------------------------------------------------------------------------------------------
 
 void Daemon::accept(std::shared_ptr<control::Connection> connection) {
     connection->start([this](const std::shared_ptr<control::Connection>& from,
@@ -158,7 +161,9 @@ void Daemon::on_request(const std::shared_ptr<control::Connection>& connection, 
     const bool many = !request->nodes.empty();
     handle(std::make_shared<Call>(
         std::move(*request),
-        [connection](const std::string& text) { connection->send(json::object{{"progress", text}}); },
+        [connection](const std::string& text) {
+            connection->send(json::object{{"progress", text}});
+        },
         [connection, many](Answer answer) {
             json::object body = answer.to_json();
             json::error_code error;
@@ -234,24 +239,21 @@ void Daemon::distribute(const CallPtr& call) {
         if (node == cluster_->self) {
             Result<Request> own = parse_request(body);
             own->caller = call->request.caller;
-            handle(std::make_shared<Call>(std::move(*own), [](const std::string&) {},
-                                          [gathering, name](const Answer& answer) {
-                                              gathering->add(name, answer.to_json());
-                                          }));
+            handle(std::make_shared<Call>(
+                std::move(*own), [](const std::string&) {},
+                [gathering, name](const Answer& answer) { gathering->add(name, answer.to_json()); }));
             continue;
         }
         // A thread each: a node that hangs must not delay the others, nor fill the workers.
         std::thread([this, body, node, name, gathering, cluster = *cluster_] {
             Result<json::object> answer = ask_node(cluster, node, body, connect_limit);
-            json::object shown =
-                answer ? std::move(*answer)
-                       : Answer::failed(control::exit_code::unreachable,
-                                        "node does not answer (" + answer.error().text() +
-                                            "); 'stead cluster check' finds out why")
-                             .to_json();
-            asio::post(io_, [gathering, name, shown = std::move(shown)]() mutable {
-                gathering->add(name, std::move(shown));
-            });
+            json::object shown = answer ? std::move(*answer)
+                                        : Answer::failed(control::exit_code::unreachable,
+                                                         "node does not answer (" + answer.error().text() +
+                                                             "); 'stead cluster check' finds out why")
+                                              .to_json();
+            asio::post(
+                io_, [gathering, name, shown = std::move(shown)]() mutable { gathering->add(name, std::move(shown)); });
         }).detach();
     }
 }
@@ -281,7 +283,8 @@ void Daemon::change_module(const CallPtr& call, std::function<Answer()> work, st
     });
 }
 
-// ---- Cluster ---------------------------------------------------------------------------------------------------------
+// ---- Cluster
+// ---------------------------------------------------------------------------------------------------------
 
 void Daemon::join_cluster() {
     Result<ActiveCluster> cluster = load_cluster(paths_);
@@ -350,9 +353,9 @@ void Daemon::start_bus() {
     };
     events.leave_done = [] {};
     events.peer_state = [](NodeId, std::uint32_t) {};
-    Result<std::unique_ptr<bus::Bus>> bus =
-        bus::Bus::start(cluster_->bus_options(), std::move(events),
-                        [this](std::function<void()> work) { asio::post(io_, std::move(work)); }, [](std::uint64_t) {});
+    Result<std::unique_ptr<bus::Bus>> bus = bus::Bus::start(
+        cluster_->bus_options(), std::move(events),
+        [this](std::function<void()> work) { asio::post(io_, std::move(work)); }, [](std::uint64_t) {});
     if (!bus) {
         return log::error("cluster", "no contact with the other nodes: " + bus.error().text());
     }
@@ -377,13 +380,13 @@ void Daemon::on_peer_message(const bus::PeerMessage& message) {
     if (found == runners_.end() || !found->second->running()) {
         return;
     }
-    found->second->request({{"verb", "peer_died"},
-                            {"node", cluster_->cluster.nodes[index(message.from)]},
-                            {"session", *session}},
-                           [](const Result<json::object>&) {});
+    found->second->request(
+        {{"verb", "peer_died"}, {"node", cluster_->cluster.nodes[index(message.from)]}, {"session", *session}},
+        [](const Result<json::object>&) {});
 }
 
-// ---- Hosts -----------------------------------------------------------------------------------------------------------
+// ---- Hosts
+// -----------------------------------------------------------------------------------------------------------
 
 std::shared_ptr<ModuleRunner> Daemon::runner(const std::string& module) {
     std::shared_ptr<ModuleRunner>& found = runners_[module];

@@ -60,7 +60,8 @@ Result<ByPath> flatten(const std::string& xml, const DynamicParts& dynamic) {
     tinyxml2::XMLDocument document;
     ByPath all;
     if (document.Parse(xml.data(), xml.size()) != tinyxml2::XML_SUCCESS || document.RootElement() == nullptr) {
-        return Error{Errc::malformed, "safeconf.xml", "not XML; 'stead stop', 'stead config' and 'stead start' renew it"};
+        return Error{Errc::malformed, "safeconf.xml",
+                     "not XML; 'stead stop', 'stead config' and 'stead start' renew it"};
     }
     // Macros are not compared: what they stand for is already in its place.
     for (const auto* service = document.RootElement()->FirstChildElement("service"); service != nullptr;

@@ -163,7 +163,8 @@ Result<fs::path> Generations::prepare(const fs::path& edited, const Check& check
     fs::create_directories(prepared, error);
     for (const char* part : {"conf", "bin"}) {
         if (!error && fs::exists(edited / part, error)) {
-            fs::copy(edited / part, prepared / part, fs::copy_options::recursive | fs::copy_options::copy_symlinks, error);
+            fs::copy(edited / part, prepared / part, fs::copy_options::recursive | fs::copy_options::copy_symlinks,
+                     error);
         }
     }
     if (error) {

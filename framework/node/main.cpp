@@ -26,7 +26,8 @@ constexpr const char* usage_text =
     "  --foreground  stay in the foreground and log to stderr too (the only mode; systemd does the rest)\n"
     "  --version     print the version\n"
     "  -h, --help    this text\n\n"
-    "It reads /etc/stead/cluster.key and /var/lib/stead/cluster/cluster.xml (at the first start /etc/stead/cluster.xml)\n"
+    "It reads /etc/stead/cluster.key and /var/lib/stead/cluster/cluster.xml (at the first start "
+    "/etc/stead/cluster.xml)\n"
     "and serves /run/stead/steadd.sock. It runs without systemd as well. Ending it leaves running modules in service;\n"
     "the next steadd takes them over. 'stead shutdown' stops them.\n";
 

@@ -56,8 +56,8 @@ std::string state_text(const json::array& modules) {
     for (const json::value& value : modules) {
         const json::object& module = value.get_object();
         const std::string mode = text_of(module, "mode");
-        text += "module " + text_of(module, "name") + " (id " + std::to_string(module.at("id").to_number<int>()) + ", " +
-                (mode.empty() ? "not configured" : mode) + ")\n";
+        text += "module " + text_of(module, "name") + " (id " + std::to_string(module.at("id").to_number<int>()) +
+                ", " + (mode.empty() ? "not configured" : mode) + ")\n";
         if (module.at("configured").as_bool()) {
             text += state_line(text_of(module, "node") + " (this node)", module);
         } else {
@@ -114,7 +114,8 @@ std::string verbose_text(const json::object& detail) {
 
 } // namespace
 
-// ---- Life ------------------------------------------------------------------------------------------------------------
+// ---- Life
+// ------------------------------------------------------------------------------------------------------------
 
 void Daemon::start_module(const CallPtr& call) {
     const std::string& module = call->request.module;
@@ -133,9 +134,9 @@ void Daemon::start_module(const CallPtr& call) {
     }
     runner(module)->start(caller_of(call->request), [call, module](const Result<json::object>& started) {
         if (!started) {
-            return call->finish(Answer::failed(
-                exit_code::of(started.error().code),
-                started.error().text() + "\n'stead log -m " + module + "' shows what it did before"));
+            return call->finish(
+                Answer::failed(exit_code::of(started.error().code),
+                               started.error().text() + "\n'stead log -m " + module + "' shows what it did before"));
         }
         const std::string text = text_of(*started, "text");
         call->finish(Answer::done(text.empty() ? "module '" + module + "' is starting" : text));
@@ -188,9 +189,9 @@ void Daemon::finish_from_host(const CallPtr& call, json::object request, std::st
 }
 
 void Daemon::pass_on(const CallPtr& call) {
-    finish_from_host(call, {{"verb", call->request.verb},
-                            {"by", caller_of(call->request)},
-                            {"automatic", !call->request.by.empty()}});
+    finish_from_host(
+        call,
+        {{"verb", call->request.verb}, {"by", caller_of(call->request)}, {"automatic", !call->request.by.empty()}});
 }
 
 void Daemon::power(const CallPtr& call) {
@@ -240,7 +241,8 @@ void Daemon::boot(const CallPtr& call) {
     call->finish(std::move(answer));
 }
 
-// ---- States ----------------------------------------------------------------------------------------------------------
+// ---- States
+// ----------------------------------------------------------------------------------------------------------
 
 json::array Daemon::module_table(const std::string& only) {
     const std::vector<bus::Resource> resources = bus_ ? bus_->resources() : std::vector<bus::Resource>{};
@@ -256,10 +258,10 @@ json::array Daemon::module_table(const std::string& only) {
                 continue;
             }
             const std::size_t space = resource.value.find(' ');
-            peers.push_back(json::object{
-                {"node", cluster_->cluster.nodes[index(resource.owner)]},
-                {"state", resource.value.substr(0, space)},
-                {"qualifier", space == resource.value.npos ? "" : resource.value.substr(space + 1)}});
+            peers.push_back(
+                json::object{{"node", cluster_->cluster.nodes[index(resource.owner)]},
+                             {"state", resource.value.substr(0, space)},
+                             {"qualifier", space == resource.value.npos ? "" : resource.value.substr(space + 1)}});
         }
         table.push_back(json::object{{"name", module.name},
                                      {"id", module.id},
@@ -304,7 +306,8 @@ void Daemon::state(const CallPtr& call) {
 
 void Daemon::state_verbose(const CallPtr& call) {
     const std::string module = call->request.module;
-    runner(module)->request({{"verb", "state"}, {"verbose", true}}, [this, call, module](const Result<json::object>& got) {
+    runner(module)->request({{"verb", "state"}, {"verbose", true}}, [this, call,
+                                                                     module](const Result<json::object>& got) {
         if (!got) {
             return call->finish(Answer::failed(got.error()));
         }
@@ -327,8 +330,8 @@ void Daemon::level(const CallPtr& call) {
             os = release->substr(at + 13, release->find('"', at + 13) - at - 13);
         }
     }
-    Answer answer = Answer::done("Stead " + version() + "\nkernel " + system.release + " " + system.machine + "\nOS " + os +
-                                 "\n");
+    Answer answer =
+        Answer::done("Stead " + version() + "\nkernel " + system.release + " " + system.machine + "\nOS " + os + "\n");
     json::object data{{"version", version()}, {"kernel", system.release}, {"machine", system.machine}, {"os", os}};
     if (!call->request.module.empty()) {
         const Result<InstalledModule> module = registry_.find(call->request.module);
@@ -344,7 +347,8 @@ void Daemon::level(const CallPtr& call) {
     call->finish(std::move(answer));
 }
 
-// ---- Logs and resources ----------------------------------------------------------------------------------------------
+// ---- Logs and resources
+// ----------------------------------------------------------------------------------------------
 
 void Daemon::show_log(const CallPtr& call) {
     const std::string& module = call->request.module;

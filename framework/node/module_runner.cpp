@@ -51,7 +51,8 @@ ModuleRunner::ModuleRunner(asio::io_context& io, const control::Paths& paths, st
     : io_(io), paths_(paths), module_(std::move(module)), events_(std::move(events)),
       log_(paths_.module_log(module_), module_), connect_timer_(io), kill_timer_(io) {}
 
-// ---- Start and adoption ----------------------------------------------------------------------------------------------
+// ---- Start and adoption
+// ----------------------------------------------------------------------------------------------
 
 void ModuleRunner::start(const std::string& by, Done done) {
     if (phase_ == Phase::up && state_.state != "STOP") {
@@ -123,8 +124,8 @@ bool ModuleRunner::adopt() {
     }
     const control::PeerCredentials peer = (*connected)->peer();
     if (peer.uid != ::geteuid()) {
-        log_.write(log::Level::error, "steadd", "the socket of stead-host belongs to uid " + std::to_string(peer.uid) +
-                                                    "; it is not adopted");
+        log_.write(log::Level::error, "steadd",
+                   "the socket of stead-host belongs to uid " + std::to_string(peer.uid) + "; it is not adopted");
         return false;
     }
     channel_ = std::move(*connected);
@@ -171,7 +172,8 @@ void ModuleRunner::finish_start(Result<json::object> result) {
     }
 }
 
-// ---- Conversation ----------------------------------------------------------------------------------------------------
+// ---- Conversation
+// ----------------------------------------------------------------------------------------------------
 
 void ModuleRunner::on_frame(control::Frame frame) {
     const json::object& body = frame.body.get_object();
@@ -200,11 +202,11 @@ void ModuleRunner::on_frame(control::Frame frame) {
         return;
     }
     const std::string code = text_of(body, "code");
-    done(Error{code == "not_found" ? Errc::not_found
-               : code == "malformed" ? Errc::malformed
+    done(Error{code == "not_found"      ? Errc::not_found
+               : code == "malformed"    ? Errc::malformed
                : code == "out_of_range" ? Errc::out_of_range
-               : code == "conflict" ? Errc::conflict
-                                    : Errc::refused,
+               : code == "conflict"     ? Errc::conflict
+                                        : Errc::refused,
                "", text_of(body, "error")});
 }
 
@@ -262,7 +264,8 @@ void ModuleRunner::kill_later(seconds after) {
     });
 }
 
-// ---- End of the process ----------------------------------------------------------------------------------------------
+// ---- End of the process
+// ----------------------------------------------------------------------------------------------
 
 void ModuleRunner::watch(Fd pidfd) {
     pidfd_.emplace(io_, pidfd.release());
@@ -310,7 +313,7 @@ void ModuleRunner::on_exit() {
         return spawn();
     }
     phase_ = Phase::down;
-    const std::string how = !code        ? "without a word"
+    const std::string how = !code         ? "without a word"
                             : *code > 128 ? std::string("by signal ") + ::strsignal(*code - 128)
                                           : "with exit code " + std::to_string(*code);
     if (was_starting) {
@@ -360,7 +363,8 @@ void ModuleRunner::clean_up(std::function<void()> then) {
         asio::post(self->io_, [self, then, cleaned] {
             if (!cleaned || cleaned->exit != 0) {
                 self->log_.write(log::Level::error, "steadd",
-                                 "stead-host --cleanup failed: " + (cleaned ? cleaned->output : cleaned.error().text()));
+                                 "stead-host --cleanup failed: " +
+                                     (cleaned ? cleaned->output : cleaned.error().text()));
             }
             then();
             for (const Done& done : std::exchange(self->on_stop_, {})) {
@@ -395,7 +399,8 @@ std::string ModuleRunner::early_output() const {
     return output->size() > shown_bytes ? "…" + output->substr(output->size() - shown_bytes) : *output;
 }
 
-// ---- States and counting ---------------------------------------------------------------------------------------------
+// ---- States and counting
+// ---------------------------------------------------------------------------------------------
 
 void ModuleRunner::set_state(ModuleState state) {
     const bool changed = state != state_;

@@ -61,8 +61,9 @@ void serve(boost::asio::io_context& io, const PeerServer::Handle& handle, wire::
     request->caller = "peer " + stream.peer();
     auto promise = std::make_shared<std::promise<std::string>>();
     std::future<std::string> answer = promise->get_future();
-    auto call = std::make_shared<Call>(std::move(*request), [](const std::string&) {},
-                                       [promise](const Answer& a) { promise->set_value(json::serialize(a.to_json())); });
+    auto call = std::make_shared<Call>(
+        std::move(*request), [](const std::string&) {},
+        [promise](const Answer& a) { promise->set_value(json::serialize(a.to_json())); });
     boost::asio::post(io, [call, handle]() mutable { handle(std::move(call)); });
     call.reset();
     while (answer.wait_for(life_sign_interval) != std::future_status::ready) {

@@ -89,14 +89,16 @@ Result<Finished> run_limited(const std::vector<std::string>& argv, milliseconds 
     for (bool open = true; open;) {
         std::array<pollfd, 2> entries{{{reader.get(), POLLIN, 0}, {child->pidfd.get(), POLLIN, 0}}};
         const auto left = std::chrono::ceil<milliseconds>(deadline - BootClock::now()).count();
-        const int ready = ::poll(entries.data(), child->pidfd ? 2 : 1, ended ? 0 : static_cast<int>(std::max<std::int64_t>(left, 0)));
+        const int ready =
+            ::poll(entries.data(), child->pidfd ? 2 : 1, ended ? 0 : static_cast<int>(std::max<std::int64_t>(left, 0)));
         if (ready < 0 && errno == EINTR) {
             continue;
         }
         if (ready <= 0 && !ended) {
             ::kill(-child->pid, SIGKILL);
             reap(child->pid);
-            return Error{Errc::timed_out, argv[0], "not finished within " + std::to_string(limit.count()) + " ms; killed"};
+            return Error{Errc::timed_out, argv[0],
+                         "not finished within " + std::to_string(limit.count()) + " ms; killed"};
         }
         ended = ended || (entries[1].revents & POLLIN) != 0;
         const bool readable = entries[0].revents != 0;

@@ -10,7 +10,8 @@
 
 namespace stead::shim {
 
-/// The frame that answers an ARP request or a neighbour solicitation for `vip`: sent from `own_mac`, saying that the VIP
+/// The frame that answers an ARP request or a neighbour solicitation for `vip`: sent from `own_mac`, saying that the
+/// VIP
 /// is at `claimed`. Empty when the question is cut short. Answers to a tagged frame keep its tags.
 [[nodiscard]] std::vector<std::uint8_t> neighbour_answer(std::span<const std::uint8_t> question,
                                                          const stead_packet& packet, const stead_vip& vip,

@@ -47,9 +47,10 @@ std::uint64_t now_ns() { return static_cast<std::uint64_t>(to_ns(BootClock::now(
 class NfqueueFilter final : public PacketFilter {
 public:
     NfqueueFilter(const FilterOptions& options, FarmModel model, std::string why)
-        : options_(options), engine_(std::move(model),
-                                     [this](const stead_packet& p, const stead_vip& v) { return sockets_.find(p, v); },
-                                     now_ns),
+        : options_(options),
+          engine_(
+              std::move(model), [this](const stead_packet& p, const stead_vip& v) { return sockets_.find(p, v); },
+              now_ns),
           note_("nfqueue: queue " + std::to_string(options.module_id) + " (" + why + ")") {}
 
     ~NfqueueFilter() override {
@@ -110,8 +111,9 @@ public:
     }
     Result<void> set_receiver(std::size_t vip, bool receiver) override {
         if (vip >= options_.vips.size()) {
-            return Error{Errc::out_of_range, "farm filter", "virtual address " + std::to_string(vip) +
-                                                                "; there are " + std::to_string(options_.vips.size())};
+            return Error{Errc::out_of_range, "farm filter",
+                         "virtual address " + std::to_string(vip) + "; there are " +
+                             std::to_string(options_.vips.size())};
         }
         {
             const std::lock_guard lock{mutex_};
@@ -213,7 +215,8 @@ private:
         queue_ = mnl_socket_open(NETLINK_NETFILTER);
         raw_ = ::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
         wake_ = ::eventfd(0, EFD_CLOEXEC);
-        if (queue_ == nullptr || raw_ < 0 || wake_ < 0 || !open_neighbours() || mnl_socket_bind(queue_, 0, MNL_SOCKET_AUTOPID) < 0) {
+        if (queue_ == nullptr || raw_ < 0 || wake_ < 0 || !open_neighbours() ||
+            mnl_socket_bind(queue_, 0, MNL_SOCKET_AUTOPID) < 0) {
             return os_error("farm filter", "cannot open NFQUEUE", errno);
         }
         const int size = 8 << 20, one = 1;
@@ -228,12 +231,15 @@ private:
 
     /// Hears questions about neighbours before any rule of the kernel drops them, and nothing else.
     [[nodiscard]] bool open_neighbours() {
-        sock_filter code[] = {
-            {BPF_LD | BPF_H | BPF_ABS, 0, 0, 12},          {BPF_JMP | BPF_JEQ | BPF_K, 5, 0, ETH_P_ARP},
-            {BPF_JMP | BPF_JEQ | BPF_K, 0, 5, ETH_P_IPV6}, {BPF_LD | BPF_B | BPF_ABS, 0, 0, 20},
-            {BPF_JMP | BPF_JEQ | BPF_K, 0, 3, 58},         {BPF_LD | BPF_B | BPF_ABS, 0, 0, 54},
-            {BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 135},        {BPF_RET | BPF_K, 0, 0, 2048},
-            {BPF_RET | BPF_K, 0, 0, 0}};
+        sock_filter code[] = {{BPF_LD | BPF_H | BPF_ABS, 0, 0, 12},
+                              {BPF_JMP | BPF_JEQ | BPF_K, 5, 0, ETH_P_ARP},
+                              {BPF_JMP | BPF_JEQ | BPF_K, 0, 5, ETH_P_IPV6},
+                              {BPF_LD | BPF_B | BPF_ABS, 0, 0, 20},
+                              {BPF_JMP | BPF_JEQ | BPF_K, 0, 3, 58},
+                              {BPF_LD | BPF_B | BPF_ABS, 0, 0, 54},
+                              {BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 135},
+                              {BPF_RET | BPF_K, 0, 0, 2048},
+                              {BPF_RET | BPF_K, 0, 0, 0}};
         const sock_fprog program{sizeof(code) / sizeof(code[0]), code};
         const int one = 1;
         neighbours_ = ::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -259,7 +265,8 @@ private:
     /// The last gate behind the queue: a verdict that a pause delayed meets a closed one.
     [[nodiscard]] Result<void> renew_gate() {
         const std::lock_guard lock{gate_mutex_};
-        const std::uint64_t until = std::atomic_ref<__u64>{page_->lease_until_boottime_ns}.load(std::memory_order_acquire);
+        const std::uint64_t until =
+            std::atomic_ref<__u64>{page_->lease_until_boottime_ns}.load(std::memory_order_acquire);
         std::uint32_t claims = std::atomic_ref<__u16>{page_->receiver_bits}.load(std::memory_order_relaxed);
         for (std::size_t v = 0; v < options_.vips.size(); ++v) {
             claims |= options_.vips[v].arp_per_client ? 1u << v : 0u;
@@ -317,12 +324,14 @@ private:
             if (waits[1].revents != 0) {
                 answer_neighbours();
             }
-            const int got = waits[0].revents != 0 ? ::recvmmsg(queue, messages.data(), burst, MSG_DONTWAIT, nullptr) : 0;
+            const int got =
+                waits[0].revents != 0 ? ::recvmmsg(queue, messages.data(), burst, MSG_DONTWAIT, nullptr) : 0;
             if (got > 0) {
                 const std::lock_guard lock{mutex_};
                 for (int i = 0; i < got; ++i) {
-                    (void)mnl_cb_run(places[static_cast<std::size_t>(i)].iov_base, messages[static_cast<std::size_t>(i)].msg_len,
-                                     0, 0, &NfqueueFilter::on_packet, this);
+                    (void)mnl_cb_run(places[static_cast<std::size_t>(i)].iov_base,
+                                     messages[static_cast<std::size_t>(i)].msg_len, 0, 0, &NfqueueFilter::on_packet,
+                                     this);
                 }
                 send_verdict();
             }
@@ -343,7 +352,8 @@ private:
             const Verdict verdict = engine_.decide({question, static_cast<std::size_t>(got)});
             const bool asked = verdict.packet.kind == STEAD_ARP_REQUEST || verdict.packet.kind == STEAD_NS;
             const stead_vip& vip = engine_.config().vips[verdict.packet.vip];
-            if (!asked || verdict.action == Action::drop || vip.ifindex != static_cast<std::uint32_t>(from.sll_ifindex)) {
+            if (!asked || verdict.action == Action::drop ||
+                vip.ifindex != static_cast<std::uint32_t>(from.sll_ifindex)) {
                 continue;
             }
             const std::uint8_t* own = engine_.control().own[verdict.packet.vip].mac;
@@ -355,7 +365,8 @@ private:
                 }
                 from.sll_halen = 6;
                 std::memcpy(from.sll_addr, answer.data(), 6);
-                (void)::sendto(raw_, answer.data(), answer.size(), 0, reinterpret_cast<const sockaddr*>(&from), sizeof(from));
+                (void)::sendto(raw_, answer.data(), answer.size(), 0, reinterpret_cast<const sockaddr*>(&from),
+                               sizeof(from));
             }
         }
     }
@@ -391,7 +402,8 @@ private:
             return;
         }
         char buffer[message_bytes];
-        nlmsghdr* answer = nfq_nlmsg_put(buffer, run_ == 1 ? NFQNL_MSG_VERDICT : NFQNL_MSG_VERDICT_BATCH, options_.module_id);
+        nlmsghdr* answer =
+            nfq_nlmsg_put(buffer, run_ == 1 ? NFQNL_MSG_VERDICT : NFQNL_MSG_VERDICT_BATCH, options_.module_id);
         nfq_nlmsg_verdict_put(answer, static_cast<int>(run_last_), run_verdict_);
         (void)mnl_socket_sendto(queue_, answer, answer->nlmsg_len);
         run_ = 0;

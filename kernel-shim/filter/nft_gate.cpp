@@ -42,20 +42,23 @@ nft_ctx* quiet_context() {
     return context;
 }
 
-/// In front of the stack: who asks for a VIP is answered by user space, which knows the lease; who claims it is not heard.
+/// In front of the stack: who asks for a VIP is answered by user space, which knows the lease; who claims it is not
+/// heard.
 std::string ingress_rules(const stead_vip& vip) {
     bool v6 = false;
     const std::string address = address_text(vip.address_be, v6);
     std::string rules;
     if (v6) {
         for (const char* type : {"135", "136"}) {
-            rules += "meta l4proto ipv6-icmp @th,0,8 " + std::string{type} + " @th,64,128 " + hex_text(vip.address_be) + " drop;";
+            rules += "meta l4proto ipv6-icmp @th,0,8 " + std::string{type} + " @th,64,128 " + hex_text(vip.address_be) +
+                     " drop;";
         }
     } else {
         rules += "arp daddr ip " + address + " drop; arp saddr ip " + address + " drop;";
     }
     if (vip.delivery == STEAD_INVISIBLE) {
-        rules += "ether daddr " + mac_text(vip.vmac) + " " + (v6 ? "ip6" : "ip") + " daddr " + address + " meta pkttype set host;";
+        rules += "ether daddr " + mac_text(vip.vmac) + " " + (v6 ? "ip6" : "ip") + " daddr " + address +
+                 " meta pkttype set host;";
     }
     return rules;
 }
@@ -124,8 +127,9 @@ std::string NftGate::link_rules() const {
                 out += claim + " ip6 saddr != " + address + " drop;" + claim + " ip6 saddr != @claim6 drop;";
             } else {
                 const __be32 mapped[4] = {0, 0, STEAD_MAPPED_BE, own.address4_be};
-                out += "arp operation request arp saddr ip " + address + " arp daddr ip != " + address +
-                       (own.address4_be != 0 ? " arp saddr ip set " + address_text(mapped, own6) + " accept;" : " drop;");
+                out +=
+                    "arp operation request arp saddr ip " + address + " arp daddr ip != " + address +
+                    (own.address4_be != 0 ? " arp saddr ip set " + address_text(mapped, own6) + " accept;" : " drop;");
                 out += "arp saddr ip " + address + " arp saddr ip != @claim4 drop;";
             }
         }
@@ -154,15 +158,19 @@ std::string NftGate::gate_rules() const {
 Result<void> NftGate::install() {
     for (int v = 0; v < config_.vip_count; ++v) {
         const std::string name = interface_name(config_.vips[v].ifindex);
-        if (name.empty() || name.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-@+") !=
-                                std::string::npos) {
+        if (name.empty() ||
+            name.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-@+") !=
+                std::string::npos) {
             return Error{Errc::malformed, "farm filter",
-                         "interface '" + name + "': the nfqueue back end allows letters, digits and . _ - @ + in its name; rename it"};
+                         "interface '" + name +
+                             "': the nfqueue back end allows letters, digits and . _ - @ + in its name; rename it"};
         }
     }
     rules_.clear();
-    const std::string claims = "set claim4 { type ipv4_addr; flags timeout; }; set claim6 { type ipv6_addr; flags timeout; }; ";
-    const std::string opens = "set open4 { type ipv4_addr; flags timeout; }; set open6 { type ipv6_addr; flags timeout; }; ";
+    const std::string claims =
+        "set claim4 { type ipv4_addr; flags timeout; }; set claim6 { type ipv6_addr; flags timeout; }; ";
+    const std::string opens =
+        "set open4 { type ipv4_addr; flags timeout; }; set open6 { type ipv6_addr; flags timeout; }; ";
     std::string text;
     for (const char* family : {"netdev ", "inet "}) {
         text += "table " + (family + table_) + "; delete table " + (family + table_) + "; ";
@@ -170,18 +178,18 @@ Result<void> NftGate::install() {
     rules_ = link_rules();
     text += "table netdev " + table_ + " { " + claims + rules_ + " }; ";
     text += "table inet " + table_ + " { " + opens + gate_rules() + " };";
-    return run(text, "add the tables of the nfqueue back end (are nf_tables' ingress and egress hooks in this kernel?)");
+    return run(text,
+               "add the tables of the nfqueue back end (are nf_tables' ingress and egress hooks in this kernel?)");
 }
 
-Result<void> NftGate::refresh() {
-    return link_rules() == rules_ ? Result<void>{} : install();
-}
+Result<void> NftGate::refresh() { return link_rules() == rules_ ? Result<void>{} : install(); }
 
 Result<void> NftGate::renew(std::uint64_t left_ms, std::uint32_t claims) {
     // Kernels before 6.12 keep the time of an element that exists; and deleting one that has just ended is an error.
     std::string text;
     const auto put = [&](const std::string& set, const std::string& element, bool on) {
-        text += "add element " + set + " { " + element + " timeout 10s }; delete element " + set + " { " + element + " }; ";
+        text +=
+            "add element " + set + " { " + element + " timeout 10s }; delete element " + set + " { " + element + " }; ";
         if (on) {
             text += "add element " + set + " { " + element + " timeout " + std::to_string(left_ms) + "ms }; ";
         }
@@ -190,15 +198,15 @@ Result<void> NftGate::renew(std::uint64_t left_ms, std::uint32_t claims) {
         bool v6 = false;
         const std::string address = address_text(config_.vips[v].address_be, v6);
         put("inet " + table_ + (v6 ? " open6" : " open4"), address, left_ms != 0);
-        put("netdev " + table_ + (v6 ? " claim6" : " claim4"), address,
-            left_ms != 0 && ((claims >> v) & 1) != 0);
+        put("netdev " + table_ + (v6 ? " claim6" : " claim4"), address, left_ms != 0 && ((claims >> v) & 1) != 0);
     }
     return run(text, "renew the lease of the nfqueue back end");
 }
 
 bool NftGate::present() {
     // One by one: older versions of the library look for all of them in the table of the first.
-    for (const std::string& chain : {"inet " + table_ + " gate", "netdev " + table_ + " in_1", "netdev " + table_ + " out_1"}) {
+    for (const std::string& chain :
+         {"inet " + table_ + " gate", "netdev " + table_ + " in_1", "netdev " + table_ + " out_1"}) {
         if (!run("list chain " + chain, "list a chain")) {
             return false;
         }

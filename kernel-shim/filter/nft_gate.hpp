@@ -11,7 +11,8 @@
 
 struct nft_ctx;
 
-/// What nf_tables does for the NFQUEUE back end, by libnftables: frames to the vMAC become ours, neighbour discovery about
+/// What nf_tables does for the NFQUEUE back end, by libnftables: frames to the vMAC become ours, neighbour discovery
+/// about
 /// a virtual address is user space's alone, nothing leaves that would teach a switch something wrong, and the last gate
 /// behind the queue closes by itself when nobody renews it.
 namespace stead::shim {

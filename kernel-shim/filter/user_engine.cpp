@@ -126,8 +126,9 @@ STEAD_INLINE stead_socket stead_hook_socket(stead_env* env, const stead_packet* 
     stead_flow_key key;
     stead_flow_key_of(packet, &key);
     const stead_flow_value* opening = env->memory->openings.find(key);
-    return opening != nullptr && env->memory->clock() - opening->seen_boottime_ns < stead::shim::opening_ns ? STEAD_SOCKET_COOKIE
-                                                                                              : STEAD_SOCKET_NONE;
+    return opening != nullptr && env->memory->clock() - opening->seen_boottime_ns < stead::shim::opening_ns
+               ? STEAD_SOCKET_COOKIE
+               : STEAD_SOCKET_NONE;
 }
 STEAD_INLINE stead_flow_value* stead_hook_flow(stead_env* env, const stead_flow_key* key) {
     return env->memory->flows.find(*key);
@@ -155,7 +156,8 @@ STEAD_INLINE void stead_hook_consider(stead_env* env, const stead_packet* packet
 STEAD_INLINE void stead_hook_decide_rare(stead_env* env, const stead_packet* packet, stead_decision* decision) {
     stead_decide_rare(env, packet, decision);
 }
-STEAD_INLINE void stead_hook_aftermath(stead_env* env, const stead_packet* packet, stead_decision* decision, __u64 now) {
+STEAD_INLINE void stead_hook_aftermath(stead_env* env, const stead_packet* packet, stead_decision* decision,
+                                       __u64 now) {
     stead_aftermath(env, packet, decision, now);
 }
 
@@ -245,9 +247,9 @@ void UserEngine::use_control(stead_farm_control* elsewhere) {
 
 GroupStats UserEngine::stats(std::uint8_t group) const {
     const auto& c = memory_->counters[group];
-    return {c[STEAD_COUNT_ACCEPTED],     c[STEAD_COUNT_REJECTED],   c[STEAD_COUNT_FORWARDED],
-            c[STEAD_COUNT_IN_TRANSITION], c[STEAD_COUNT_LEASE_CLOSED], c[STEAD_COUNT_DUPLICATES],
-            c[STEAD_COUNT_NO_RULE],      c[STEAD_COUNT_FRAGMENTS_DROPPED]};
+    return {c[STEAD_COUNT_ACCEPTED],      c[STEAD_COUNT_REJECTED],         c[STEAD_COUNT_FORWARDED],
+            c[STEAD_COUNT_IN_TRANSITION], c[STEAD_COUNT_LEASE_CLOSED],     c[STEAD_COUNT_DUPLICATES],
+            c[STEAD_COUNT_NO_RULE],       c[STEAD_COUNT_FRAGMENTS_DROPPED]};
 }
 
 void UserEngine::count_flows(std::uint8_t group, std::vector<std::uint32_t>& count) const {

@@ -80,7 +80,8 @@ struct V6 {
     using Info = ip6t_getinfo;
     using Get = ip6t_get_entries;
     using Entry = ip6t_entry;
-    static constexpr int family = AF_INET6, level = IPPROTO_IPV6, info = IP6T_SO_GET_INFO, entries = IP6T_SO_GET_ENTRIES;
+    static constexpr int family = AF_INET6, level = IPPROTO_IPV6, info = IP6T_SO_GET_INFO,
+                         entries = IP6T_SO_GET_ENTRIES;
 };
 
 template <class Entry>
@@ -126,7 +127,8 @@ unsigned rules_that_feed(std::uint16_t queue) {
     };
     unsigned found = 0;
     bool led_to = false;
-    for (std::uint32_t offset = 0; offset < info.size && at(offset).next_offset != 0; offset += at(offset).next_offset) {
+    for (std::uint32_t offset = 0; offset < info.size && at(offset).next_offset != 0;
+         offset += at(offset).next_offset) {
         found += feeds(at(offset), queue) ? 1 : 0;
         const xt_entry_target* target = target_of(at(offset));
         if (offset < info.hook_entry[NF_INET_PRE_ROUTING] || offset > info.underflow[NF_INET_PRE_ROUTING] ||
@@ -153,14 +155,16 @@ Result<void> add_queue_rules(const stead_farm_config& config, std::uint8_t modul
         const std::string address = address_text(vip.address_be, v6);
         const std::string tool = v6 ? "ip6tables-legacy" : "iptables-legacy";
         if (!made[v6] && !(raw(v6, {"-N", chain}))) {
-            return Error{Errc::unsupported, tool, "cannot make the chain " + chain + " in the raw table; are " + tool +
-                                                      " and the raw table there? apt-get install iptables"};
+            return Error{Errc::unsupported, tool,
+                         "cannot make the chain " + chain + " in the raw table; are " + tool +
+                             " and the raw table there? apt-get install iptables"};
         }
         made[v6] = true;
         if (!raw(v6, {"-A", chain, "-i", interface_name(vip.ifindex), "-d", address, "-j", "NFQUEUE", "--queue-num",
                       std::to_string(module_id)})) {
-            return Error{Errc::unsupported, tool, "cannot add the NFQUEUE rule of " + address + " to " + chain +
-                                                      "; is xt_NFQUEUE in this kernel?"};
+            return Error{Errc::unsupported, tool,
+                         "cannot add the NFQUEUE rule of " + address + " to " + chain +
+                             "; is xt_NFQUEUE in this kernel?"};
         }
     }
     for (const bool v6 : {false, true}) {

@@ -54,11 +54,13 @@ bool Canary::heard() noexcept {
         std::array<std::uint8_t, 64> frame{};
         sockaddr_ll from{};
         socklen_t size = sizeof from;
-        const auto got = ::recvfrom(socket_.get(), frame.data(), frame.size(), 0, reinterpret_cast<sockaddr*>(&from), &size);
+        const auto got =
+            ::recvfrom(socket_.get(), frame.data(), frame.size(), 0, reinterpret_cast<sockaddr*>(&from), &size);
         if (got < 0) {
             break;
         }
-        any |= got >= 23 && from.sll_pkttype != PACKET_OUTGOING && std::equal(vmac_.begin(), vmac_.end(), frame.begin()) &&
+        any |= got >= 23 && from.sll_pkttype != PACKET_OUTGOING &&
+               std::equal(vmac_.begin(), vmac_.end(), frame.begin()) &&
                std::memcmp(frame.data() + 14, mark.data(), mark.size()) == 0 && frame[22] == module_id_;
     }
     return any;

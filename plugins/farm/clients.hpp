@@ -11,7 +11,8 @@
 
 namespace stead::farm {
 
-/// `<rule proto="arp">`: who asks for the virtual addresses on one interface. Requests are broadcast, so that every node
+/// `<rule proto="arp">`: who asks for the virtual addresses on one interface. Requests are broadcast, so that every
+/// node
 /// knows every client of the subnet, and can tell those whose buckets it gains. IPv4; strand only.
 class Clients {
 public:

@@ -21,7 +21,8 @@ std::optional<std::string> network_of(const std::string& with_prefix, const shim
     auto ip = parse_address(with_prefix.substr(0, slash));
     unsigned prefix = 0;
     if (!ip || slash == std::string::npos ||
-        std::from_chars(with_prefix.data() + slash + 1, with_prefix.data() + with_prefix.size(), prefix).ec != std::errc{}) {
+        std::from_chars(with_prefix.data() + slash + 1, with_prefix.data() + with_prefix.size(), prefix).ec !=
+            std::errc{}) {
         return std::nullopt;
     }
     const bool four = with_prefix.find(':') == std::string::npos;
@@ -52,9 +53,10 @@ Network::Network(plugin::Host host, const FarmOptions& options) : host_(host) {
         const auto found = host_.find_interface({vip.interface, vip.address});
         if (!found) {
             throw std::runtime_error("virtual_addr " + vip.address + ": " +
-                                     (vip.interface.empty() ? "no interface has a subnet that holds it; give the node an "
-                                                              "address there, or name the interface"
-                                                            : "there is no interface " + vip.interface));
+                                     (vip.interface.empty()
+                                          ? "no interface has a subnet that holds it; give the node an "
+                                            "address there, or name the interface"
+                                          : "there is no interface " + vip.interface));
         }
         Place place;
         place.vip = vip;
@@ -69,8 +71,8 @@ Network::Network(plugin::Host host, const FarmOptions& options) : host_(host) {
 std::vector<shim::Vip> Network::filter_vips(bool arp_per_client) const {
     std::vector<shim::Vip> vips;
     for (const auto& place : places_) {
-        vips.push_back({*parse_address(place.vip.address), place.ifindex, place.vip.delivery, place.vip.vmac,
-                        arp_per_client});
+        vips.push_back(
+            {*parse_address(place.vip.address), place.ifindex, place.vip.delivery, place.vip.vmac, arp_per_client});
     }
     return vips;
 }
@@ -93,7 +95,8 @@ std::string Network::foreign_owner(const std::vector<shim::Mac>& friends) {
     for (const auto& place : places_) {
         plugin::Mac mac{};
         if (host_.probe({place.interface, place.vip.address}, probe_time, mac) == plugin::Host::Probe::taken &&
-            mac != place.vip.vmac && mac != place.mac && std::find(friends.begin(), friends.end(), mac) == friends.end()) {
+            mac != place.vip.vmac && mac != place.mac &&
+            std::find(friends.begin(), friends.end(), mac) == friends.end()) {
             return "virtual_addr " + place.vip.address + " is in use: " + to_text(mac) + " on " + place.interface +
                    " answers for it and is no member of this farm";
         }

@@ -24,7 +24,7 @@ public:
         shim::Mac mac{};
         bool receiver{};
         bool up{true};
-        std::uint32_t burst{};     ///< announcements of the burst already sent
+        std::uint32_t burst{};       ///< announcements of the burst already sent
         std::uint64_t announce_at{}; ///< 0 = nothing due
     };
     [[nodiscard]] const std::vector<Place>& places() const noexcept { return places_; }
@@ -32,7 +32,8 @@ public:
     [[nodiscard]] std::vector<std::uint32_t> ifindexes() const;
     [[nodiscard]] bool links_up() const;
 
-    /// Somebody else answers for one of our addresses: "192.0.2.50 is answered for by 02:…". `friends`: MACs of members.
+    /// Somebody else answers for one of our addresses: "192.0.2.50 is answered for by 02:…". `friends`: MACs of
+    /// members.
     [[nodiscard]] std::string foreign_owner(const std::vector<shim::Mac>& friends);
     /// Empty when all is there.
     [[nodiscard]] std::string add_addresses();
@@ -48,7 +49,8 @@ public:
     /// What the checks say: "ip.192.0.2.50" and "intf.192.0.2.0", up or not.
     [[nodiscard]] std::map<std::string, bool> verdicts() const;
     /// What a member published about its interface number `ordinal`, as the filter wants it.
-    [[nodiscard]] std::optional<shim::Member> parse_member(NodeId node, std::size_t ordinal, std::string_view text) const;
+    [[nodiscard]] std::optional<shim::Member> parse_member(NodeId node, std::size_t ordinal,
+                                                           std::string_view text) const;
 
 private:
     void set_sysctl(const std::string& name, const std::string& value);

@@ -10,12 +10,18 @@
 namespace stead::farm {
 namespace {
 
-enum TimerId : std::uint64_t { mover_timer = 1, second_timer, announce_timer, transition_timer, slow_start_timer,
-                              clients_timer };
+enum TimerId : std::uint64_t {
+    mover_timer = 1,
+    second_timer,
+    announce_timer,
+    transition_timer,
+    slow_start_timer,
+    clients_timer
+};
 
 constexpr std::uint64_t ns_per_ms = 1'000'000;
-constexpr std::uint64_t settle_limit = 2000 * ns_per_ms;  ///< OPEN and CLOSE do not wait longer for a move
-constexpr std::uint64_t probe_limit = 3000 * ns_per_ms;   ///< a member's MAC may still be on its way to us
+constexpr std::uint64_t settle_limit = 2000 * ns_per_ms; ///< OPEN and CLOSE do not wait longer for a move
+constexpr std::uint64_t probe_limit = 3000 * ns_per_ms;  ///< a member's MAC may still be on its way to us
 constexpr std::uint64_t canary_silence_max = 16'000 * ns_per_ms;
 constexpr unsigned slow_start_steps = 10;
 
@@ -45,7 +51,8 @@ std::vector<shim::Rule> filter_rules(const FarmOptions& options, const std::vect
             if (rule.arp) {
                 continue;
             }
-            shim::Rule out{std::nullopt, rule.protocol, rule.port, rule.key, rule.track, static_cast<std::uint8_t>(group)};
+            shim::Rule out{std::nullopt, rule.protocol, rule.port,
+                           rule.key,     rule.track,    static_cast<std::uint8_t>(group)};
             for (std::size_t i = 0; rule.address && i < places.size(); ++i) {
                 if (places[i].vip.address == *rule.address) {
                     out.vip = i;
@@ -63,7 +70,8 @@ bool has_arp_rule(const FarmOptions& options) {
     });
 }
 
-std::unique_ptr<shim::PacketFilter> open_filter(plugin::Host& host, const FarmOptions& options, const Network& network) {
+std::unique_ptr<shim::PacketFilter> open_filter(plugin::Host& host, const FarmOptions& options,
+                                                const Network& network) {
     if (network.places().empty()) {
         return nullptr; // type="external"
     }
@@ -91,7 +99,8 @@ FarmPlugin::FarmPlugin(plugin::Host host, plugin::Config config)
       filter_(open_filter(host_, options_, network_)) {
     for (const auto& place : network_.places()) {
         if (place.vip.delivery == shim::Delivery::invisible && !canary_) {
-            auto opened = Canary::open(place.ifindex, place.mac, place.vip.vmac, static_cast<std::uint8_t>(host_.module_id()));
+            auto opened =
+                Canary::open(place.ifindex, place.mac, place.vip.vmac, static_cast<std::uint8_t>(host_.module_id()));
             if (opened) {
                 canary_ = std::move(opened).value();
             } else {
@@ -125,7 +134,8 @@ void FarmPlugin::start() {
 
 void FarmPlugin::stop() {
     running_ = false;
-    for (const auto id : {mover_timer, second_timer, announce_timer, transition_timer, slow_start_timer, clients_timer}) {
+    for (const auto id :
+         {mover_timer, second_timer, announce_timer, transition_timer, slow_start_timer, clients_timer}) {
         host_.cancel_timer(id);
     }
 }
@@ -408,7 +418,8 @@ void FarmPlugin::tell_clients(bool all) {
                 if (!gained || place.ifindex != tap->ifindex() || place.vip.address.find(':') != std::string::npos) {
                     continue;
                 }
-                complain(net::announce_to(place.ifindex, place.vip.address, place.mac, address, client.mac), "announcement");
+                complain(net::announce_to(place.ifindex, place.vip.address, place.mac, address, client.mac),
+                         "announcement");
             }
         }
     }
@@ -446,8 +457,9 @@ void FarmPlugin::watch_flooding() {
         flooding_ = works;
         host_.publish("farm.flooding", works ? "up" : "down");
         if (!works) {
-            host_.warning("frames to the virtual MAC do not reach this node: the switch does not flood unknown unicast; "
-                          "use type=\"vmac_directed\", or allow flooding on these ports");
+            host_.warning(
+                "frames to the virtual MAC do not reach this node: the switch does not flood unknown unicast; "
+                "use type=\"vmac_directed\", or allow flooding on these ports");
         } else {
             host_.event("frames to the virtual MAC reach this node");
         }
@@ -782,7 +794,8 @@ void FarmPlugin::bus_wish(plugin::Config config, stead_bus_wish& wish) {
     if (farm->attribute("pulse") || farm->attribute("slost_count")) {
         wish.pulse_ns = farm->attribute("pulse") ? static_cast<std::uint64_t>(farm->duration("pulse").count())
                                                  : 100 * ns_per_ms; // the classic default
-        wish.slost_count = farm->attribute("slost_count") ? static_cast<std::uint32_t>(farm->integer("slost_count")) : 10;
+        wish.slost_count =
+            farm->attribute("slost_count") ? static_cast<std::uint32_t>(farm->integer("slost_count")) : 10;
     }
     wish.profile = plugin::to_c(farm->attribute("profile").value_or(std::string_view{}));
     const auto partition = farm->attribute("partition").value_or("serve");

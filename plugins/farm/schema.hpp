@@ -33,7 +33,8 @@ inline constexpr stead_attr_schema lan_attributes[]{
 };
 inline constexpr stead_attr_schema virtual_interface_attributes[]{
     {"type", STEAD_TYPE_CHOICE, 0, "vmac_directed", "vmac_directed|vmac_invisible|external", nullptr, 0, 0,
-     "directed: one node receives and passes on; invisible: switches flood a virtual MAC; external: no virtual IP here"},
+     "directed: one node receives and passes on; invisible: switches flood a virtual MAC; external: no virtual IP "
+     "here"},
     {"addr", STEAD_TYPE_MAC, 0, nullptr, nullptr, nullptr, 0, 0,
      "virtual MAC (invisible); default 5A:FE and the first virtual IP"},
 };

@@ -159,7 +159,8 @@ double nfqueue_mpps(int pass, const Bytes& frame) {
 
 void compare_injected(Node& others) {
     Spec own = spec(false, ack);
-    const int passing = empty_program(BPF_PROG_TYPE_XDP, XDP_PASS), dropping = empty_program(BPF_PROG_TYPE_XDP, XDP_DROP);
+    const int passing = empty_program(BPF_PROG_TYPE_XDP, XDP_PASS),
+              dropping = empty_program(BPF_PROG_TYPE_XDP, XDP_DROP);
     const OwnAddresses v0 = own_addresses(if_nametoindex("v0"), FarmModel{}.config);
     const Bytes flooded = frame(own);
     own.destination = v0.mac;
@@ -247,8 +248,8 @@ int main() {
     std::printf("%-30s %8s %8s %8s %8s\n", "ns per frame (best of 5)", "cost", "empty", "above", "goal");
     for (const Row& row : rows) {
         const double above = row.cost_ns - row.empty_ns;
-        std::printf("%-30s %8.0f %8.0f %8.0f %7s%.0f\n", row.name.c_str(), row.cost_ns, row.empty_ns, above, "<= ",
-                    row.goal_ns);
+        std::printf("%-30s %8.0f %8.0f %8.0f %7s%.0f\n", row.name.c_str(), row.cost_ns, row.empty_ns, above,
+                    "<= ", row.goal_ns);
     }
     compare_injected(node_others);
     return 0;

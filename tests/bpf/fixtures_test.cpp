@@ -146,12 +146,15 @@ std::vector<Fixture> header_fixtures() {
         {"cut short", state(), {{cut(whole, 14 + 20 + 10), drop}, {cut(frame(v6()), 14 + 40 + 4), drop}}},
         {"cut in the IP header", state(), {{cut(frame(tagged), 18 + 12), pass}}},
         {"impossible header length", state(), {{short_ihl, drop}}},
-        {"ICMP error", state(others), {{icmp_error(v4(), ip4(10, 0, 0, 1)), forward({1})},
-                                       {icmp_error(udp(v4()), ip4(10, 0, 0, 1)), forward({1})},
-                                       {icmp_error(v6(), ip6(1)), forward({1})}}},
+        {"ICMP error",
+         state(others),
+         {{icmp_error(v4(), ip4(10, 0, 0, 1)), forward({1})},
+          {icmp_error(udp(v4()), ip4(10, 0, 0, 1)), forward({1})},
+          {icmp_error(v6(), ip6(1)), forward({1})}}},
         {"ICMP error, mine", state(), {{icmp_error(v4(), ip4(10, 0, 0, 1)), take}}},
         {"ICMP error, cut", state(), {{cut(icmp_error(v4(), ip4(10, 0, 0, 1)), 14 + 20 + 8 + 20 + 2), drop}}},
-        {"ICMP error about another's packet", state(),
+        {"ICMP error about another's packet",
+         state(),
          {{icmp_error(with(v4(), [](Spec& s) { s.port = 99; }), ip4(10, 0, 0, 1)), drop}}},
     };
 }
@@ -175,14 +178,17 @@ std::vector<Fixture> fragment_fixtures() {
     };
     return {
         {"fragments follow the first", state(), {{frame(unknown), drop}, {frame(first), take}, {frame(later), take}}},
-        {"fragments follow the first to another", state(others),
+        {"fragments follow the first to another",
+         state(others),
          {{frame(first), forward({1})}, {frame(later), forward({1})}}},
         {"IPv6 fragments", state(), {{frame(later6), drop}, {frame(first6), take}, {frame(later6), take}}},
         {"fragments by address", state(by_address), {{frame(later), forward({1})}, {frame(first), forward({1})}}},
         {"fragments by IP id", state(by_id), {{frame(later), forward({1})}}},
-        {"rules that differ: fragments need their first", state(two),
+        {"rules that differ: fragments need their first",
+         state(two),
          {{frame(later), drop}, {frame(first), take}, {frame(later), take}}},
-        {"ICMP errors under on_ipid go to all", state(by_id),
+        {"ICMP errors under on_ipid go to all",
+         state(by_id),
          {{icmp_error(udp(v4()), ip4(10, 0, 0, 1)), Outcome{Fate::forward_and_take, {1, 2, 3}}}}},
     };
 }
@@ -197,27 +203,33 @@ std::vector<Fixture> transition_fixtures() {
     const auto draining = [](State& s) { s.draining = true, s.socket = true; };
     const auto draining_moved = [](State& s) { s.draining = true, s.bucket = {1, 1, NodeSet{NodeId{0}}}; };
     return {
-        {"owner, no socket, holder lives: a copy to it", state(owner), {{frame(v4(ack)), forward({1})},
-                                                                        {frame(v4(syn)), take}}},
-        {"owner, flooded, holder lives: silence", invisible(owner), {{frame(flooded(v4(ack))), drop},
-                                                                     {frame(flooded(v4(rst))), drop},
-                                                                     {frame(flooded(v4(syn))), take}}},
+        {"owner, no socket, holder lives: a copy to it",
+         state(owner),
+         {{frame(v4(ack)), forward({1})}, {frame(v4(syn)), take}}},
+        {"owner, flooded, holder lives: silence",
+         invisible(owner),
+         {{frame(flooded(v4(ack))), drop}, {frame(flooded(v4(rst))), drop}, {frame(flooded(v4(syn))), take}}},
         {"owner, forwarded, holder lives: silence", state(owner), {{frame(forwarded(v4(ack))), drop}}},
         {"owner, holder dead: the reset gets out", invisible(orphan), {{frame(flooded(v4(ack))), take}}},
         {"owner, holder dead, directed", state(orphan), {{frame(v4(ack)), take}, {frame(forwarded(v4(ack))), take}}},
-        {"holder with the socket", state(has(holder)), {{frame(v4(ack)), take}, {frame(forwarded(v4(ack))), take},
-                                                        {frame(v4(syn)), forward({1})}}},
-        {"holder with the socket, flooded", invisible(has(holder)), {{frame(flooded(v4(ack))), take},
-                                                                     {frame(flooded(v4(syn))), drop}}},
+        {"holder with the socket",
+         state(has(holder)),
+         {{frame(v4(ack)), take}, {frame(forwarded(v4(ack))), take}, {frame(v4(syn)), forward({1})}}},
+        {"holder with the socket, flooded",
+         invisible(has(holder)),
+         {{frame(flooded(v4(ack))), take}, {frame(flooded(v4(syn))), drop}}},
         {"holder with the socket, IPv6", invisible(has(holder)), {{frame(flooded(v6(ack))), take}}},
-        {"holder without the socket", state(holder), {{frame(v4(ack)), forward({1})},
-                                                      {frame(forwarded(v4(ack))), drop}}},
-        {"receiver only: copies to owner and holder", state(bystander), {{frame(v4(ack)), forward({1, 2})},
-                                                                         {frame(v4(syn)), forward({1})}}},
+        {"holder without the socket",
+         state(holder),
+         {{frame(v4(ack)), forward({1})}, {frame(forwarded(v4(ack))), drop}}},
+        {"receiver only: copies to owner and holder",
+         state(bystander),
+         {{frame(v4(ack)), forward({1, 2})}, {frame(v4(syn)), forward({1})}}},
         {"ICMP error finds the socket", state(has(holder)), {{icmp_error(v4(), ip4(10, 0, 0, 1)), take}}},
         {"datagrams go by the table", state(holder), {{frame(udp(v4())), forward({1})}}},
-        {"draining: connections only", state(draining), {{frame(v4(ack)), take}, {frame(v4(syn)), drop},
-                                                         {frame(udp(v4())), drop}}},
+        {"draining: connections only",
+         state(draining),
+         {{frame(v4(ack)), take}, {frame(v4(syn)), drop}, {frame(udp(v4())), drop}}},
         {"draining, flooded", invisible(draining), {{frame(flooded(v4(ack))), take}, {frame(flooded(v4())), drop}}},
         {"draining: new ones to the new owner", state(draining_moved), {{frame(v4(syn)), forward({1})}}},
     };
@@ -251,23 +263,34 @@ std::vector<Fixture> move_fixtures() {
             const auto sent_on = [&](std::uint16_t id) {
                 return frame(forwarded(with(udp(v4()), [id](Spec& x) { x.id = id; })));
             };
-            const std::string name =
-                std::string{is_invisible ? "flood" : "directed"} + ", step " + std::to_string(static_cast<int>(row.step));
-            out.push_back({"old owner, " + name, moving(row.step, is_invisible, 0, 1),
+            const std::string name = std::string{is_invisible ? "flood" : "directed"} + ", step " +
+                                     std::to_string(static_cast<int>(row.step));
+            out.push_back({"old owner, " + name,
+                           moving(row.step, is_invisible, 0, 1),
                            {{alone(1), row.old_alone}, {sent_on(2), row.old_forwarded}}});
-            out.push_back({"new owner, " + name, moving(row.step, is_invisible, 1, 0),
+            out.push_back({"new owner, " + name,
+                           moving(row.step, is_invisible, 1, 0),
                            {{alone(1), row.new_alone}, {sent_on(2), row.new_forwarded}}});
             out.push_back({"third, " + name, moving(row.step, is_invisible, 1, 2), {{alone(1), row.receiver}}});
         }
     }
     const Bytes direct = frame(flooded(udp(v4()))), copy = frame(forwarded(udp(v4())));
-    out.push_back({"copies, each datagram once", moving(Step::take, true, 1, 0),
-                   {{direct, take}, {copy, drop}, {copy, take}, {direct, drop}, {direct, take}, {direct, take},
-                    {copy, drop}, {copy, drop}, {copy, take}}});
-    out.push_back({"copies after the old owner's last step", moving(Step::release, true, 1, 0),
-                   {{copy, take}, {direct, drop}}});
+    out.push_back({"copies, each datagram once",
+                   moving(Step::take, true, 1, 0),
+                   {{direct, take},
+                    {copy, drop},
+                    {copy, take},
+                    {direct, drop},
+                    {direct, take},
+                    {direct, take},
+                    {copy, drop},
+                    {copy, drop},
+                    {copy, take}}});
+    out.push_back(
+        {"copies after the old owner's last step", moving(Step::release, true, 1, 0), {{copy, take}, {direct, drop}}});
     out.push_back({"accepted early, its copy comes late", moving(Step::forward, true, 1, 0), {{copy, take}}});
-    out.push_back({"a move: silence for segments nobody here knows", moving(Step::release, true, 0, 1),
+    out.push_back({"a move: silence for segments nobody here knows",
+                   moving(Step::release, true, 0, 1),
                    {{frame(flooded(v4(ack))), drop}}});
     return out;
 }
@@ -286,15 +309,20 @@ std::vector<Fixture> flow_fixtures() {
     flood.step = Step::accept_forwarded;
     return {
         {"tracked, settled", state(tracked({0, 0, {}})), {{frame(udp(v4())), take}, {frame(v4(syn)), take}}},
-        {"tracked, owner, holder first", state(tracked({0, 0, NodeSet{n1}})),
+        {"tracked, owner, holder first",
+         state(tracked({0, 0, NodeSet{n1}})),
          {{frame(udp(v4())), forward({1})}, {frame(forwarded(udp(v4()))), take}, {frame(v4(ack)), forward({1})}}},
-        {"tracked, flooded, owner waits for the holder", invisible(tracked({0, 0, NodeSet{n1}})),
+        {"tracked, flooded, owner waits for the holder",
+         invisible(tracked({0, 0, NodeSet{n1}})),
          {{frame(flooded(udp(v4()))), drop}, {frame(forwarded(udp(v4()))), take}}},
-        {"tracked, holder does not know it", state(tracked({1, 1, NodeSet{NodeId{0}}})),
+        {"tracked, holder does not know it",
+         state(tracked({1, 1, NodeSet{NodeId{0}}})),
          {{frame(udp(v4())), forward({1})}, {frame(v4(ack)), forward({1})}}},
-        {"tracked, SYN accepted, then its segments", state(tracked({0, 0, NodeSet{n1}})),
+        {"tracked, SYN accepted, then its segments",
+         state(tracked({0, 0, NodeSet{n1}})),
          {{frame(v4(syn)), take}, {frame(v4(ack)), take}, {frame(forwarded(v4(ack))), take}}},
-        {"tracked, two holders in turn", invisible(tracked({3, 3, NodeSet{NodeId{0}, n2}})),
+        {"tracked, two holders in turn",
+         invisible(tracked({3, 3, NodeSet{NodeId{0}, n2}})),
          {{frame(flooded(other_client)), forward({2})}}},
     };
 }
@@ -317,10 +345,15 @@ std::vector<Fixture> neighbour_fixtures() {
         {"lease over: silence", state(closed), {{request, drop}, {ns, drop}}},
         {"invisible answers by itself", invisible(), {{request, answer}, {ns, answer}, {bare_ns, answer}}},
         {"invisible, lease over", invisible(closed), {{request, drop}, {ns, drop}}},
-        {"claims are not believed", state(), {{arp(broadcast, client_mac, 2, vip4, client4), drop},
-                                              {arp(broadcast, client_mac, 1, vip4, vip4), drop}, {na, drop}}},
-        {"other addresses", state(), {{arp(broadcast, client_mac, 1, client4, ip4(10, 0, 0, 10)), pass},
-                                      {neighbour(group, client_mac, 135, ip6(200), solicited, ip6(10), client_mac), pass}}},
+        {"claims are not believed",
+         state(),
+         {{arp(broadcast, client_mac, 2, vip4, client4), drop},
+          {arp(broadcast, client_mac, 1, vip4, vip4), drop},
+          {na, drop}}},
+        {"other addresses",
+         state(),
+         {{arp(broadcast, client_mac, 1, client4, ip4(10, 0, 0, 10)), pass},
+          {neighbour(group, client_mac, 135, ip6(200), solicited, ip6(10), client_mac), pass}}},
         {"one receiver per client", state(per_client), {{request, pass}}},
         {"one receiver per client, another's", state(per_client_other), {{request, drop}}},
     };
@@ -328,8 +361,8 @@ std::vector<Fixture> neighbour_fixtures() {
 
 std::vector<Fixture> all() {
     std::vector<Fixture> out;
-    for (auto group : {settled_fixtures(), header_fixtures(), fragment_fixtures(), transition_fixtures(), move_fixtures(),
-                       flow_fixtures(), neighbour_fixtures()}) {
+    for (auto group : {settled_fixtures(), header_fixtures(), fragment_fixtures(), transition_fixtures(),
+                       move_fixtures(), flow_fixtures(), neighbour_fixtures()}) {
         out.insert(out.end(), group.begin(), group.end());
     }
     return out;

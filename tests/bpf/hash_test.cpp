@@ -36,7 +36,8 @@ TEST(BucketHash, SeedMatters) {
     int equal = 0;
     for (int i = 0; i < 4096; ++i) {
         const Ip client = ip4(10, 2, i >> 8, i & 255);
-        equal += bucket_of(seed, Key::address, client, 0, 0) == bucket_of({seed[0] ^ 1, seed[1]}, Key::address, client, 0, 0);
+        equal += bucket_of(seed, Key::address, client, 0, 0) ==
+                 bucket_of({seed[0] ^ 1, seed[1]}, Key::address, client, 0, 0);
     }
     EXPECT_LE(equal, 4);
 }

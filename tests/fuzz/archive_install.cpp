@@ -27,7 +27,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         (made && !fs::is_regular_file(fs::symlink_status(root / "modules/am/conf/userconfig.xml")))) {
         std::abort();
     }
-    for (const auto& entry : made ? fs::recursive_directory_iterator{root / "modules/am"} : fs::recursive_directory_iterator{}) {
+    for (const auto& entry :
+         made ? fs::recursive_directory_iterator{root / "modules/am"} : fs::recursive_directory_iterator{}) {
         if (entry.is_symlink() &&
             !fs::weakly_canonical(entry.path()).string().starts_with(fs::canonical(root / "modules/am").string())) {
             std::abort();

@@ -15,11 +15,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     }
     if (checked.ok()) {
         const auto& c = *checked.value;
-        const bool good = !c.nodes.empty() && c.nodes.size() <= stead::limits::nodes_max && !c.lans.empty() &&
-                          c.lans.size() <= stead::limits::lans_max && c.command_lan < c.lans.size() &&
-                          std::ranges::all_of(c.lans, [&](const auto& lan) {
-                              return lan.addresses.size() == c.nodes.size() && lan.local_addresses.size() == c.nodes.size();
-                          });
+        const bool good =
+            !c.nodes.empty() && c.nodes.size() <= stead::limits::nodes_max && !c.lans.empty() &&
+            c.lans.size() <= stead::limits::lans_max && c.command_lan < c.lans.size() &&
+            std::ranges::all_of(c.lans, [&](const auto& lan) {
+                return lan.addresses.size() == c.nodes.size() && lan.local_addresses.size() == c.nodes.size();
+            });
         if (!good || stead::config::parse_cluster(xml, "again").value->digest != c.digest) {
             std::abort();
         }

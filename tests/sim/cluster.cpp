@@ -32,8 +32,8 @@ Cluster::Cluster(const Setup& setup)
     for (Node& node : nodes_) {
         node.offset = faults_.between(seconds{1000}, seconds{100'000});
         if (setup.drift_ppm_max > 0) {
-            node.drift_ppm = static_cast<std::int64_t>(faults_.below(2 * setup.drift_ppm_max + 1)) -
-                             setup.drift_ppm_max;
+            node.drift_ppm =
+                static_cast<std::int64_t>(faults_.below(2 * setup.drift_ppm_max + 1)) - setup.drift_ppm_max;
         }
     }
 }
@@ -45,7 +45,8 @@ Instant Cluster::local(const Node& node, nanoseconds at) const noexcept {
 
 void Cluster::fail(const std::string& what) {
     if (failure_.empty()) {
-        failure_ = "seed " + std::to_string(setup_.seed) + " at " + std::to_string(now_.count() / 1000) + " us: " + what;
+        failure_ =
+            "seed " + std::to_string(setup_.seed) + " at " + std::to_string(now_.count() / 1000) + " us: " + what;
     }
 }
 

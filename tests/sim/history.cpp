@@ -13,7 +13,9 @@ Setup make_setup(std::uint64_t seed, bool trace, Random& random) {
     setup.nodes = static_cast<std::uint8_t>(1 + random.below(random.chance(100'000) ? 12 : 5));
     setup.lans = static_cast<std::uint8_t>(1 + random.below(2));
     const std::uint64_t profile = random.below(4);
-    setup.timing = profile == 0 ? fast_timing() : profile == 1 ? classic_timing(milliseconds{100}, 10) : default_timing();
+    setup.timing = profile == 0   ? fast_timing()
+                   : profile == 1 ? classic_timing(milliseconds{100}, 10)
+                                  : default_timing();
     setup.partition = random.chance(200'000) ? Options::Partition::majority : Options::Partition::serve;
     setup.loss_ppm = random.chance(500'000) ? static_cast<std::uint32_t>(random.below(30'000)) : 0;
     setup.duplicate_ppm = static_cast<std::uint32_t>(random.below(50'000));
@@ -80,7 +82,11 @@ private:
         case 10:
         case 11: cluster_.heal(); break;
         case 12: cluster_.leave(node); break;
-        default: if (cluster_.up(node)) { cluster_.witness_died(node); } break;
+        default:
+            if (cluster_.up(node)) {
+                cluster_.witness_died(node);
+            }
+            break;
         }
     }
 

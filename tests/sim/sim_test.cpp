@@ -57,7 +57,10 @@ TEST(Membership, HoldsInHistoriesThatOnceFailed) {
 TEST(Membership, ShortStopsChangeNoView) {
     for (const Timing& timing : {fast_timing(), default_timing(), safe_timing()}) {
         for (std::uint64_t seed = 1; seed <= 10; ++seed) {
-            Cluster cluster({.seed = seed, .nodes = 3, .timing = timing, .delay_min = timing.period / 1000,
+            Cluster cluster({.seed = seed,
+                             .nodes = 3,
+                             .timing = timing,
+                             .delay_min = timing.period / 1000,
                              .delay_max = timing.period / 100});
             cluster.start_all();
             cluster.run_for(4 * timing.takeover);
@@ -84,7 +87,8 @@ TEST(Membership, StallsUnderLoadChangeNoView) {
         const std::uint64_t views = cluster.views();
         Random random(seed);
         for (int i = 0; i < 1000; ++i) {
-            cluster.pause(static_cast<std::uint8_t>(random.below(3)), random.between(milliseconds{50}, milliseconds{100}));
+            cluster.pause(static_cast<std::uint8_t>(random.below(3)),
+                          random.between(milliseconds{50}, milliseconds{100}));
             cluster.run_for(random.between(milliseconds{20}, milliseconds{150}));
         }
         EXPECT_EQ(cluster.views(), views) << "seed " << seed << " " << cluster.failure();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// <check><file ident="flag" path="/srv/app/ready" interval="5s"/></check>: resource file.flag is up while the file exists.
+// <check><file ident="flag" path="/srv/app/ready" interval="5s"/></check>: resource file.flag is up while the file
+// exists.
 #include <stead/plugin.hpp>
 
 #include <filesystem>

@@ -11,7 +11,8 @@ Effects Automaton::step(const Event& event) {
     return std::exchange(effects_, {});
 }
 
-// ---- What is asked for --------------------------------------------------------------------------------------------------
+// ---- What is asked for
+// --------------------------------------------------------------------------------------------------
 
 void Automaton::on(const Start& event) {
     if (state_ != State::stop || row_ != nullptr) {
@@ -78,7 +79,8 @@ void Automaton::on(const Block& event) {
     }
 }
 
-// ---- What happened ------------------------------------------------------------------------------------------------------
+// ---- What happened
+// ------------------------------------------------------------------------------------------------------
 
 void Automaton::on(const HookDone& event) {
     if (waiting_ != Waiting::hook) {
@@ -129,7 +131,8 @@ void Automaton::on(const ServicesDone& event) {
     advance();
 }
 
-// ---- Walking the table --------------------------------------------------------------------------------------------------
+// ---- Walking the table
+// --------------------------------------------------------------------------------------------------
 
 void Automaton::begin(State to) {
     row_ = find_row(state_, to);
@@ -233,7 +236,8 @@ void Automaton::fail_start(const std::string& reason) {
     begin_way_down();
 }
 
-// ---- Effects ------------------------------------------------------------------------------------------------------------
+// ---- Effects
+// ------------------------------------------------------------------------------------------------------------
 
 std::string_view Automaton::action() const noexcept {
     switch (goal_) {

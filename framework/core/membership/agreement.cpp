@@ -41,9 +41,8 @@ bool outranks(std::uint64_t epoch_a, NodeSet a, std::uint64_t id_a, std::uint64_
 } // namespace
 
 bool Core::State::fresh(const Peer& peer) const noexcept {
-    return peer.validated && std::any_of(peer.heard_at.begin(), peer.heard_at.end(), [&](Instant at) {
-        return at != Instant{} && at + t.suspect > now;
-    });
+    return peer.validated && std::any_of(peer.heard_at.begin(), peer.heard_at.end(),
+                                         [&](Instant at) { return at != Instant{} && at + t.suspect > now; });
 }
 
 bool Core::State::two_way(const Peer& peer) const noexcept {
@@ -137,8 +136,8 @@ Target Core::State::compute_target() {
         }
         const Peer& peer = peers[index(node)];
         const bool without_view = peer.beat.view_id == 0 && peer.beat.phase == Phase::joining;
-        if (peer.session != view_sessions[index(node)] || (without_view && peer.beat.sent > Instant{} &&
-                                                           peer.received > installed_at + 2 * t.period)) {
+        if (peer.session != view_sessions[index(node)] ||
+            (without_view && peer.beat.sent > Instant{} && peer.received > installed_at + 2 * t.period)) {
             wanted.renewed.insert(node);
         }
     }
@@ -290,8 +289,8 @@ void Core::State::learn_claims() {
     }
     for (const NodeId node : options.nodes - known.members) { // who has a view and may know of this one only by us
         const Peer& peer = peers[index(node)];
-        urgent = urgent || (news && known.id != 0 && peer.beat.view_id != 0 && peer.beat.view_id != known.id &&
-                            fresh(peer));
+        urgent =
+            urgent || (news && known.id != 0 && peer.beat.view_id != 0 && peer.beat.view_id != known.id && fresh(peer));
     }
 }
 
@@ -304,9 +303,8 @@ void Core::State::leave_view(std::string reason, bool damped) {
     if (damped) {
         std::copy_backward(exclusions.begin(), exclusions.end() - 1, exclusions.end());
         exclusions[0] = now;
-        const auto recent = std::count_if(exclusions.begin(), exclusions.end(), [&](Instant at) {
-            return at != Instant{} && now - at < seconds{300};
-        });
+        const auto recent = std::count_if(exclusions.begin(), exclusions.end(),
+                                          [&](Instant at) { return at != Instant{} && now - at < seconds{300}; });
         hold_until = now + std::min<nanoseconds>(seconds{1} * (1 << (recent - 1)), seconds{60});
     }
     out.emplace_back(std::in_place_type<Excluded>, Excluded{std::move(reason)});
@@ -329,7 +327,8 @@ void Core::State::stand_back() {
             two_way(peers[index(node)]) &&
             outranks(beat.view_epoch, beat.view_members, beat.view_id, view.epoch, view.members, view.id)) {
             leave_view("view " + std::to_string(beat.view_epoch) + " " + names(beat.view_members) +
-                       " is without this node", true);
+                           " is without this node",
+                       true);
             return;
         }
     }
@@ -409,7 +408,8 @@ void Core::State::watch_config() {
         }
     }
     if (differs && !config_excluded && (phase == Phase::joining || phase == Phase::prepared)) {
-        out.emplace_back(std::in_place_type<Excluded>, Excluded{"config differs from node " + std::to_string(index(with))});
+        out.emplace_back(std::in_place_type<Excluded>,
+                         Excluded{"config differs from node " + std::to_string(index(with))});
         config_excluded = true;
     } else if (!differs) {
         config_excluded = false;
@@ -475,9 +475,8 @@ void Core::State::vote_on_peers() {
             continue;
         }
         const bool later = proposal.id == 0 || wanted.epoch > proposal.epoch ||
-                           (wanted.epoch == proposal.epoch &&
-                            outranks(wanted.epoch, wanted.members, wanted.id, proposal.epoch, proposal.members,
-                                     proposal.id));
+                           (wanted.epoch == proposal.epoch && outranks(wanted.epoch, wanted.members, wanted.id,
+                                                                       proposal.epoch, proposal.members, proposal.id));
         // Our own search agrees, or it found nothing better.
         const bool good = wanted.members == target.members ||
                           (all_joined(wanted.members) && !better_set(target.members, wanted.members, view.members));
@@ -494,10 +493,10 @@ void Core::State::maybe_propose() {
     if (!target.members.contains(options.self)) {
         return;
     }
-    const bool as_view = view.id != 0 && target.members == view.members && target.weights == view.weights &&
-                         target.renewed.empty();
-    const bool as_proposal = proposal.id != 0 && target.members == proposal.members &&
-                             target.weights == proposal.weights;
+    const bool as_view =
+        view.id != 0 && target.members == view.members && target.weights == view.weights && target.renewed.empty();
+    const bool as_proposal =
+        proposal.id != 0 && target.members == proposal.members && target.weights == proposal.weights;
     const nanoseconds patience = t.takeover + 4 * t.period; // a vote that leads nowhere for so long has failed
     if ((proposal.id == 0 && as_view) || (as_proposal && now - voted_at < patience)) {
         return;
@@ -521,7 +520,8 @@ void Core::State::maybe_install() {
         const Peer& peer = peers[index(node)];
         const bool voted = peer.beat.proposal.id == proposal.id;
         // Forgiven silence is no silence of a voter: after a stop of our own its vote may be old.
-        if (!fresh(peer) || peer.received + t.suspect <= now || peer.gone || (!voted && peer.beat.view_id != proposal.id)) {
+        if (!fresh(peer) || peer.received + t.suspect <= now || peer.gone ||
+            (!voted && peer.beat.view_id != proposal.id)) {
             if (mutant == Mutant::no_prepare) {
                 continue;
             }
@@ -568,8 +568,7 @@ void Core::State::install() {
 void Core::State::finish_leave() {
     for (const NodeId node : leave_waits) {
         const Peer& peer = peers[index(node)];
-        if (peer.gone || !fresh(peer) ||
-            (peer.beat.view_id != 0 && !peer.beat.view_members.contains(options.self))) {
+        if (peer.gone || !fresh(peer) || (peer.beat.view_id != 0 && !peer.beat.view_members.contains(options.self))) {
             leave_waits.erase(node);
         }
     }

@@ -23,7 +23,7 @@ enum class Mutant : int {
     lease_from_any_echo = 4, ///< also from nodes that voted for a view without me, and when outvoted
     no_self_distrust = 5,
     no_listening = 6,
-    no_standing_back = 7, ///< a newer view without me is ignored
+    no_standing_back = 7,              ///< a newer view without me is ignored
     vote_without_waiting_for_self = 8, ///< only the proposer's own takeover wait counts
 };
 inline constexpr Mutant mutant{STEAD_MEMBERSHIP_MUTANT};
@@ -31,18 +31,18 @@ inline constexpr Mutant mutant{STEAD_MEMBERSHIP_MUTANT};
 inline constexpr std::size_t echoes_max = 16;
 
 struct Peer {
-    bool validated{};        ///< echoed a send time of this session of ours
-    bool gone{};             ///< this session left or was witnessed dead
+    bool validated{}; ///< echoed a send time of this session of ours
+    bool gone{};      ///< this session left or was witnessed dead
     SessionId session;
-    Heartbeat beat;          ///< the newest one
-    Instant received;        ///< when `beat` came
-    Instant clear_at;        ///< our clock: when what its proposal leaves out is free, by its own knowledge
+    Heartbeat beat;   ///< the newest one
+    Instant received; ///< when `beat` came
+    Instant clear_at; ///< our clock: when what its proposal leaves out is free, by its own knowledge
     std::array<Instant, limits::lans_max> heard_at{}; ///< suspicion counts from here, per LAN
-    Instant risk_until;      ///< until then it may act on a lease that we may have renewed
-    Instant held_at;         ///< when we last knew that it held a view, and so renewed those it heard
-    Instant grant;           ///< newest send time of ours that it echoed while it wanted us in its view
-    Instant knows_until;     ///< newest send time of ours that it echoed: it knows what we said up to then
-    Instant echoed_at;       ///< when we last echoed it: oldest first in large groups
+    Instant risk_until;                               ///< until then it may act on a lease that we may have renewed
+    Instant held_at;     ///< when we last knew that it held a view, and so renewed those it heard
+    Instant grant;       ///< newest send time of ours that it echoed while it wanted us in its view
+    Instant knows_until; ///< newest send time of ours that it echoed: it knows what we said up to then
+    Instant echoed_at;   ///< when we last echoed it: oldest first in large groups
     // A session that has not proved that it lives now: echoed, so that it can.
     SessionId pending_session;
     Instant pending_sent;
@@ -85,7 +85,9 @@ struct Core::State {
     bool accept_session(Peer& peer, const Heartbeat& beat);
     void take_grant(Peer& peer, const Heartbeat& beat);
     void update_risk(Peer& peer);
-    void note(std::string text, bool verbose = false) { out.emplace_back(std::in_place_type<Note>, Note{verbose, std::move(text)}); }
+    void note(std::string text, bool verbose = false) {
+        out.emplace_back(std::in_place_type<Note>, Note{verbose, std::move(text)});
+    }
 
     // agreement.cpp
     void agree();
@@ -124,7 +126,7 @@ struct Core::State {
     Options options;
     Timing t;
     Instant now;
-    Instant previous;      ///< time of the step before
+    Instant previous; ///< time of the step before
     Instant deadline;
     Phase phase{Phase::listening};
     std::array<Peer, limits::nodes_max> peers;
@@ -132,14 +134,14 @@ struct Core::State {
     std::array<SessionId, limits::nodes_max> view_sessions{};
     View proposal;
     Instant voted_at;
-    Instant clear_at;      ///< own part of the takeover wait of `proposal`
+    Instant clear_at; ///< own part of the takeover wait of `proposal`
     std::uint64_t epoch_max{};
     std::uint64_t epoch_installed{}; ///< by this session; views never go back behind it
     Target target;
     Instant target_since;
-    Claim known;           ///< relayed: the best view besides ours
+    Claim known; ///< relayed: the best view besides ours
     Instant lease_until;
-    bool lease_frozen{};   ///< others voted for a view without us: what we have runs out, nothing renews it
+    bool lease_frozen{}; ///< others voted for a view without us: what we have runs out, nothing renews it
     Instant installed_at;
     Instant listen_until;
     Instant hold_until;

@@ -53,20 +53,20 @@ typedef enum stead_type {
     STEAD_TYPE_ADDRESS = 5,  /* IPv4, IPv6 or a name, which `config` resolves */
     STEAD_TYPE_PORT = 6,     /* 1..65535 */
     STEAD_TYPE_MAC = 7,
-    STEAD_TYPE_PATH = 8,     /* absolute */
-    STEAD_TYPE_NAME = 9,     /* [A-Za-z0-9_.-]{1,63} */
-    STEAD_TYPE_BOOLEAN = 10  /* on|off, yes|no, true|false, 1|0; delivered as "on" or "off" */
+    STEAD_TYPE_PATH = 8,    /* absolute */
+    STEAD_TYPE_NAME = 9,    /* [A-Za-z0-9_.-]{1,63} */
+    STEAD_TYPE_BOOLEAN = 10 /* on|off, yes|no, true|false, 1|0; delivered as "on" or "off" */
 } stead_type;
 
 #define STEAD_ATTR_REQUIRED 1u
-#define STEAD_ATTR_DYNAMIC 2u  /* `stead update` may change it while the module runs */
-#define STEAD_ATTR_WINDOWS 4u  /* accepted with a warning */
-#define STEAD_ATTR_IGNORED 8u  /* classic, read and ignored with a warning; `help` says why */
+#define STEAD_ATTR_DYNAMIC 2u /* `stead update` may change it while the module runs */
+#define STEAD_ATTR_WINDOWS 4u /* accepted with a warning */
+#define STEAD_ATTR_IGNORED 8u /* classic, read and ignored with a warning; `help` says why */
 
 typedef struct stead_attr_schema {
     const char* name;
-    uint32_t type;  /* stead_type */
-    uint32_t flags; /* STEAD_ATTR_* */
+    uint32_t type;             /* stead_type */
+    uint32_t flags;            /* STEAD_ATTR_* */
     const char* default_value; /* NULL = none */
     const char* choices;       /* CHOICE only */
     const char* native_unit;   /* DURATION: "ms", "s"; NULL else */
@@ -127,7 +127,12 @@ typedef struct stead_view {
 /* ---- State changes ---------------------------------------------------------------------------------------------- */
 
 typedef enum stead_state {
-    STEAD_STOP = 0, STEAD_WAIT = 1, STEAD_ALONE = 2, STEAD_PRIM = 3, STEAD_SECOND = 4, STEAD_UP = 5
+    STEAD_STOP = 0,
+    STEAD_WAIT = 1,
+    STEAD_ALONE = 2,
+    STEAD_PRIM = 3,
+    STEAD_SECOND = 4,
+    STEAD_UP = 5
 } stead_state;
 
 /* The four moments of a state change in which services take part, in order of a life. The host waits for each service
@@ -142,16 +147,21 @@ typedef enum stead_moment {
 typedef struct stead_transition {
     uint64_t token; /* give it back in transition_done */
     uint32_t moment;
-    uint32_t from, to;     /* stead_state */
-    uint32_t restart;      /* 1: application restart only; CLOSE and OPEN follow each other, no RELEASE */
-    uint32_t at_once;      /* 1: forced; do not drain */
+    uint32_t from, to; /* stead_state */
+    uint32_t restart;  /* 1: application restart only; CLOSE and OPEN follow each other, no RELEASE */
+    uint32_t at_once;  /* 1: forced; do not drain */
     uint32_t reserved_zero;
     uint64_t timeout_ns;
 } stead_transition;
 
 /* ---- Host services ---------------------------------------------------------------------------------------------- */
 
-typedef enum stead_log_level { STEAD_LOG_DEBUG = 0, STEAD_LOG_EVENT = 1, STEAD_LOG_WARNING = 2, STEAD_LOG_ERROR = 3 } stead_log_level;
+typedef enum stead_log_level {
+    STEAD_LOG_DEBUG = 0,
+    STEAD_LOG_EVENT = 1,
+    STEAD_LOG_WARNING = 2,
+    STEAD_LOG_ERROR = 3
+} stead_log_level;
 
 typedef struct stead_address {
     stead_str interface; /* "eth0"; empty = the interface that carries the address's subnet */
@@ -226,8 +236,8 @@ typedef struct stead_bus_wish {
     uint32_t partition;   /* stead_partition */
     uint32_t slost_count; /* with pulse_ns: the classic timing; 0 = by profile */
     uint64_t pulse_ns;
-    stead_str profile;    /* "fast", "default", "safe"; empty = cluster.xml's */
-    uint32_t lan_count;   /* 0 = every LAN of cluster.xml */
+    stead_str profile;  /* "fast", "default", "safe"; empty = cluster.xml's */
+    uint32_t lan_count; /* 0 = every LAN of cluster.xml */
     uint32_t reserved_zero;
     stead_str lans[STEAD_LANS_MAX];
 } stead_bus_wish;
@@ -262,12 +272,13 @@ typedef struct stead_plugin_descriptor {
     int32_t (*on_update)(void* self, const stead_xml* config, char* err, uint32_t err_cap);
     /* Bus thread. May act until then (CLOCK_BOOTTIME ns; 0 = not at all). One aligned 8-byte store. */
     void (*on_lease)(void* self, uint64_t until_boottime_ns);
-    /* A descriptor of one page whose first 8 bytes are the lease as stored: steadd closes it for a dead host. -1 = none.
-     * Stays the plugin's; the host duplicates it. */
+    /* A descriptor of one page whose first 8 bytes are the lease as stored: steadd closes it for a dead host.
+     * -1 = none. Stays the plugin's; the host duplicates it. */
     int32_t (*lease_fd)(void* self);
     /* `stead set power`: a command for the plugin ("power node2 3"); writes an answer line. 0, -1 = refused, -2 = not
      * mine. */
-    int32_t (*on_command)(void* self, stead_str verb, const stead_str* argv, uint32_t argc, char* out, uint32_t out_cap);
+    int32_t (*on_command)(void* self, stead_str verb, const stead_str* argv, uint32_t argc, char* out,
+                          uint32_t out_cap);
     /* Extra checks that the schema cannot say, for `confcheck`: calls report once per finding (warning 1 or error 0).
      * No instance exists. */
     void (*check)(const stead_xml* config, void* context,

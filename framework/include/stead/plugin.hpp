@@ -171,7 +171,8 @@ public:
 
     /// False beyond the limits (name 127, value 255 bytes).
     bool publish(std::string_view name, std::string_view value) const noexcept {
-        return host_->publish(host_->context, to_c(name), {value.data() == nullptr ? "" : value.data(), value.size()}) == 0;
+        return host_->publish(host_->context, to_c(name),
+                              {value.data() == nullptr ? "" : value.data(), value.size()}) == 0;
     }
     void unpublish(std::string_view name) const noexcept { host_->publish(host_->context, to_c(name), {nullptr, 0}); }
     [[nodiscard]] std::optional<std::string> read(std::uint32_t node, std::string_view name) const {
@@ -213,16 +214,14 @@ public:
     }
     [[nodiscard]] std::optional<std::string> announce(const Address& address, const Mac& mac) const {
         const stead_address c = to_address(address);
-        return text_of([&](char* err, std::uint32_t cap) {
-            return host_->announce(host_->context, &c, mac.data(), err, cap);
-        });
+        return text_of(
+            [&](char* err, std::uint32_t cap) { return host_->announce(host_->context, &c, mac.data(), err, cap); });
     }
     enum class Probe : std::uint8_t { free, taken, failed };
     /// Blocks up to `timeout`: not more than 100 ms on the strand. `mac` is filled when taken.
     [[nodiscard]] Probe probe(const Address& address, std::chrono::nanoseconds timeout, Mac& mac) const noexcept {
         const stead_address c = to_address(address);
-        const auto answer =
-            host_->probe(host_->context, &c, static_cast<std::uint64_t>(timeout.count()), mac.data());
+        const auto answer = host_->probe(host_->context, &c, static_cast<std::uint64_t>(timeout.count()), mac.data());
         return answer == 0 ? Probe::free : answer > 0 ? Probe::taken : Probe::failed;
     }
     [[nodiscard]] std::optional<InterfaceInfo> find_interface(const Address& address) const {
@@ -495,7 +494,7 @@ constexpr stead_plugin_descriptor describe(stead_kind kind, const char* id, cons
     if constexpr (requires(Host h, Config c) { T::cleanup(h, c); }) {
         d.cleanup = F::cleanup;
     }
-    if constexpr (requires(Config c, stead_bus_wish& w) { T::bus_wish(c, w); }) {
+    if constexpr (requires(Config c, stead_bus_wish & w) { T::bus_wish(c, w); }) {
         d.bus_wish = F::bus_wish;
     }
     return d;
@@ -510,6 +509,8 @@ constexpr stead_plugin_descriptor describe(stead_kind kind, const char* id, cons
         ::stead::plugin::detail::describe<Class>(kind, id, version, std::data(schema),                                 \
                                                  static_cast<std::uint32_t>(std::size(schema)));
 /// At global scope of one source file. `schema`: a static constexpr array of stead_elem_schema.
-#define STEAD_EXPORT_SERVICE(Class, id, version, schema) STEAD_EXPORT_PLUGIN_(STEAD_KIND_SERVICE, Class, id, version, schema)
-#define STEAD_EXPORT_CHECKER(Class, id, version, schema) STEAD_EXPORT_PLUGIN_(STEAD_KIND_CHECKER, Class, id, version, schema)
+#define STEAD_EXPORT_SERVICE(Class, id, version, schema) \
+    STEAD_EXPORT_PLUGIN_(STEAD_KIND_SERVICE, Class, id, version, schema)
+#define STEAD_EXPORT_CHECKER(Class, id, version, schema) \
+    STEAD_EXPORT_PLUGIN_(STEAD_KIND_CHECKER, Class, id, version, schema)
 // clang-format on

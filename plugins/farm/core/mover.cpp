@@ -79,8 +79,7 @@ void Mover::on_view(Instant now, const FarmView& view) {
         repeat_at_ = held_at_ = never;
         return;
     }
-    const bool in_line =
-        !blank_ && !previous.members.empty() && (view.lease_kept || options_.mutant_always_in_line);
+    const bool in_line = !blank_ && !previous.members.empty() && (view.lease_kept || options_.mutant_always_in_line);
     if (in_line) {
         restrict_plan(view.members & previous.members, NodeSet{});
     } else {
@@ -407,7 +406,8 @@ void Mover::tick(Instant now) {
         note_holding();
     }
     try_advance(now);
-    const bool others_hold = std::any_of(reports_.begin(), reports_.end(), [](const auto& r) { return r.second.holding; });
+    const bool others_hold =
+        std::any_of(reports_.begin(), reports_.end(), [](const auto& r) { return r.second.holding; });
     if (held_at_ != never && now >= held_at_) {
         wants_held_ = exchanged_ && plan_.step == MoveStep::settled && (holding_ || others_hold);
         held_at_ = holding_ || others_hold ? now + repeat_every * std::max(1, view_.members.size() / 8) : never;

@@ -83,11 +83,12 @@ void FarmSim::exclude(unsigned n) {
     view.id = ++view_ids_;
     latest = view;
     for (const NodeId member : view.members) {
-        at(milliseconds{random_.below(8)}, [this, member, view, token = nodes_[index(member)].next_install = ++tokens_] {
-            if (nodes_[index(member)].next_install == token) {
-                install(index(member), view);
-            }
-        });
+        at(milliseconds{random_.below(8)},
+           [this, member, view, token = nodes_[index(member)].next_install = ++tokens_] {
+               if (nodes_[index(member)].next_install == token) {
+                   install(index(member), view);
+               }
+           });
     }
     at(milliseconds{random_.below(60)}, [this] { change_views(); });
 }
@@ -132,7 +133,8 @@ void FarmSim::change_views() {
     for (unsigned side = 0; side < (cut_ ? 2u : 1u); ++side) {
         FarmView view;
         auto& latest = latest_[side];
-        // Faster back than missed. A member is a session: the old one leaves a view first, or the new one takes its place.
+        // Faster back than missed. A member is a session: the old one leaves a view first, or the new one takes its
+        // place.
         const bool replaced_at_once = random_.chance(50);
         bool restarted = false, replaced = false;
         for (unsigned n = 0; n < nodes_.size(); ++n) {
@@ -247,15 +249,15 @@ void FarmSim::pump(unsigned n) {
             }
             auto& free = node.link_free[index(to)];
             free = std::max(free, now_ + microseconds{1500 + random_.below(4000)});
-            events_.emplace(free, [this, n, to, message, sender = node.incarnation,
-                                   receiver = nodes_[index(to)].incarnation] {
-                auto& target = nodes_[index(to)];
-                if (target.alive && target.incarnation == receiver && nodes_[n].incarnation == sender &&
-                    target.side == nodes_[n].side) {
-                    target.mover->on_message(now_, NodeId(n), message.kind, message.body);
-                    pump(index(to));
-                }
-            });
+            events_.emplace(
+                free, [this, n, to, message, sender = node.incarnation, receiver = nodes_[index(to)].incarnation] {
+                    auto& target = nodes_[index(to)];
+                    if (target.alive && target.incarnation == receiver && nodes_[n].incarnation == sender &&
+                        target.side == nodes_[n].side) {
+                        target.mover->on_message(now_, NodeId(n), message.kind, message.body);
+                        pump(index(to));
+                    }
+                });
         }
     }
     const Instant due = node.mover->next_deadline();
@@ -403,8 +405,9 @@ std::string FarmSim::describe(std::uint32_t b) const {
                     std::to_string(node.mover->view().members.bits()) + " step " +
                     std::to_string(static_cast<int>(plan.step)) + " seq " + std::to_string(plan.seq) + " lineage " +
                     std::to_string(plan.lineage) + " blank " + std::to_string(node.mover->blank()) + " exchanged " +
-                    std::to_string(node.mover->exchanged()) + " owner " + std::to_string(node.mover->table(0).owner[b]) +
-                    " next " + std::to_string(node.mover->table(0).next[b]) + " holders " +
+                    std::to_string(node.mover->exchanged()) + " owner " +
+                    std::to_string(node.mover->table(0).owner[b]) + " next " +
+                    std::to_string(node.mover->table(0).next[b]) + " holders " +
                     std::to_string(node.mover->table(0).holders[b].bits());
         }
     }
@@ -428,7 +431,8 @@ void FarmSim::judge(const Flow& flow) {
     if (flow.judged_for_loss && flow.faults == faults_) {
         ++counters.lossless_probes;
         if (flow.taken.empty()) {
-            fail("a new flow in bucket " + std::to_string(flow.bucket) + " was lost in a planned move" + describe(flow.bucket));
+            fail("a new flow in bucket " + std::to_string(flow.bucket) + " was lost in a planned move" +
+                 describe(flow.bucket));
         }
     }
 }

@@ -33,14 +33,14 @@ struct Connection {
 class TcpRun {
 public:
     explicit TcpRun(const Options& options) : options_(options), epoll_(::epoll_create1(EPOLL_CLOEXEC)) {
-        request_ = options.http.empty() ? "hello\n"
-                                        : "GET " + options.http + " HTTP/1.1\r\nHost: farm\r\nConnection: ";
+        request_ = options.http.empty() ? "hello\n" : "GET " + options.http + " HTTP/1.1\r\nHost: farm\r\nConnection: ";
         target_ = parse_address(options.target, options.port);
     }
 
     int run() {
         const auto begin = Clock::now();
-        const auto period = std::chrono::nanoseconds(options_.rate_per_s == 0 ? 0 : 1'000'000'000 / options_.rate_per_s);
+        const auto period =
+            std::chrono::nanoseconds(options_.rate_per_s == 0 ? 0 : 1'000'000'000 / options_.rate_per_s);
         auto next = begin;
         auto next_live = begin + options_.live;
         auto next_check = begin;
@@ -68,7 +68,8 @@ public:
                 break;
             }
         }
-        for (const auto end = Clock::now() + options_.deadline; Clock::now() < end && connections_.size() > held_now_;) {
+        for (const auto end = Clock::now() + options_.deadline;
+             Clock::now() < end && connections_.size() > held_now_;) {
             poll(5);
             check(Clock::now());
         }
@@ -261,14 +262,22 @@ private:
             holding[name] = count;
         }
         const Outage outage = longest_outage(losses_, 500);
-        const boost::json::object summary{
-            {"kind", kind},           {"opened", opened_},         {"served", served},
-            {"failed", failed_},      {"slow", slow_},             {"held_broken", held_broken_},
-            {"held_failed", held_failed_}, {"held_answers", held_answers_}, {"held_by", holding},
-            {"broken_by", broken_by}, {"held_changed_node", held_changed_node_}, {"reasons", reasons},
-            {"outage_ms", outage.length_ms}, {"outage_begin_ms", outage.begin_ms},
-            {"slowest_ms", std::chrono::duration_cast<Milliseconds>(slowest_).count()},
-            {"now_ms", to_ms(Clock::now())}};
+        const boost::json::object summary{{"kind", kind},
+                                          {"opened", opened_},
+                                          {"served", served},
+                                          {"failed", failed_},
+                                          {"slow", slow_},
+                                          {"held_broken", held_broken_},
+                                          {"held_failed", held_failed_},
+                                          {"held_answers", held_answers_},
+                                          {"held_by", holding},
+                                          {"broken_by", broken_by},
+                                          {"held_changed_node", held_changed_node_},
+                                          {"reasons", reasons},
+                                          {"outage_ms", outage.length_ms},
+                                          {"outage_begin_ms", outage.begin_ms},
+                                          {"slowest_ms", std::chrono::duration_cast<Milliseconds>(slowest_).count()},
+                                          {"now_ms", to_ms(Clock::now())}};
         std::printf("%s\n", boost::json::serialize(summary).c_str());
         std::fflush(stdout);
     }
@@ -287,8 +296,6 @@ private:
 
 } // namespace
 
-int run_tcp(const Options& options) {
-    return TcpRun(options).run();
-}
+int run_tcp(const Options& options) { return TcpRun(options).run(); }
 
 } // namespace stead::traffic

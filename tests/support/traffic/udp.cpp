@@ -18,7 +18,9 @@ namespace {
 /// Sends numbered datagrams from many addresses and ports and notes who answered each, and how often.
 class UdpRun {
 public:
-    explicit UdpRun(const Options& options) : options_(options), epoll_(::epoll_create1(EPOLL_CLOEXEC)) { open_flows(); }
+    explicit UdpRun(const Options& options) : options_(options), epoll_(::epoll_create1(EPOLL_CLOEXEC)) {
+        open_flows();
+    }
 
     int run() {
         const auto begin = Clock::now();
@@ -153,11 +155,16 @@ private:
         for (const auto& [name, answers] : per_name) {
             names[name] = answers;
         }
-        const boost::json::object summary{
-            {"sent", sent_.size()},     {"answered_once", once},           {"unanswered", none},
-            {"answered_more", twice},   {"answered_by_two", two_nodes},    {"strange", strange_},
-            {"names", names},           {"outage_ms", outage.length_ms},   {"outage_begin_ms", outage.begin_ms},
-            {"send_errors", send_errors_}};
+        const boost::json::object summary{{"sent", sent_.size()},
+                                          {"answered_once", once},
+                                          {"unanswered", none},
+                                          {"answered_more", twice},
+                                          {"answered_by_two", two_nodes},
+                                          {"strange", strange_},
+                                          {"names", names},
+                                          {"outage_ms", outage.length_ms},
+                                          {"outage_begin_ms", outage.begin_ms},
+                                          {"send_errors", send_errors_}};
         std::printf("%s\n", boost::json::serialize(summary).c_str());
     }
 
@@ -172,8 +179,6 @@ private:
 
 } // namespace
 
-int run_udp(const Options& options) {
-    return UdpRun(options).run();
-}
+int run_udp(const Options& options) { return UdpRun(options).run(); }
 
 } // namespace stead::traffic

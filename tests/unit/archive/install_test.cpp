@@ -32,8 +32,8 @@ protected:
 
 TEST_F(Install, WithAndWithoutATopFolder) {
     for (const std::string top : {"", "nginx/"}) {
-        const auto made = install_bytes(ZipMaker{}.module(top).file(top + "bin/start_both", "#!/bin/sh\n").bytes(),
-                                        Replace::yes);
+        const auto made =
+            install_bytes(ZipMaker{}.module(top).file(top + "bin/start_both", "#!/bin/sh\n").bytes(), Replace::yes);
         ASSERT_TRUE(made.has_value()) << made.error().text();
         EXPECT_EQ(made->name, top.empty() ? "" : "nginx");
         EXPECT_EQ(read(root_ / "modules/am/conf/userconfig.xml"), "<safe/>");
@@ -102,16 +102,20 @@ TEST_F(Install, UnicodeNamesAreKept) {
 
 TEST_F(Install, Duplicates) {
     refused(ZipMaker{}.module().file("bin/x", "1").file("bin/x", "2").bytes(), Errc::refused, "is there twice");
-    refused(ZipMaker{}.module().file("a", "1").file("a/b", "2").bytes(), Errc::refused, "lies below 'a', which is not a folder");
-    refused(ZipMaker{}.module().link("a", "bin").file("a/b", "2").bytes(), Errc::refused, "lies below 'a', which is not a folder");
+    refused(ZipMaker{}.module().file("a", "1").file("a/b", "2").bytes(), Errc::refused,
+            "lies below 'a', which is not a folder");
+    refused(ZipMaker{}.module().link("a", "bin").file("a/b", "2").bytes(), Errc::refused,
+            "lies below 'a', which is not a folder");
     refused(ZipMaker{}.module().file("a/b", "1").file("a", "2").bytes(), Errc::refused, "is there twice");
 }
 
 TEST_F(Install, Links) {
-    refused(ZipMaker{}.module().link("l", "/etc/passwd").bytes(), Errc::refused, "the link to '/etc/passwd' is empty, too long or absolute");
+    refused(ZipMaker{}.module().link("l", "/etc/passwd").bytes(), Errc::refused,
+            "the link to '/etc/passwd' is empty, too long or absolute");
     refused(ZipMaker{}.module().link("bin/l", "../../x").bytes(), Errc::refused, "leads out of the module's folder");
     refused(ZipMaker{}.module("am/").link("am/l", "../x").bytes(), Errc::refused, "leads out of the module's folder");
-    refused(ZipMaker{}.module().link("d/e/up", "../..").link("l", "d/e/up/../x").bytes(), Errc::refused, "leads through another link");
+    refused(ZipMaker{}.module().link("d/e/up", "../..").link("l", "d/e/up/../x").bytes(), Errc::refused,
+            "leads through another link");
     ASSERT_TRUE(install_bytes(ZipMaker{}.module().file("web/x", "text").link("bin/l", "../web/x").bytes()).has_value());
     EXPECT_EQ(read(root_ / "modules/am/bin/l"), "text");
 }
@@ -124,7 +128,8 @@ TEST_F(Install, Kinds) {
 }
 
 TEST_F(Install, Sizes) {
-    refused(ZipMaker{}.module().file("big", std::string((64u << 20) + 1, 'x')).bytes(), Errc::out_of_range, "is larger than 64 MiB");
+    refused(ZipMaker{}.module().file("big", std::string((64u << 20) + 1, 'x')).bytes(), Errc::out_of_range,
+            "is larger than 64 MiB");
     ZipMaker many;
     many.module();
     for (int i = 0; i < 10'000; ++i) {

@@ -72,7 +72,8 @@ TEST_F(Package, RefusesWhatInstallWouldRefuse) {
     fs::remove(folder / "out");
     ASSERT_EQ(::mkfifo((folder / "pipe").c_str(), 0600), 0);
     EXPECT_THAT(package(folder, root_ / "modules/m.safe").error().text(), HasSubstr("is a device, pipe or socket"));
-    EXPECT_THAT(package(root_ / "modules", root_ / "m.safe").error().text(), HasSubstr("conf/userconfig.xml is missing"));
+    EXPECT_THAT(package(root_ / "modules", root_ / "m.safe").error().text(),
+                HasSubstr("conf/userconfig.xml is missing"));
     EXPECT_EQ(package(root_ / "none", root_ / "m.safe").error().code, Errc::not_found);
 }
 

@@ -46,7 +46,8 @@ TEST(Cluster, ClassicFile) {
 TEST(Cluster, DigestIsOfTheMeaning) {
     const auto digest = [](const std::string& xml) { return parse_cluster(xml, "c").value->digest; };
     const auto base = digest(one_lan(two));
-    EXPECT_EQ(base, digest(one_lan("<!-- x -->\n  <node addr=\"192.0.2.2\" name=\"b\"/>\n<node name=\"a\" addr=\"192.0.2.1\"/>")));
+    EXPECT_EQ(base, digest(one_lan(
+                        "<!-- x -->\n  <node addr=\"192.0.2.2\" name=\"b\"/>\n<node name=\"a\" addr=\"192.0.2.1\"/>")));
     EXPECT_NE(base, digest(one_lan(two, "port=\"4900\"")));
     EXPECT_NE(base, digest(one_lan(two, "profile=\"fast\"")));
     EXPECT_NE(base, digest(one_lan(R"(<node name="a" addr="192.0.2.1"/><node name="b" addr="192.0.2.3"/>)")));
@@ -70,8 +71,9 @@ TEST(Cluster, GoldenErrors) {
               "E c.xml:1: node/@name: 'a' is already on LAN 'default' (line 1)");
     EXPECT_EQ(only(one_lan(two + "<node name=\"c\" addr=\"192.0.2.1\"/>")),
               "E c.xml:1: node/@addr: '192.0.2.1' is already the address of node 'a' (line 1)");
-    EXPECT_EQ(only(one_lan(two + "<node name=\"c\" addr=\"192.0.2.300\"/>")),
-              "E c.xml:1: node/@addr: '192.0.2.300' is not an address; allowed: an IPv4 or IPv6 address or a host name");
+    EXPECT_EQ(
+        only(one_lan(two + "<node name=\"c\" addr=\"192.0.2.300\"/>")),
+        "E c.xml:1: node/@addr: '192.0.2.300' is not an address; allowed: an IPv4 or IPv6 address or a host name");
     EXPECT_EQ(only(one_lan(two + "<node name=\"c\"/>")),
               "E c.xml:1: <node> needs the attribute addr; allowed: an IPv4 or IPv6 address or a host name");
     EXPECT_EQ(only(one_lan(two + "<node name=\"c d\" addr=\"192.0.2.3\"/>")),
@@ -120,13 +122,15 @@ TEST(Cluster, Identify) {
     EXPECT_EQ(*identify(cluster, by_laddr), NodeId{1});
     EXPECT_EQ(*identify(cluster, by_v6), NodeId{1});
     EXPECT_EQ(identify(cluster, none).error().code, Errc::not_found);
-    EXPECT_THAT(identify(cluster, none).error().what, HasSubstr("addresses here: 127.0.0.1; in cluster.xml: node1 192.0.2.11"));
+    EXPECT_THAT(identify(cluster, none).error().what,
+                HasSubstr("addresses here: 127.0.0.1; in cluster.xml: node1 192.0.2.11"));
     EXPECT_EQ(identify(cluster, both).error().code, Errc::conflict);
     EXPECT_THAT(identify(cluster, both).error().what, HasSubstr("node1 and node2 at once"));
 }
 
 TEST(Cluster, Resolve) {
-    auto cluster = *parse_cluster(one_lan(R"(<node name="a" addr="localhost"/><node name="b" addr="192.0.2.2"/>)"), "c").value;
+    auto cluster =
+        *parse_cluster(one_lan(R"(<node name="a" addr="localhost"/><node name="b" addr="192.0.2.2"/>)"), "c").value;
     ASSERT_TRUE(resolve(cluster).has_value());
     EXPECT_EQ(cluster.lans[0].addresses[0], "127.0.0.1");
     cluster.lans[0].addresses[0] = "no-such-host.invalid";

@@ -15,7 +15,9 @@ std::string first(const std::string& xml) {
 
 TEST(Document, AcceptsWhatRealFilesHold) {
     EXPECT_TRUE(module("\xEF\xBB\xBF<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<!DOCTYPE safe [<!ENTITY a \"<b>]\"> "
-                       "<!-- don't --> ]>\n<!-- note & -->" + farm_file("<!-- c -->")).ok());
+                       "<!-- don't --> ]>\n<!-- note & -->" +
+                       farm_file("<!-- c -->"))
+                    .ok());
     EXPECT_TRUE(module("<!DOCTYPE safe SYSTEM \"http://127.0.0.1:1/x.dtd\">" + farm_file("")).ok());
 }
 
@@ -32,9 +34,11 @@ TEST(Document, EntitiesAreNeverDefined) {
     }
     EXPECT_THAT(first(bomb + "]>\n" + farm_file("<failover>&a29;</failover>")),
                 HasSubstr("u.xml:2: entity '&a29;' is not defined; allowed: &amp;"));
-    EXPECT_THAT(first("<!DOCTYPE s [<!ENTITY x SYSTEM \"file:///etc/passwd\">]>" + farm_file("<failover>&x;</failover>")),
-                HasSubstr("entity '&x;' is not defined"));
-    EXPECT_EQ(first(farm_file("<user><var name=\"A\" value=\"a & b\"/></user>")), "u.xml:1: a single '&'; write '&amp;'");
+    EXPECT_THAT(
+        first("<!DOCTYPE s [<!ENTITY x SYSTEM \"file:///etc/passwd\">]>" + farm_file("<failover>&x;</failover>")),
+        HasSubstr("entity '&x;' is not defined"));
+    EXPECT_EQ(first(farm_file("<user><var name=\"A\" value=\"a & b\"/></user>")),
+              "u.xml:1: a single '&'; write '&amp;'");
     EXPECT_THAT(first(farm_file("<user><var name=\"A\" value=\"&#0;\"/></user>")), HasSubstr("is not defined"));
 }
 

@@ -14,10 +14,11 @@ inline SchemaSet schemas() {
         {"name", STEAD_TYPE_NAME, STEAD_ATTR_REQUIRED, nullptr, nullptr, nullptr, 0, 0, "a LAN"}};
     static constexpr stead_attr_schema farm[] = {
         {"pulse", STEAD_TYPE_DURATION, 0, nullptr, nullptr, "ms", 1'000'000, 10'000'000'000, "period"},
-        {"mlost_count", STEAD_TYPE_INTEGER, STEAD_ATTR_IGNORED, nullptr, nullptr, nullptr, 0, 0, "all are watched alike"},
+        {"mlost_count", STEAD_TYPE_INTEGER, STEAD_ATTR_IGNORED, nullptr, nullptr, nullptr, 0, 0,
+         "all are watched alike"},
         {"winonly", STEAD_TYPE_STRING, STEAD_ATTR_WINDOWS, nullptr, nullptr, nullptr, 0, 0, "x"}};
-    static constexpr stead_attr_schema iface[] = {
-        {"type", STEAD_TYPE_CHOICE, 0, "vmac_directed", "vmac_directed|vmac_invisible|external", nullptr, 0, 0, "delivery"}};
+    static constexpr stead_attr_schema iface[] = {{"type", STEAD_TYPE_CHOICE, 0, "vmac_directed",
+                                                   "vmac_directed|vmac_invisible|external", nullptr, 0, 0, "delivery"}};
     static constexpr stead_attr_schema addr[] = {
         {"addr", STEAD_TYPE_ADDRESS, STEAD_ATTR_REQUIRED, nullptr, nullptr, nullptr, 0, 0, "the address"},
         {"where", STEAD_TYPE_CHOICE, 0, "alias", "alias", nullptr, 0, 0, "kind"},
@@ -60,7 +61,8 @@ std::vector<std::string> texts(const Checked<T>& checked) {
 
 /// A farm service round `inside`; everything is on line 1 unless `inside` holds line ends.
 inline std::string farm_file(const std::string& inside, const std::string& macros = "") {
-    return "<safe>" + macros + "<service mode=\"farm\"><farm><lan name=\"default\"/></farm>" + inside + "</service></safe>";
+    return "<safe>" + macros + "<service mode=\"farm\"><farm><lan name=\"default\"/></farm>" + inside +
+           "</service></safe>";
 }
 
 inline Checked<Module> module(const std::string& xml, const Cluster* cluster = nullptr) {

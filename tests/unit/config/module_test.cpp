@@ -66,10 +66,12 @@ const std::string classic_mirror = R"(<safe>
 TEST(Module, ClassicFarm) {
     ::unsetenv("UNSET_SERVICE");
     const auto checked = module(classic_farm);
-    EXPECT_THAT(texts(checked),
-                ElementsAre(HasSubstr("W u.xml:22: proc/@name: '%UNSET_SERVICE%' is neither a macro"),
-                            "W u.xml:22: <errd> is inactive, with all in it: no plugin in /opt/lib/stead/plugins provides it",
-                            "W u.xml:23: <check> is inactive, with all in it: no plugin in /opt/lib/stead/plugins provides it"));
+    EXPECT_THAT(
+        texts(checked),
+        ElementsAre(
+            HasSubstr("W u.xml:22: proc/@name: '%UNSET_SERVICE%' is neither a macro"),
+            "W u.xml:22: <errd> is inactive, with all in it: no plugin in /opt/lib/stead/plugins provides it",
+            "W u.xml:23: <check> is inactive, with all in it: no plugin in /opt/lib/stead/plugins provides it"));
     ASSERT_TRUE(checked.ok());
     const Module& m = *checked.value;
     EXPECT_EQ(m.mode_name(), "farm");
@@ -80,7 +82,8 @@ TEST(Module, ClassicFarm) {
     EXPECT_EQ(m.vars.at("SERVICES"), "nginx");
     EXPECT_EQ(m.service.child("vip")->attribute("drain"), "5000000000");
     EXPECT_EQ(m.service.child("errd"), nullptr);
-    EXPECT_THAT(m.expanded_xml, HasSubstr("<to addr=\"127.0.0.1\" port=\"80\"/>")) << "scripts still read classic parts";
+    EXPECT_THAT(m.expanded_xml, HasSubstr("<to addr=\"127.0.0.1\" port=\"80\"/>"))
+        << "scripts still read classic parts";
     EXPECT_THAT(m.expanded_xml, HasSubstr("<var name=\"SERVICES\" value=\"nginx\"/>"));
 }
 
@@ -101,17 +104,18 @@ TEST(Module, ExpandedFileSaysTheSame) {
 }
 
 TEST(Module, AllErrorsAtOnceInFileOrder) {
-    EXPECT_THAT(findings("<safe>\n<service mode=\"farm\" bot=\"on\">\n<farm><lan/></farm>\n<vip drain=\"5x\"/>\n"
-                         "<redis ident=\"x\"/>\n<usr/>\n</service></safe>"),
-                ElementsAre("E u.xml:2: service/@bot: unknown attribute with value 'on'; allowed: mode, boot, boot_delay, "
-                            "failover, defaultprim, maxloop, loop_interval, automatic_reboot; did you mean 'boot'?",
-                            "E u.xml:3: <lan> needs the attribute name; allowed: 1 to 63 letters, digits, '_', '.' or '-'",
-                            "E u.xml:4: vip/@drain: '5x' is not a time; allowed: a number with d, h, m, s, ms or us "
-                            "(a bare number is in ms)",
-                            "E u.xml:5: unknown element <redis> in <service>; allowed: failover, farm, user, vip; "
-                            "no plugin in /opt/lib/stead/plugins owns it",
-                            "E u.xml:6: unknown element <usr> in <service>; allowed: failover, farm, user, vip; no plugin "
-                            "in /opt/lib/stead/plugins owns it; did you mean <user>?"));
+    EXPECT_THAT(
+        findings("<safe>\n<service mode=\"farm\" bot=\"on\">\n<farm><lan/></farm>\n<vip drain=\"5x\"/>\n"
+                 "<redis ident=\"x\"/>\n<usr/>\n</service></safe>"),
+        ElementsAre("E u.xml:2: service/@bot: unknown attribute with value 'on'; allowed: mode, boot, boot_delay, "
+                    "failover, defaultprim, maxloop, loop_interval, automatic_reboot; did you mean 'boot'?",
+                    "E u.xml:3: <lan> needs the attribute name; allowed: 1 to 63 letters, digits, '_', '.' or '-'",
+                    "E u.xml:4: vip/@drain: '5x' is not a time; allowed: a number with d, h, m, s, ms or us "
+                    "(a bare number is in ms)",
+                    "E u.xml:5: unknown element <redis> in <service>; allowed: failover, farm, user, vip; "
+                    "no plugin in /opt/lib/stead/plugins owns it",
+                    "E u.xml:6: unknown element <usr> in <service>; allowed: failover, farm, user, vip; no plugin "
+                    "in /opt/lib/stead/plugins owns it; did you mean <user>?"));
 }
 
 TEST(Module, GoldenErrors) {
@@ -122,7 +126,8 @@ TEST(Module, GoldenErrors) {
     };
     EXPECT_EQ(only("<saf/>"), "E u.xml:1: the top element is <saf>; allowed: <safe>");
     EXPECT_EQ(only("<safe/>"), "E u.xml:1: <safe> needs the element <service>");
-    EXPECT_EQ(only("<safe><service/></safe>"), "E u.xml:1: <service> needs the attribute mode; allowed: farm, mirror, light");
+    EXPECT_EQ(only("<safe><service/></safe>"),
+              "E u.xml:1: <service> needs the attribute mode; allowed: farm, mirror, light");
     EXPECT_EQ(only("<safe><service mode=\"frm\"/></safe>"),
               "E u.xml:1: service/@mode: 'frm' is not a choice; allowed: farm, mirror, light; did you mean 'farm'?");
     EXPECT_EQ(only("<safe><service mode=\"farm\"/></safe>"), "E u.xml:1: <service> needs the element <farm>");
@@ -140,18 +145,22 @@ TEST(Module, GoldenErrors) {
     EXPECT_EQ(only(farm_file("<failover handle_time=\"10us\"/>")),
               "E u.xml:1: failover/@handle_time: '10us' rounds to 0 ms; allowed: 0, or at least 1ms");
     EXPECT_EQ(only(farm_file("<user><var name=\"A-B\" value=\"\"/></user>")),
-              "E u.xml:1: var/@name: 'A-B' is not an environment variable; allowed: a letter or '_', then letters, digits or '_'");
+              "E u.xml:1: var/@name: 'A-B' is not an environment variable; allowed: a letter or '_', then letters, "
+              "digits or '_'");
 }
 
 TEST(Module, WarnedAndIgnored) {
-    EXPECT_THAT(findings("<safe><service mode=\"farm\"><farm mlost_count=\"20\" winonly=\"%A b\"><lan name=\"x\"/></farm></service></safe>"),
+    EXPECT_THAT(findings("<safe><service mode=\"farm\"><farm mlost_count=\"20\" winonly=\"%A b\"><lan "
+                         "name=\"x\"/></farm></service></safe>"),
                 ElementsAre("W u.xml:1: farm/@mlost_count is ignored; all are watched alike",
                             "W u.xml:1: farm/@winonly is for Windows only, and ignored"));
 }
 
 TEST(Module, NamesOfClusterXml) {
     const auto cluster = parse_cluster(R"(<cluster><lans><lan name="net"><node name="node1" addr="192.0.2.1"/>
-        <node name="node3" addr="192.0.2.3"/></lan></lans></cluster>)", "c").value;
+        <node name="node3" addr="192.0.2.3"/></lan></lans></cluster>)",
+                                       "c")
+                             .value;
     EXPECT_THAT(findings(classic_farm, &*cluster),
                 ::testing::IsSupersetOf(
                     {"E u.xml:5: lan/@name: 'default' is not a LAN of cluster.xml; allowed: net",
@@ -190,7 +199,8 @@ TEST(Macros, Errors) {
                 ElementsAre(HasSubstr("did you mean '%SERVICE_PORT%'?")));
     EXPECT_THAT(texts(with_var("", "<macro name=\"A\" value=\"%B%\"/><macro name=\"B\" value=\"%A%\"/>")),
                 Contains("E u.xml:1: macro 'A' contains itself"));
-    EXPECT_THAT(texts(with_var("", "<macro name=\"A\"/>")), Contains("E u.xml:1: <macro> needs the attributes name and value"));
+    EXPECT_THAT(texts(with_var("", "<macro name=\"A\"/>")),
+                Contains("E u.xml:1: <macro> needs the attributes name and value"));
     EXPECT_THAT(texts(with_var("", "<macro name=\"1\" value=\"\"/>")), Contains(HasSubstr("'1' is not a macro name")));
 }
 
@@ -246,14 +256,16 @@ TEST(Plugins, ALibraryMakesItsElementLegal) {
     set.owners.push_back({"redis", redis});
     const auto checked = parse_module(farm_file("<check><redis ident=\"r\"/>\n<tcp ident=\"t\"/>\n<rediz/></check>"),
                                       "u.xml", set, nullptr);
-    EXPECT_THAT(texts(checked),
-                ElementsAre("W u.xml:2: <tcp> is inactive, with all in it: no plugin in /opt/lib/stead/plugins provides it",
-                            "E u.xml:3: unknown element <rediz> in <check>; allowed: redis; no plugin in "
-                            "/opt/lib/stead/plugins owns it; did you mean <redis>?"));
+    EXPECT_THAT(
+        texts(checked),
+        ElementsAre("W u.xml:2: <tcp> is inactive, with all in it: no plugin in /opt/lib/stead/plugins provides it",
+                    "E u.xml:3: unknown element <rediz> in <check>; allowed: redis; no plugin in "
+                    "/opt/lib/stead/plugins owns it; did you mean <redis>?"));
 }
 
 TEST(Failover, RulesAreKeptAsText) {
-    const auto checked = module(farm_file("<failover><![CDATA[a: if (x == down) then stop();]]><![CDATA[--Lua Rules]]></failover>"));
+    const auto checked =
+        module(farm_file("<failover><![CDATA[a: if (x == down) then stop();]]><![CDATA[--Lua Rules]]></failover>"));
     ASSERT_TRUE(checked.ok());
     EXPECT_EQ(checked.value->service.child("failover")->text, "a: if (x == down) then stop();\n\f\n--Lua Rules");
     EXPECT_TRUE(module(checked.value->expanded_xml).ok());
@@ -273,7 +285,8 @@ TEST(Shipped, ModulesHaveNothingToReport) {
 /// Mutations of real files: the answer is a value or errors, and each error has a line of the file.
 TEST(Hostile, MutatedFilesGetAnAnswer) {
     std::mt19937 random{4711};
-    const std::string pieces[] = {"<", ">", "\"", "%", "&", "<!--", "<![CDATA[", "]]>", "/>", "<!DOCTYPE", "%X%", "\n", "'"};
+    const std::string pieces[] = {"<",   ">",  "\"",        "%",   "&",  "<!--", "<![CDATA[",
+                                  "]]>", "/>", "<!DOCTYPE", "%X%", "\n", "'"};
     for (int round = 0; round < 3000; ++round) {
         std::string xml = round % 2 == 0 ? classic_farm : classic_mirror;
         for (int edits = 1 + static_cast<int>(random() % 4); edits > 0; --edits) {

@@ -25,7 +25,8 @@ TEST(Duration, RoundingToZeroIsAnError) {
 }
 
 TEST(Duration, BadTexts) {
-    for (const char* text : {"", "s", "5x", "-1s", "1.5s", " 5s", "5 s", "5ss", "0x5", "99999999999999999999s", "200000d"}) {
+    for (const char* text :
+         {"", "s", "5x", "-1s", "1.5s", " 5s", "5 s", "5ss", "0x5", "99999999999999999999s", "200000d"}) {
         EXPECT_FALSE(parse_duration(text, "s").has_value()) << text;
     }
 }

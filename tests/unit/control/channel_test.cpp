@@ -67,11 +67,9 @@ class ChannelTest : public ::testing::Test {
 protected:
     ChannelTest() {
         auto server = Server::listen(io_.get_executor(), socket_, 0600, nullptr, [](std::shared_ptr<Connection> one) {
-            one->start(
-                [](const std::shared_ptr<Connection>& from, Frame frame) {
-                    from->send(frame.body, std::move(frame.fds));
-                },
-                [](const std::shared_ptr<Connection>&, const std::string&) {});
+            one->start([](const std::shared_ptr<Connection>& from,
+                          Frame frame) { from->send(frame.body, std::move(frame.fds)); },
+                       [](const std::shared_ptr<Connection>&, const std::string&) {});
         });
         EXPECT_TRUE(server);
         server_ = std::move(*server);
@@ -134,7 +132,8 @@ TEST_F(ChannelTest, GarbageClosesThatConnectionOnly) {
 
 TEST_F(ChannelTest, ALiveSocketIsNotTakenOver) {
     boost::asio::io_context other;
-    const auto second = Server::listen(other.get_executor(), socket_, 0600, nullptr, [](std::shared_ptr<Connection>) {});
+    const auto second =
+        Server::listen(other.get_executor(), socket_, 0600, nullptr, [](std::shared_ptr<Connection>) {});
     ASSERT_FALSE(second);
     EXPECT_EQ(second.error().code, Errc::conflict);
 }

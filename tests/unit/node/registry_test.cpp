@@ -17,7 +17,8 @@ protected:
     RegistryTest() : registry_(paths()) {
         for (const char* name : {"web", "db"}) {
             fs::create_directories(folder_.path() / "etc/modules" / name / "conf");
-            EXPECT_TRUE(write_file_atomically(folder_.path() / "etc/modules" / name / "conf/userconfig.xml", "<safe/>"));
+            EXPECT_TRUE(
+                write_file_atomically(folder_.path() / "etc/modules" / name / "conf/userconfig.xml", "<safe/>"));
         }
     }
     control::Paths paths() const {
@@ -70,7 +71,8 @@ TEST_F(RegistryTest, BootIsWhatWasSetElseWhatIsConfigured) {
     ASSERT_TRUE(registry_.install("web", 1, false, {}));
     EXPECT_EQ(registry_.boot("web"), "ignore");
     fs::create_directories(folder_.path() / "var/modules/web/active");
-    ASSERT_TRUE(write_file_atomically(folder_.path() / "var/modules/web/active/module.json", R"({"boot":"auto","mode":"farm"})"));
+    ASSERT_TRUE(write_file_atomically(folder_.path() / "var/modules/web/active/module.json",
+                                      R"({"boot":"auto","mode":"farm"})"));
     EXPECT_EQ(registry_.boot("web"), "auto");
     EXPECT_EQ(registry_.list()[0].mode, "farm");
     ASSERT_TRUE(registry_.set_boot("web", true));

@@ -22,9 +22,7 @@ using testing::Contains;
 using testing::HasSubstr;
 using testing::Not;
 
-void run(const std::string& command) {
-    ASSERT_EQ(std::system((command + " 2>/dev/null").c_str()), 0) << command;
-}
+void run(const std::string& command) { ASSERT_EQ(std::system((command + " 2>/dev/null").c_str()), 0) << command; }
 
 const Interface* find(const std::vector<Interface>& all, const std::string& name) {
     const auto found = std::find_if(all.begin(), all.end(), [&](const auto& link) { return link.name == name; });
@@ -139,7 +137,8 @@ TEST_F(Net, AnnouncesByArpWithOwnEthernetSource) {
     const std::string ip("\xc0\x00\x02\x32", 4);
     const std::string head = text({0xff, 0xff, 0xff, 0xff, 0xff, 0xff}) + text(mac("a0")) +
                              std::string("\x08\x06\x00\x01\x08\x00\x06\x04\x00", 9);
-    EXPECT_THAT(frames, Contains(testing::StartsWith(head + '\1' + text(virtual_mac) + ip + std::string(6, '\0') + ip)));
+    EXPECT_THAT(frames,
+                Contains(testing::StartsWith(head + '\1' + text(virtual_mac) + ip + std::string(6, '\0') + ip)));
     EXPECT_THAT(frames, Contains(testing::StartsWith(head + '\2' + text(virtual_mac) + ip)));
 }
 
@@ -168,8 +167,9 @@ TEST_F(Net, AnnouncesToOneClientOnly) {
         ASSERT_TRUE(announce_to(a_, "192.0.2.50", mac("a0"), "192.0.2.9", client));
         ASSERT_TRUE(announce_to(a_, "2001:db8::50", mac("a0"), "2001:db8::9", client));
     });
-    const auto to_client = std::count_if(frames.begin(), frames.end(),
-                                         [&](const auto& frame) { return frame.starts_with(text(client) + text(mac("a0"))); });
+    const auto to_client = std::count_if(frames.begin(), frames.end(), [&](const auto& frame) {
+        return frame.starts_with(text(client) + text(mac("a0")));
+    });
     EXPECT_EQ(to_client, 2);
     EXPECT_FALSE(announce_to(a_, "192.0.2.50", mac("a0"), "2001:db8::9", client));
 }
@@ -191,7 +191,9 @@ TEST_F(Net, ProbeFindsAForeignOwnerAndOnlyIt) {
 
 TEST_F(Net, UnicastFilterEntryComesAndGoes) {
     const Mac virtual_mac{0x5a, 0xfe, 192, 0, 2, 50};
-    const auto present = [] { return std::system("bridge fdb show dev a0 | grep -qi '5a:fe:c0:00:02:32 self permanent'") == 0; };
+    const auto present = [] {
+        return std::system("bridge fdb show dev a0 | grep -qi '5a:fe:c0:00:02:32 self permanent'") == 0;
+    };
     ASSERT_TRUE(add_unicast_filter(a_, virtual_mac));
     ASSERT_TRUE(add_unicast_filter(a_, virtual_mac));
     EXPECT_TRUE(present());

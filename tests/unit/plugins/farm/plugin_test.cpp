@@ -14,8 +14,8 @@
 namespace stead::farm {
 namespace {
 
-using testing::Contains;
 using testing::AllOf;
+using testing::Contains;
 using testing::HasSubstr;
 
 /// A configuration tree in the shape that the host hands over.
@@ -41,8 +41,14 @@ private:
         for (std::size_t i = 0; i < from.children.size(); ++i) {
             convert(from.children[i], children[i]);
         }
-        to = {keep(from.name), 7, static_cast<std::uint32_t>(attributes.size()), attributes.data(),
-              static_cast<std::uint32_t>(children.size()), 0, children.data(), {}};
+        to = {keep(from.name),
+              7,
+              static_cast<std::uint32_t>(attributes.size()),
+              attributes.data(),
+              static_cast<std::uint32_t>(children.size()),
+              0,
+              children.data(),
+              {}};
     }
     std::list<std::string> texts_;
     std::list<std::vector<stead_xml_attr>> attributes_;
@@ -50,14 +56,22 @@ private:
     stead_xml root_{};
 };
 
-Element rule(std::vector<std::pair<std::string, std::string>> attributes) { return {"rule", std::move(attributes), {}}; }
+Element rule(std::vector<std::pair<std::string, std::string>> attributes) {
+    return {"rule", std::move(attributes), {}};
+}
 
 Element configuration(const std::string& type, std::vector<Element> rules) {
-    return {"service", {}, {{"farm", {{"backend", "ebpf"}}, {}},
-                            {"vip", {{"drain", "0"}, {"movecap", "0"}, {"slowstart", "0"}},
-                             {{"interface_list", {}, {{"interface", {{"arpinterval", "60000000000"}},
-                               {{"virtual_interface", {{"type", type}}, {{"virtual_addr", {{"addr", "192.0.2.50"}}, {}}}}}}}},
-                              {"loadbalancing_list", {}, {{"group", {{"name", "web"}}, std::move(rules)}}}}}}};
+    return {"service",
+            {},
+            {{"farm", {{"backend", "ebpf"}}, {}},
+             {"vip",
+              {{"drain", "0"}, {"movecap", "0"}, {"slowstart", "0"}},
+              {{"interface_list",
+                {},
+                {{"interface",
+                  {{"arpinterval", "60000000000"}},
+                  {{"virtual_interface", {{"type", type}}, {{"virtual_addr", {{"addr", "192.0.2.50"}}, {}}}}}}}},
+               {"loadbalancing_list", {}, {{"group", {{"name", "web"}}, std::move(rules)}}}}}}};
 }
 
 /// The host's services, as much as a farm of one needs. Messages and timers are only recorded.
@@ -137,7 +151,8 @@ protected:
     void SetUp() override {
         std::system("ip link del a0 2>/dev/null");
         ASSERT_EQ(std::system("ip link add a0 type veth peer name b0 && ip addr add 192.0.2.11/24 dev a0 && "
-                              "ip link set a0 up && ip link set b0 up"), 0);
+                              "ip link set a0 up && ip link set b0 up"),
+                  0);
         void* library = dlopen(FARM_PLUGIN, RTLD_NOW | RTLD_LOCAL);
         ASSERT_NE(library, nullptr) << dlerror();
         plugin_ = static_cast<const stead_plugin_descriptor*>(dlsym(library, STEAD_PLUGIN_SYMBOL));
@@ -211,7 +226,8 @@ TEST_F(FarmPluginTest, LivesAndLeavesNothingBehind) {
         EXPECT_GE(host_->weight, 1024u);
         char text[4096]{};
         EXPECT_EQ(plugin_->on_command(self_, plugin::to_c("describe"), nullptr, 0, text, sizeof text), 0);
-        EXPECT_THAT(text, AllOf(HasSubstr("packet filter: "), HasSubstr("group web: power node1=1; packets accepted ")));
+        EXPECT_THAT(text,
+                    AllOf(HasSubstr("packet filter: "), HasSubstr("group web: power node1=1; packets accepted ")));
         const stead_str wrong[]{plugin::to_c("node9"), plugin::to_c("3")};
         EXPECT_EQ(plugin_->on_command(self_, plugin::to_c("power"), wrong, 2, out, sizeof out), -1);
         EXPECT_THAT(out, HasSubstr("node1"));

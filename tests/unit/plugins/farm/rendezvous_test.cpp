@@ -46,7 +46,8 @@ TEST(Rendezvous, SipHashMatchesItsPublishedVectors) {
 
 TEST(Rendezvous, LogarithmIsCloseToTheRealOne) {
     for (int shift = 0; shift < 64; ++shift) {
-        for (const std::uint64_t u : {0x8000000000000000u >> shift, 0xffffffffffffffffu >> shift, 0xb504f333f9de6484u >> shift}) {
+        for (const std::uint64_t u :
+             {0x8000000000000000u >> shift, 0xffffffffffffffffu >> shift, 0xb504f333f9de6484u >> shift}) {
             const double real = 64 - std::log2(static_cast<double>(u));
             EXPECT_NEAR(minus_log2(u) / 33554432.0, real, 1e-6) << u;
         }
@@ -64,7 +65,8 @@ TEST(Rendezvous, GoldenVectors) { // never to change: nodes of two versions shar
     }
     EXPECT_EQ(digest, 17698124410491897596u);
     EXPECT_EQ(weighted_digest, 4185291883559898795u);
-    EXPECT_EQ(std::vector<std::uint8_t>(owner.begin(), owner.begin() + 16), (std::vector<std::uint8_t>{0, 0, 0, 0, 1, 1, 0, 2, 1, 2, 2, 2, 0, 0, 2, 2}));
+    EXPECT_EQ(std::vector<std::uint8_t>(owner.begin(), owner.begin() + 16),
+              (std::vector<std::uint8_t>{0, 0, 0, 0, 1, 1, 0, 2, 1, 2, 2, 2, 0, 0, 2, 2}));
 }
 
 TEST(Rendezvous, IsBalanced) {

@@ -16,7 +16,8 @@
 namespace stead::control {
 
 enum class NeedsModule : std::uint8_t { no, optional, yes };
-/// Who may ask. `read` is everyone who reaches the socket (root, group stead); `change` leaves a line in the command log.
+/// Who may ask. `read` is everyone who reaches the socket (root, group stead); `change` leaves a line in the command
+/// log.
 enum class Access : std::uint8_t { read, change };
 /// `local` commands work without steadd.
 enum class Runs : std::uint8_t { local, daemon };
@@ -33,7 +34,7 @@ struct Command {
     NeedsModule module{};
     Access access{};
     Runs runs{Runs::daemon};
-    bool distributed{}; ///< may be sent to other nodes by -H
+    bool distributed{};    ///< may be sent to other nodes by -H
     std::string_view rest; ///< route of the REST API
     std::string_view help; ///< one line
     std::array<Option, 5> options{};
@@ -78,8 +79,8 @@ struct Invocation {
 /// Exit codes of every program of ours. 0..4 are answers, 64 and more are errors.
 namespace exit_code {
 inline constexpr int ok = 0;
-inline constexpr int no = 1;            ///< a clean negative answer
-inline constexpr int usage = 64;        ///< the command line is wrong
+inline constexpr int no = 1;             ///< a clean negative answer
+inline constexpr int usage = 64;         ///< the command line is wrong
 inline constexpr int configuration = 65; ///< a file has errors; each is listed
 inline constexpr int not_found = 66;
 inline constexpr int no_daemon = 69;

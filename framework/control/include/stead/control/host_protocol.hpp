@@ -11,28 +11,28 @@
 /// Answer    {"id":7, "ok":true, …}   or   {"id":7, "ok":false, "code":"refused", "error":"text for a person"}
 /// Event     {"event":"state", "state":"UP", "qualifier":"Ready", "reason":""}      to every connection that said hello
 ///
-/// | verb      | fields                                        | answer                                                |
-/// |-----------|-----------------------------------------------|-------------------------------------------------------|
-/// | hello     | version                                       | version, module, pid, session (32 hex digits of its   |
-/// |           |                                               | bus), config (hex), state, qualifier, reason; with    |
-/// |           |                                               | the lease descriptors, one page each                  |
-/// | state     | verbose (bool)                                | state, qualifier, reason; verbose: "resources":       |
-/// |           |                                               | [{"node","name","value"}], "view":{"epoch","id",      |
-/// |           |                                               | "members":[names]}, "notes":[lines], "counters":{…}   |
-/// | start     | by                                            | start again from STOP, when the host still runs       |
-/// | stop      | force (bool), by, automatic (bool)            | when STOP is reached; the host then exits 0           |
-/// | restart   | by, automatic                                 | when accepted                                         |
-/// | stopstart | by, automatic                                 | when accepted                                         |
-/// | set       | resource, value, by, silent, log              | -                                                     |
-/// | get       | resource                                      | value                                                 |
-/// | command   | command, argv                                 | text, of the plugin that owns the command ("power")   |
-/// | update    | -                                             | text: what was changed; refused when it cannot be     |
-/// | loop      | op: inc, check, reset                         | reached (bool)                                        |
-/// | peer_died | node, session                                 | -                                                     |
-/// | rekey     | -                                             | - : cluster.key and cluster.key.next are read again    |
-/// |           |                                               | and given to the bus; refused says why not            |
-/// | print     | level: i, w, e; text; by                      | -                                                     |
-/// | dump      | -                                             | everything, for support                               |
+/// | verb      | fields                                        | answer |
+/// |-----------|-----------------------------------------------|--------|
+/// | hello     | version                                       | version, module, pid, session (32 hex digits of its |
+/// |           |                                               | bus), config (hex), state, qualifier, reason; with |
+/// |           |                                               | the lease descriptors, one page each |
+/// | state     | verbose (bool)                                | state, qualifier, reason; verbose: "resources": |
+/// |           |                                               | [{"node","name","value"}], "view":{"epoch","id", |
+/// |           |                                               | "members":[names]}, "notes":[lines], "counters":{…} |
+/// | start     | by                                            | start again from STOP, when the host still runs |
+/// | stop      | force (bool), by, automatic (bool)            | when STOP is reached; the host then exits 0 |
+/// | restart   | by, automatic                                 | when accepted |
+/// | stopstart | by, automatic                                 | when accepted |
+/// | set       | resource, value, by, silent, log              | - |
+/// | get       | resource                                      | value |
+/// | command   | command, argv                                 | text, of the plugin that owns the command ("power") |
+/// | update    | -                                             | text: what was changed; refused when it cannot be |
+/// | loop      | op: inc, check, reset                         | reached (bool) |
+/// | peer_died | node, session                                 | - |
+/// | rekey     | -                                             | - : cluster.key and cluster.key.next are read again |
+/// |           |                                               | and given to the bus; refused says why not |
+/// | print     | level: i, w, e; text; by                      | - |
+/// | dump      | -                                             | everything, for support |
 ///
 /// `automatic` is true when the caller gave -i: it counts in maxloop.
 namespace stead::control::host_protocol {

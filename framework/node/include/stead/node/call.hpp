@@ -26,8 +26,12 @@ struct Answer {
     boost::json::value data;
     std::vector<Fd> fds;
 
-    [[nodiscard]] static Answer done(std::string text) { return Answer{control::exit_code::ok, std::move(text), {}, {}, {}}; }
-    [[nodiscard]] static Answer failed(int exit, std::string error) { return Answer{exit, {}, std::move(error), {}, {}}; }
+    [[nodiscard]] static Answer done(std::string text) {
+        return Answer{control::exit_code::ok, std::move(text), {}, {}, {}};
+    }
+    [[nodiscard]] static Answer failed(int exit, std::string error) {
+        return Answer{exit, {}, std::move(error), {}, {}};
+    }
     [[nodiscard]] static Answer failed(const Error& error) {
         return failed(control::exit_code::of(error.code), error.text());
     }

@@ -32,7 +32,7 @@ struct Vip {
     Ip address{};
     std::uint32_t ifindex{};
     Delivery delivery{};
-    Mac vmac{};          ///< invisible only
+    Mac vmac{};            ///< invisible only
     bool arp_per_client{}; ///< `<rule proto="arp">`: one receiver per client
 };
 
@@ -42,7 +42,7 @@ struct Rule {
     std::uint16_t port{};           ///< 0 = any
     Key key{};
     Track track{Track::socket};
-    std::uint8_t group{};           ///< index of the balancing group, 0..15
+    std::uint8_t group{}; ///< index of the balancing group, 0..15
 };
 
 struct FilterOptions {
@@ -53,7 +53,7 @@ struct FilterOptions {
     std::vector<Vip> vips;
     std::vector<Rule> rules;
     std::uint8_t groups{1};
-    nanoseconds duplicate_window{};   ///< 2T: how long copies are looked for round a move
+    nanoseconds duplicate_window{}; ///< 2T: how long copies are looked for round a move
 };
 
 /// One bucket of a table. `next` differs from `owner` during a planned move. `holders` = members that may still have
@@ -65,10 +65,12 @@ struct Bucket {
     friend bool operator==(const Bucket&, const Bucket&) = default;
 };
 
-/// The acknowledged steps of a planned move; nodes of one view differ by at most one. For a bucket with owner O, next N:
+/// The acknowledged steps of a planned move; nodes of one view differ by at most one. For a bucket with owner O, next
+/// N:
 ///   settled           O takes new flows
 ///   accept_forwarded  as before; N also takes frames that a member forwarded
-///   forward           directed: the receiver sends new flows to N; invisible: O forwards them to N instead of taking them
+///   forward           directed: the receiver sends new flows to N; invisible: O forwards them to N instead of taking
+///   them
 ///   take              N takes frames that reach it by themselves as well, and drops copies for duplicate_window
 ///   release           O stops forwarding; N still drops copies. The next table has owner = N
 /// In every step a frame of a connection that has a socket here is taken here (track socket), and a holder's
@@ -79,15 +81,16 @@ enum class Step : std::uint8_t { settled, accept_forwarded, forward, take, relea
 struct GroupTable {
     std::uint8_t group{};
     Step step{Step::settled};
-    NodeSet live;                      ///< members whose word still counts: a dead holder lets the RST out
-    std::span<const Bucket> table;     ///< `buckets` entries
+    NodeSet live;                  ///< members whose word still counts: a dead holder lets the RST out
+    std::span<const Bucket> table; ///< `buckets` entries
 };
 
 struct Member {
     NodeId node{};
     std::uint32_t ifindex{}; ///< ours, on which the member is reached
     Mac mac{};               ///< the member's real MAC there
-    std::vector<Ip> addresses; ///< the member's own addresses there: a frame from its MAC but of another source IP was forwarded
+    std::vector<Ip>
+        addresses; ///< the member's own addresses there: a frame from its MAC but of another source IP was forwarded
 };
 
 struct GroupStats {

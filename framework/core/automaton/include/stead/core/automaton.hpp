@@ -41,7 +41,8 @@ struct ServicesDone {
 };
 using Event = std::variant<Start, Stop, Restart, Block, HookDone, ServicesDone>;
 
-// ---- Effects, to be performed in order ---------------------------------------------------------------------------------
+// ---- Effects, to be performed in order
+// ---------------------------------------------------------------------------------
 enum class Limit : std::uint8_t { start, nice_stop, force_stop };
 struct RunHook { ///< HookDone follows
     std::string name;
@@ -70,7 +71,8 @@ using Effect = std::variant<RunHook, CancelHook, AskServices, StateChanged, Log,
 using Effects = std::vector<Effect>;
 
 /// Failures. A start_* or prestart that fails, times out or is cancelled stops the module (classic), as does a service
-/// that refuses PREPARE or OPEN: every stop script runs, and the reason is in the state and the log. Failures of stop_*,
+/// that refuses PREPARE or OPEN: every stop script runs, and the reason is in the state and the log. Failures of
+/// stop_*,
 /// poststop and transition, and of CLOSE and RELEASE, are warnings: stopping goes on.
 class Automaton {
 public:
@@ -101,11 +103,11 @@ private:
     void on(const HookDone& event);
     void on(const ServicesDone& event);
 
-    void begin(State to);      // starts the row state_ -> to
-    void advance();            // performs steps until one must be waited for
+    void begin(State to); // starts the row state_ -> to
+    void advance();       // performs steps until one must be waited for
     void finish_row();
-    void settle();             // in a state, no row: where next?
-    void interrupt();          // leaves a start or restart row for the way down
+    void settle();    // in a state, no row: where next?
+    void interrupt(); // leaves a start or restart row for the way down
     void begin_way_down();
     void fail_start(const std::string& reason);
     void run_hook(Step step, bool force);
@@ -117,23 +119,23 @@ private:
     [[nodiscard]] std::string_view action() const noexcept;
 
     State active_;
-    State state_{State::stop};      // origin of the row being walked, else where we are
+    State state_{State::stop}; // origin of the row being walked, else where we are
     State told_state_{State::stop};
     bool told_{};
     Qualifier qualifier_{Qualifier::not_ready};
     std::string reason_;
 
     Goal goal_{Goal::stop};
-    bool at_once_{};       // forcestop
-    bool interrupted_{};   // the row is to be left as soon as the running hook ended
-    bool prepared_{};      // PREPARE was asked: RELEASE is owed
-    bool opened_{};        // OPEN was asked: there may be connections to drain
-    std::string failure_;  // why we stop by ourselves
+    bool at_once_{};      // forcestop
+    bool interrupted_{};  // the row is to be left as soon as the running hook ended
+    bool prepared_{};     // PREPARE was asked: RELEASE is owed
+    bool opened_{};       // OPEN was asked: there may be connections to drain
+    std::string failure_; // why we stop by ourselves
     std::optional<Block> block_;
 
     const Row* row_{};
     std::size_t position_{};
-    bool forced_round_{};  // the running stop_* script is in its second round
+    bool forced_round_{}; // the running stop_* script is in its second round
     Waiting waiting_{Waiting::nothing};
     std::uint64_t ignored_{};
     Effects effects_;

@@ -37,24 +37,57 @@ enum class Moment : std::uint8_t { prepare = 1, open = 2, close = 3, release = 4
 
 /// One thing to do. stop_* scripts run twice, nicely and then with `force`; force_* only the second time.
 enum class Step : std::uint8_t {
-    none, transition, prestart, poststop,
-    start_both, start_prim, start_second, start_sec,
-    stop_both, stop_prim, stop_second, stop_sec,
-    force_both, force_prim, force_second, force_sec,
-    prepare, open, close, release,
+    none,
+    transition,
+    prestart,
+    poststop,
+    start_both,
+    start_prim,
+    start_second,
+    start_sec,
+    stop_both,
+    stop_prim,
+    stop_second,
+    stop_sec,
+    force_both,
+    force_prim,
+    force_second,
+    force_sec,
+    prepare,
+    open,
+    close,
+    release,
 };
-[[nodiscard]] constexpr bool is_start(Step step) noexcept { return step >= Step::start_both && step <= Step::start_sec; }
+[[nodiscard]] constexpr bool is_start(Step step) noexcept {
+    return step >= Step::start_both && step <= Step::start_sec;
+}
 [[nodiscard]] constexpr bool is_stop(Step step) noexcept { return step >= Step::stop_both && step <= Step::stop_sec; }
-[[nodiscard]] constexpr bool is_force(Step step) noexcept { return step >= Step::force_both && step <= Step::force_sec; }
+[[nodiscard]] constexpr bool is_force(Step step) noexcept {
+    return step >= Step::force_both && step <= Step::force_sec;
+}
 [[nodiscard]] constexpr bool is_moment(Step step) noexcept { return step >= Step::prepare; }
 /// The hook's file name; empty for none and moments.
 [[nodiscard]] constexpr std::string_view hook_name(Step step) noexcept {
-    constexpr std::array<std::string_view, 20> names{
-        "", "transition", "prestart", "poststop",
-        "start_both", "start_prim", "start_second", "start_sec",
-        "stop_both", "stop_prim", "stop_second", "stop_sec",
-        "stop_both", "stop_prim", "stop_second", "stop_sec",
-        "", "", "", ""};
+    constexpr std::array<std::string_view, 20> names{"",
+                                                     "transition",
+                                                     "prestart",
+                                                     "poststop",
+                                                     "start_both",
+                                                     "start_prim",
+                                                     "start_second",
+                                                     "start_sec",
+                                                     "stop_both",
+                                                     "stop_prim",
+                                                     "stop_second",
+                                                     "stop_sec",
+                                                     "stop_both",
+                                                     "stop_prim",
+                                                     "stop_second",
+                                                     "stop_sec",
+                                                     "",
+                                                     "",
+                                                     "",
+                                                     ""};
     return names[static_cast<std::size_t>(step)];
 }
 
@@ -67,39 +100,48 @@ struct Row {
 // VOCABULARY's scripts, with the moments of the services between them.
 inline constexpr Row transition_table[] = {
     {State::stop, State::wait, {Step::transition, Step::prestart}},
-    {State::wait, State::up,
+    {State::wait,
+     State::up,
      {Step::transition, Step::prepare, Step::start_both, Step::start_prim, Step::start_sec, Step::open}},
-    {State::wait, State::alone,
+    {State::wait,
+     State::alone,
      {Step::transition, Step::prepare, Step::start_both, Step::start_prim, Step::start_sec, Step::open}},
     {State::wait, State::prim, {Step::transition, Step::prepare, Step::start_both, Step::start_prim, Step::open}},
     {State::wait, State::second, {Step::transition, Step::start_both, Step::start_second, Step::start_sec}},
     {State::alone, State::prim, {Step::stop_sec, Step::transition}},
     {State::prim, State::alone, {Step::transition, Step::start_sec}},
-    {State::second, State::alone,
-     {Step::stop_second, Step::transition, Step::prepare, Step::start_prim, Step::open}},
-    {State::alone, State::second,
-     {Step::close, Step::stop_prim, Step::transition, Step::release, Step::start_second}},
-    {State::prim, State::second,
+    {State::second, State::alone, {Step::stop_second, Step::transition, Step::prepare, Step::start_prim, Step::open}},
+    {State::alone, State::second, {Step::close, Step::stop_prim, Step::transition, Step::release, Step::start_second}},
+    {State::prim,
+     State::second,
      {Step::close, Step::stop_prim, Step::transition, Step::release, Step::start_second, Step::start_sec}},
-    {State::second, State::prim,
+    {State::second,
+     State::prim,
      {Step::stop_sec, Step::stop_second, Step::transition, Step::prepare, Step::start_prim, Step::open}},
-    {State::prim, State::prim,
+    {State::prim,
+     State::prim,
      {Step::close, Step::stop_prim, Step::stop_both, Step::start_both, Step::start_prim, Step::open}},
-    {State::alone, State::alone,
+    {State::alone,
+     State::alone,
      {Step::close, Step::stop_sec, Step::stop_prim, Step::stop_both, Step::start_both, Step::start_prim,
       Step::start_sec, Step::open}},
-    {State::up, State::up,
+    {State::up,
+     State::up,
      {Step::close, Step::stop_sec, Step::stop_prim, Step::stop_both, Step::start_both, Step::start_prim,
       Step::start_sec, Step::open}},
-    {State::second, State::second,
+    {State::second,
+     State::second,
      {Step::stop_sec, Step::stop_second, Step::stop_both, Step::start_both, Step::start_second, Step::start_sec}},
     {State::prim, State::wait, {Step::close, Step::stop_prim, Step::stop_both, Step::transition, Step::release}},
-    {State::alone, State::wait,
+    {State::alone,
+     State::wait,
      {Step::close, Step::stop_sec, Step::stop_prim, Step::stop_both, Step::transition, Step::release}},
-    {State::up, State::wait,
+    {State::up,
+     State::wait,
      {Step::close, Step::stop_sec, Step::stop_prim, Step::stop_both, Step::transition, Step::release}},
     {State::second, State::wait, {Step::stop_sec, Step::stop_second, Step::stop_both, Step::transition}},
-    {State::wait, State::stop,
+    {State::wait,
+     State::stop,
      {Step::force_sec, Step::force_prim, Step::force_second, Step::force_both, Step::poststop, Step::transition}},
 };
 

@@ -48,20 +48,22 @@ struct View {
     friend bool operator==(const View&, const View&) = default;
 };
 
-/// What one node tells all others each period, on every LAN. The wire folder encodes it; <= 450 bytes sealed at 64 nodes.
+/// What one node tells all others each period, on every LAN. The wire folder encodes it; <= 450 bytes sealed at 64
+/// nodes.
 struct Heartbeat {
     NodeId sender{};
     SessionId session;
     Instant sent{}; ///< sender's boot clock
     Phase phase{};
-    std::uint16_t weight{};        ///< what the sender wants for itself in the next view
-    std::uint64_t config{};        ///< digest of what must be equal in a view (rules, powers, seed); 0 = no requirement
+    std::uint16_t weight{}; ///< what the sender wants for itself in the next view
+    std::uint64_t config{}; ///< digest of what must be equal in a view (rules, powers, seed); 0 = no requirement
     std::array<NodeSet, limits::lans_max> heard{}; ///< per LAN: from whom within `suspect`, two-way or not
     std::uint64_t view_epoch{};
     std::uint64_t view_id{};
     NodeSet view_members;
     View proposal; ///< in phase prepared: what the sender voted for; id 0 = none
-    /// With `proposal`: how long after `sent` the parts of those it leaves out are free, as the sender knows; <= 0 = now.
+    /// With `proposal`: how long after `sent` the parts of those it leaves out are free, as the sender knows; <= 0 =
+    /// now.
     nanoseconds clear_in{};
     /// The highest view that the sender knows of besides its own, heard or relayed; a relay lets a node that hears no
     /// member of that view stand back. id 0 = none.
@@ -73,9 +75,9 @@ struct Heartbeat {
     } known;
     struct Echo {
         NodeId peer{};
-        SessionId session;       ///< of the peer; a new session needs a new echo before it counts as heard
-        Instant sent{};          ///< the peer's own clock, as it stood in its last heartbeat here
-        nanoseconds ago{};       ///< how long before this heartbeat's `sent` it was received
+        SessionId session; ///< of the peer; a new session needs a new echo before it counts as heard
+        Instant sent{};    ///< the peer's own clock, as it stood in its last heartbeat here
+        nanoseconds ago{}; ///< how long before this heartbeat's `sent` it was received
     };
     std::vector<Echo> echoes; ///< everyone in small groups; a rotating 16 in large ones
     // Opaque to the protocol, carried for the bus:
@@ -106,8 +108,8 @@ struct SetLocal { ///< own wishes changed: told to the peers at once
     std::uint64_t config{};
     std::uint64_t whiteboard_digest{};
 };
-struct Leave {}; ///< announced at once; the group acts on it without waiting for a timeout
-struct PeerDied {  ///< a trusted witness (its steadd, by pidfd) saw the peer's process end and its gate closed
+struct Leave {};  ///< announced at once; the group acts on it without waiting for a timeout
+struct PeerDied { ///< a trusted witness (its steadd, by pidfd) saw the peer's process end and its gate closed
     NodeId peer{};
     SessionId session;
 };
@@ -145,8 +147,8 @@ using Output = std::variant<Send, ViewInstalled, LeaseChanged, Excluded, AskWitn
 struct Counters {
     std::uint64_t heartbeats_received{}, heartbeats_ignored{}, views_installed{}, proposals_failed{};
     std::uint64_t late_timers{}, self_distrusts{}, lease_lapses{}, clique_budget_exceeded{};
-    nanoseconds silence_max{};    ///< longest silence of a peer that came back before `suspect`
-    nanoseconds lateness_max{};   ///< worst lateness of an own timer
+    nanoseconds silence_max{};                        ///< longest silence of a peer that came back before `suspect`
+    nanoseconds lateness_max{};                       ///< worst lateness of an own timer
     nanoseconds lease_margin_min{nanoseconds::max()}; ///< smallest rest of the lease at a renewal
 };
 
