@@ -41,7 +41,7 @@ enum class Replace : bool { no, yes };
 
 /// Unpacks `safe_file` as the folder `destination` (its parent must exist): into a fresh folder beside it, checked,
 /// synced, then renamed into place in one step. On error nothing is left behind, and an old `destination` is untouched.
-/// Refuses whatever could reach outside the folder or fill the disk; see docs/modules.md for the limits.
+/// Refuses whatever could reach outside the folder or fill the disk; the limits are the constants above.
 /// Errors: not_found (no such package), conflict (destination exists and `replace` is no), malformed (not a module
 /// package), out_of_range (a limit), refused (unsafe content), io.
 [[nodiscard]] Result<Summary> install(const std::filesystem::path& safe_file, const std::filesystem::path& destination,
