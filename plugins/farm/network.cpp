@@ -12,6 +12,7 @@ namespace {
 
 // Neighbours may lose one, and switches need a moment after a port came up.
 constexpr std::uint64_t burst_ms[]{0, 50, 200, 1000};
+constexpr std::uint64_t contested_interval_ms = 250;
 constexpr std::uint64_t ns_per_ms = 1'000'000;
 constexpr auto probe_time = milliseconds{45}; // on the strand: see plugin.h
 
@@ -169,6 +170,16 @@ void Network::set_receiver(std::size_t index, bool receiver, std::uint64_t now) 
     }
 }
 
+void Network::set_contested(bool contested, std::uint64_t now) {
+    if (contested_ == contested) {
+        return;
+    }
+    contested_ = contested;
+    for (auto& place : places_) {
+        place.announce_at = place.receiver ? now : 0;
+    }
+}
+
 std::uint64_t Network::announce_due(std::uint64_t now) {
     std::uint64_t next = 0;
     for (auto& place : places_) {
@@ -182,9 +193,10 @@ std::uint64_t Network::announce_due(std::uint64_t now) {
             }
             ++place.burst;
             const auto interval = static_cast<std::uint64_t>(place.vip.announce_interval.count());
-            place.announce_at = place.burst < std::size(burst_ms)
-                                    ? now + (burst_ms[place.burst] - burst_ms[place.burst - 1]) * ns_per_ms
-                                    : now + std::max<std::uint64_t>(interval, 1000 * ns_per_ms);
+            const auto wait = place.burst < std::size(burst_ms)
+                                  ? (burst_ms[place.burst] - burst_ms[place.burst - 1]) * ns_per_ms
+                                  : std::max<std::uint64_t>(interval, 1000 * ns_per_ms);
+            place.announce_at = now + (contested_ ? std::min(wait, contested_interval_ms * ns_per_ms) : wait);
         }
         next = next == 0 ? place.announce_at : std::min(next, place.announce_at);
     }

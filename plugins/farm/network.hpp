@@ -41,6 +41,9 @@ public:
 
     void set_link(std::uint32_t ifindex, bool up, std::uint64_t now);
     void set_receiver(std::size_t place, bool receiver, std::uint64_t now);
+    /// While a member is missing that never said goodbye, it may announce as well, on another side of a cut: neighbours
+    /// must hear us again soon after the cut heals, so announcements are repeated four times a second.
+    void set_contested(bool contested, std::uint64_t now);
     /// Sends what is due; returns when it wants to be called again (0 = not).
     [[nodiscard]] std::uint64_t announce_due(std::uint64_t now);
 
@@ -56,6 +59,7 @@ private:
     void set_sysctl(const std::string& name, const std::string& value);
 
     plugin::Host host_;
+    bool contested_{};
     std::vector<Place> places_;
     std::map<std::string, std::string> old_sysctls_;
 };

@@ -176,6 +176,9 @@ void FarmPlugin::on_view(const stead_view& view) {
     mover_.on_view(now(), farm_view);
     push_members();
     pump();
+    missing_ = (missing_ | NodeSet{view.dead}) - NodeSet{view.members};
+    network_.set_contested(!missing_.empty(), host_.now());
+    on_timer(announce_timer);
     if (view.dead != 0 && !clients_.empty()) {
         announce_after_death();
     }

@@ -100,6 +100,7 @@ private:
     std::map<std::string, bool> verdicts_;
     bool addresses_up_{};
     std::string audit_;
+    NodeSet missing_; ///< members that went without a word and are not back
     std::uint64_t canary_heard_{}, canary_sent_{}, alone_until_{};
     std::optional<bool> flooding_;
 };

@@ -30,8 +30,12 @@ def die(farm, victim, how, undo):
     even = lab.result(udp(farm, "--flows", 5000, "--rate", 5000, "--count", 5000))
     exactly_once(even)
     check_shares(even, {name: 1 for name in survivors}, tolerance=4)
+    probe = udp(farm, "--flows", 200, "--rate", 500, "--seconds", 60, "--deadline-ms", 300)
     undo()
     wait_served(farm, timeout=30)
+    probe.send_signal(15)
+    seen = lab.result(probe)
+    check(seen["outage_ms"] <= OUTAGE_MS, f"outage {seen['outage_ms']} ms when it comes back")
 
 
 with echo_farm(TYPE=f"vmac_{mode}") as farm:
