@@ -13,7 +13,8 @@ inline constexpr std::uint32_t tc_priority_base = 0xC000;
 
 enum class Direction : std::uint8_t { ingress, egress };
 
-[[nodiscard]] Result<void> attach_tc(std::uint32_t ifindex, Direction direction, std::uint8_t module_id, int program_fd);
+[[nodiscard]] Result<void> attach_tc(std::uint32_t ifindex, Direction direction, std::uint8_t module_id,
+                                     int program_fd);
 /// Not there is success.
 void detach_tc(std::uint32_t ifindex, Direction direction, std::uint8_t module_id);
 /// The id of our program there, 0 = none.

@@ -264,8 +264,8 @@ std::string EbpfFilter::audit() {
         check(query_tc(ifindex, Direction::egress, options_.module_id), bpf_program__fd(bpf_->progs.stead_egress),
               "tc egress", ifindex);
         if (const std::string foreign = foreign_tcx(ifindex); !foreign.empty()) {
-            missing += (missing.empty() ? "" : "; ") + std::string{"tcx program '"} + foreign + "' was put before us on " +
-                       interface_name(ifindex);
+            missing += (missing.empty() ? "" : "; ") + std::string{"tcx program '"} + foreign +
+                       "' was put before us on " + interface_name(ifindex);
         }
     }
     for (const std::uint32_t ifindex : xdp_interfaces_) {

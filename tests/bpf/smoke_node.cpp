@@ -75,6 +75,9 @@ int main(int argc, char** argv) {
     }
     timeval patience{0, 100000};
     ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+    (*filter)->write_lease(static_cast<std::uint64_t>(to_ns(BootClock::now())) + 1'000'000'000);
+    std::puts("ready");
+    std::fflush(stdout);
     for (;;) {
         (*filter)->write_lease(static_cast<std::uint64_t>(to_ns(BootClock::now())) + 1'000'000'000);
         char buffer[2048];

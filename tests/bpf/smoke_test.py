@@ -37,10 +37,33 @@ for i in range(NODES):
     if delivery == "invisible":
         inside(f"n{i}", "bridge fdb add 5a:fe:0a:00:00:64 dev eth0 self permanent")
     macs = [f"02:00:00:00:01:0{k}" for k in range(NODES)]
-    nodes.append(subprocess.Popen(["nsenter", f"--net=/run/netns/n{i}", program, backend, delivery, str(i), str(NODES)] + macs))
-time.sleep(2)
+    nodes.append(subprocess.Popen(["nsenter", f"--net=/run/netns/n{i}", program, backend, delivery, str(i), str(NODES)] + macs,
+                                  stdout=subprocess.PIPE, text=True))
+for node in nodes:
+    if node.stdout.readline() != "ready\n":
+        sys.exit("a node did not start")
 os.setns(os.open("/run/netns/client", os.O_RDONLY), 0) if hasattr(os, "setns") else __import__("ctypes").CDLL(None).setns(
     os.open("/run/netns/client", os.O_RDONLY), 0)
+
+
+def warm_up():
+    """The address is resolved and every node's gate is open once each has answered something."""
+    seen, port, end = set(), 30000, time.monotonic() + 10
+    while len(seen) < NODES:
+        if time.monotonic() > end:
+            sys.exit(f"after 10 s only these nodes answered: {seen}")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            s.bind(("10.0.0.200", port))
+            port += 1
+            s.settimeout(0.2)
+            s.sendto(b"0", ("10.0.0.100", 53))
+            try:
+                seen.add(s.recv(2048).decode().split()[1])
+            except TimeoutError:
+                pass
+
+
+warm_up()
 answers = collections.defaultdict(list)
 sockets = []
 for k in range(DATAGRAMS):

@@ -261,6 +261,20 @@ STEAD_INLINE void stead_datagram(const struct stead_situation* s, const struct s
     }
 }
 
+/* What this node remembers of the packet's connection: a tracked flow (`known`), or a socket. */
+STEAD_INLINE enum stead_socket stead_evidence(struct stead_env* env, const struct stead_packet* packet, __u8 track,
+                                              int segment, int* known) {
+    if (track == STEAD_TRACK_FLOW && !(packet->flags & STEAD_SYN_ONLY)) {
+        struct stead_flow_key key;
+        stead_flow_key_of(packet, &key);
+        const struct stead_flow_value* flow = stead_hook_flow(env, &key);
+        __u64 idle = packet->protocol == STEAD_PROTO_TCP ? STEAD_FLOW_TCP_IDLE_NS : STEAD_FLOW_UDP_IDLE_NS;
+        *known = flow && stead_hook_now(env) - flow->seen_boottime_ns < idle;
+        return segment && *known ? STEAD_SOCKET_CONNECTION : STEAD_SOCKET_NONE;
+    }
+    return segment && track == STEAD_TRACK_SOCKET ? stead_hook_socket(env, packet) : STEAD_SOCKET_NONE;
+}
+
 /* Everything but the cheap case: an unsettled bucket, a frame to send on, or a node that drains. Returns the action
  * before the lease. */
 STEAD_INLINE void stead_consider(struct stead_env* env, const struct stead_packet* packet,
@@ -301,18 +315,8 @@ STEAD_INLINE void stead_consider(struct stead_env* env, const struct stead_packe
     int segment = packet->protocol == STEAD_PROTO_TCP && !(packet->flags & STEAD_SYN_ONLY) &&
                   !(packet->flags & STEAD_LATER_FRAGMENT) && track != STEAD_TRACK_NONE;
     int unsettled = (entry & STEAD_BUCKET_UNSETTLED) || draining;
-    enum stead_socket socket = STEAD_SOCKET_NONE;
     int known = 0;
-    if (track == STEAD_TRACK_FLOW && unsettled && !(packet->flags & STEAD_SYN_ONLY)) {
-        struct stead_flow_key key;
-        stead_flow_key_of(packet, &key);
-        const struct stead_flow_value* flow = stead_hook_flow(env, &key);
-        __u64 idle = packet->protocol == STEAD_PROTO_TCP ? STEAD_FLOW_TCP_IDLE_NS : STEAD_FLOW_UDP_IDLE_NS;
-        known = flow && stead_hook_now(env) - flow->seen_boottime_ns < idle;
-        socket = segment && known ? STEAD_SOCKET_CONNECTION : STEAD_SOCKET_NONE;
-    } else if (segment && unsettled && track == STEAD_TRACK_SOCKET) {
-        socket = stead_hook_socket(env, packet);
-    }
+    enum stead_socket socket = unsettled ? stead_evidence(env, packet, track, segment, &known) : STEAD_SOCKET_NONE;
     if (socket == STEAD_SOCKET_CONNECTION) {
         stead_accept(decision);
         return;
