@@ -345,7 +345,7 @@ GLOBAL int send_on(struct __sk_buff* skb, struct stead_packet* packet, struct st
     __u8 macs[12];
     __builtin_memcpy(macs + 6, control.own[packet->vip & (STEAD_FARM_VIPS_MAX - 1)].mac, 6);
     for (int i = 0; i < (int)STEAD_FARM_NODES_MAX; ++i) {
-        if (!targets) {
+        if (STEAD_LIKELY(!targets)) {
             break;
         }
         __u32 key = 64u * packet->vip + (stead_lowest(targets) & (STEAD_FARM_NODES_MAX - 1));

@@ -70,14 +70,18 @@ STEAD_INLINE int stead_mac_equal(const __u8* a, const __u8* b) {
     return ((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2])) == 0;
 }
 
+/* Loops below and in send_on() say how they mostly end, so that the compiler leaves their heads on top: kernels
+ * before 6.3 refuse a loop whose last instruction falls through to its head. */
+#define STEAD_LIKELY(x) __builtin_expect(!!(x), 1)
+
 STEAD_INLINE int stead_vip_of4(const struct stead_farm_config* config, __be32 address) {
     for (int i = 0; i < (int)STEAD_FARM_VIPS_MAX; ++i) {
         if (i >= config->vip_count) {
             break;
         }
         const struct stead_vip* vip = &config->vips[i];
-        if (vip->address_be[3] == address && vip->address_be[2] == STEAD_MAPPED_BE && vip->address_be[0] == 0 &&
-            vip->address_be[1] == 0) {
+        if (STEAD_LIKELY(vip->address_be[3] == address && vip->address_be[2] == STEAD_MAPPED_BE &&
+                         vip->address_be[0] == 0 && vip->address_be[1] == 0)) {
             return i;
         }
     }
@@ -110,7 +114,7 @@ STEAD_INLINE int stead_walk6(const struct stead_source* source, struct stead_pac
     __u8 next = packet->protocol;
     for (int i = 0; i < 8; ++i) {
         __u8 header[8] __attribute__((aligned(8)));
-        if (!stead_is_extension(next)) {
+        if (STEAD_LIKELY(!stead_is_extension(next))) {
             packet->transport_offset = (__u16)offset;
             packet->protocol = next;
             return offset <= STEAD_OFFSET_MAX;
