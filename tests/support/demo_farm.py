@@ -171,7 +171,7 @@ class Demo:
 def keep(farm):
     print("\nThe lab stays up until you press Ctrl-C (or end of input). Enter a node from another terminal:")
     for host in [*farm.nodes, farm.client]:
-        print(f"  {host.name:7} nsenter -m -n -p -u -t $(pgrep -n -f {host.tag()}) bash")
+        print(f"  {host.name:7} nsenter -r -m -n -p -u -t $(pgrep -n -f {host.tag()}) bash")
     print(f"Try: {farm.stage}/bin/stead state\n     {farm.stage}/bin/stead log -m nginx_farm\n"
           f"     {farm.stage}/bin/stead power -m nginx_farm node1 3\n     curl http://{lab.VIP}/   (in the client)")
     try:

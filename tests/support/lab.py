@@ -142,7 +142,7 @@ class Host:
 
     def inside(self, own_pids=True):
         """Without own_pids the command is this program's direct child and gets its signals, but outlives the power."""
-        return ["nsenter", "-t", str(self.pid()), "-m", "-n", "-u", *(["-p"] if own_pids else []), "--"]
+        return ["nsenter", "-t", str(self.pid()), "-r", "-m", "-n", "-u", *(["-p"] if own_pids else []), "--"]
 
     def sh(self, command, check=True, timeout=60):
         done = subprocess.run([*self.inside(), "sh", "-c", command], text=True, capture_output=True, timeout=timeout)
