@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "temporary_folder.hpp"
+#include <stead/test/temporary_folder.hpp>
 
 #include <stead/control/module_log.hpp>
 
