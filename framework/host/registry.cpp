@@ -15,7 +15,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::uint32_t size_1_0 = sizeof(stead_plugin_descriptor); // what ABI 1.0 had: this header is 1.0
+constexpr std::uint32_t size_1_0 = offsetof(stead_plugin_descriptor, on_armed); // what ABI 1.0 had
 constexpr std::uint32_t elements_max = 256;
 constexpr std::uint32_t attributes_max = 128;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The layout of ABI 1.0 (64-bit). A number here never changes: append to the structs and add lines.
+// The layout of ABI 1.1 (64-bit). A number here never changes: append to the structs and add lines.
 #include <stead/plugin.h>
 
 #include <cstddef>
@@ -26,7 +26,7 @@ static_assert(sizeof(stead_address) == 32);
 static_assert(sizeof(stead_bus_wish) == 176);
 static_assert(offsetof(stead_bus_wish, pulse_ns) == 16);
 static_assert(offsetof(stead_bus_wish, lans) == 48);
-static_assert(sizeof(stead_host_v1) == 264);
+static_assert(sizeof(stead_host_v1) == 272);
 static_assert(offsetof(stead_host_v1, context) == 8);
 static_assert(offsetof(stead_host_v1, module) == 16);
 static_assert(offsetof(stead_host_v1, seed_low) == 112);
@@ -42,7 +42,8 @@ static_assert(offsetof(stead_host_v1, add_address) == 208);
 static_assert(offsetof(stead_host_v1, probe) == 232);
 static_assert(offsetof(stead_host_v1, watch_link) == 248);
 static_assert(offsetof(stead_host_v1, run_hook) == 256);
-static_assert(sizeof(stead_plugin_descriptor) == 192);
+static_assert(offsetof(stead_host_v1, add_rule) == 264); // 1.1
+static_assert(sizeof(stead_plugin_descriptor) == 208);
 static_assert(offsetof(stead_plugin_descriptor, id) == 16);
 static_assert(offsetof(stead_plugin_descriptor, kind) == 32);
 static_assert(offsetof(stead_plugin_descriptor, schema) == 40);
@@ -55,3 +56,5 @@ static_assert(offsetof(stead_plugin_descriptor, on_lease) == 144);
 static_assert(offsetof(stead_plugin_descriptor, on_command) == 160);
 static_assert(offsetof(stead_plugin_descriptor, cleanup) == 176);
 static_assert(offsetof(stead_plugin_descriptor, bus_wish) == 184);
+static_assert(offsetof(stead_plugin_descriptor, on_armed) == 192); // 1.1
+static_assert(offsetof(stead_plugin_descriptor, switch_name) == 200);

@@ -20,6 +20,7 @@
  *
  * Change log (append; a reader checks struct_size before a later field; anything else bumps abi_major)
  *   1.0  first (bus_wish is part of it)
+ *   1.1  host: add_rule; plugin: on_armed, switch_name
  */
 #ifndef STEAD_PLUGIN_H
 #define STEAD_PLUGIN_H
@@ -33,7 +34,7 @@ extern "C" {
 
 #define STEAD_PLUGIN_MAGIC 0x53544541u /* "STEA" */
 #define STEAD_ABI_MAJOR 1u
-#define STEAD_ABI_MINOR 0u
+#define STEAD_ABI_MINOR 1u
 #define STEAD_PLUGIN_SYMBOL "stead_plugin_v1"
 #define STEAD_LANS_MAX 8u
 #define STEAD_PLUGIN_EXPORT __attribute__((visibility("default")))
@@ -219,7 +220,22 @@ typedef struct stead_host_v1 {
     /* Runs bin/<name> of the module (executable or Lua); on_hook_done(self, token, exit) follows. Returns a token > 0,
      * or 0 when there is no such hook. */
     uint64_t (*run_hook)(void* context, stead_str name, const stead_str* argv, uint32_t argc, uint64_t timeout_ns);
+
+    /* 1.1 */
+    /* Adds a rule to the failover machine, in the classic language: "t_web: if (tcp.web == down) then restart();".
+     * Callable in create and in on_update only; a rule of the same label replaces the earlier one, so an administrator's
+     * rule of that label, read later, wins. 0, or -1 with a text that names the column. */
+    int32_t (*add_rule)(void* context, stead_str rule, char* err, uint32_t err_cap);
 } stead_host_v1;
+
+/* ---- When a checker probes ---------------------------------------------------------------------------------------- */
+
+/* The classes of the classic `when` and `class` attributes. Between the scripts named, the class is armed. */
+#define STEAD_WHEN_PRE 1u    /* after prestart .. before poststop */
+#define STEAD_WHEN_BOTH 2u   /* after start_both .. before stop_both; so too those that follow */
+#define STEAD_WHEN_PRIM 4u   /* start_prim: PRIM, ALONE, UP */
+#define STEAD_WHEN_SECOND 8u /* start_second */
+#define STEAD_WHEN_SEC 16u   /* start_sec: SECOND, ALONE, UP */
 
 /* ---- What a service asks of its module's bus --------------------------------------------------------------------- */
 
@@ -275,8 +291,7 @@ typedef struct stead_plugin_descriptor {
     /* A descriptor of one page whose first 8 bytes are the lease as stored: steadd closes it for a dead host.
      * -1 = none. Stays the plugin's; the host duplicates it. */
     int32_t (*lease_fd)(void* self);
-    /* `stead set power`: a command for the plugin ("power node2 3"); writes an answer line. 0, -1 = refused, -2 = not
-     * mine. */
+    /* A command for the plugin: "power node2 3", "errd list"; writes an answer. 0, -1 = refused, -2 = not mine. */
     int32_t (*on_command)(void* self, stead_str verb, const stead_str* argv, uint32_t argc, char* out,
                           uint32_t out_cap);
     /* Extra checks that the schema cannot say, for `confcheck`: calls report once per finding (warning 1 or error 0).
@@ -288,6 +303,14 @@ typedef struct stead_plugin_descriptor {
     /* Services: which LANs, port and timing the module's bus gets. No instance exists. At most one plugin of a module
      * may wish. 0, or -1 with a text. */
     int32_t (*bus_wish)(const stead_xml* config, stead_bus_wish* wish, char* err, uint32_t err_cap);
+
+    /* 1.1 */
+    /* Checkers: the classes armed from now on, a set of STEAD_WHEN_*. Called after start (with what is armed then) and at
+     * each change. A checker probes while its class is armed, and publishes "init" for what is not armed. While the
+     * administrator has switched checkers off, no class is armed and rules see their resources as unknown. */
+    void (*on_armed)(void* self, uint32_t when);
+    /* Static: the switch that the administrator turns ("stead checker off", "stead errd off"). NULL = "checker". */
+    const char* switch_name;
 } stead_plugin_descriptor;
 
 /* Defined by the plugin; the one symbol that it exports. */

@@ -16,6 +16,7 @@
 //     static void check(Config, const Report&);              extra findings for confcheck
 //     static void cleanup(Host, Config);                     removes what a dead host left; throws on failure
 //     static void bus_wish(Config, stead_bus_wish&);         services: LANs, port, timing; throws on failure
+//     static constexpr const char* switch_name = "errd";     checkers: what turns it off, when that is not "checker"
 #pragma once
 
 #include <stead/plugin.h>
@@ -23,6 +24,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <exception>
@@ -246,6 +248,15 @@ public:
         return host_->run_hook(host_->context, to_c(name), argv.data(), static_cast<std::uint32_t>(argv.size()),
                                static_cast<std::uint64_t>(timeout.count()));
     }
+    /// A rule in the classic language, in the constructor or in on_update(): "t_web: if (tcp.web == down) then
+    /// restart();". The text says what is wrong with it, and where.
+    [[nodiscard]] std::optional<std::string> add_rule(std::string_view rule) const {
+        if (host_->struct_size < offsetof(stead_host_v1, add_rule) + sizeof host_->add_rule) {
+            return "rules need a host of ABI 1.1";
+        }
+        return text_of(
+            [&](char* err, std::uint32_t cap) { return host_->add_rule(host_->context, to_c(rule), err, cap); });
+    }
     [[nodiscard]] const stead_host_v1* c() const noexcept { return host_; }
 
 private:
@@ -309,7 +320,11 @@ public:
 };
 
 /// Probes things and publishes verdicts: host.publish("tcp.web80", "up").
-class Checker : public Plugin {};
+class Checker : public Plugin {
+public:
+    /// The classes (STEAD_WHEN_*) armed from now on; see plugin.h.
+    virtual void on_armed(std::uint32_t /*when*/) {}
+};
 
 /// Takes part in state changes.
 class Service : public Plugin {
@@ -442,6 +457,9 @@ struct Functions {
         });
         return static_cast<std::int32_t>(answer);
     }
+    static void on_armed(void* self, std::uint32_t when) noexcept {
+        run(self, "on_armed", [&](T& plugin) { plugin.on_armed(when); });
+    }
     static void check(const stead_xml* config, void* context, Report::Function function) noexcept {
         std::array<char, 512> text{};
         if (guarded(text.data(), text.size(), [&] { T::check(Config{config}, Report{context, function}); }) != 0) {
@@ -487,6 +505,12 @@ constexpr stead_plugin_descriptor describe(stead_kind kind, const char* id, cons
         d.on_transition = F::on_transition;
         d.on_lease = F::on_lease;
         d.lease_fd = F::lease_fd;
+    }
+    if constexpr (std::is_base_of_v<Checker, T>) {
+        d.on_armed = F::on_armed;
+    }
+    if constexpr (requires { T::switch_name; }) {
+        d.switch_name = T::switch_name;
     }
     if constexpr (requires(Config c, const Report& r) { T::check(c, r); }) {
         d.check = F::check;
