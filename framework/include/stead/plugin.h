@@ -223,12 +223,12 @@ typedef struct stead_host_v1 {
 
     /* 1.1 */
     /* Adds a rule to the failover machine, in the classic language: "t_web: if (tcp.web == down) then restart();".
-     * Callable in create and in on_update only; a rule of the same label replaces the earlier one, so an administrator's
-     * rule of that label, read later, wins. 0, or -1 with a text that names the column. */
+     * Callable in create and in on_update only. An administrator's rule of the same label wins. 0, or -1 with a text
+     * that names the column. */
     int32_t (*add_rule)(void* context, stead_str rule, char* err, uint32_t err_cap);
 } stead_host_v1;
 
-/* ---- When a checker probes ---------------------------------------------------------------------------------------- */
+/* ---- When a checker probes -------------------------------------------------------------------------------------- */
 
 /* The classes of the classic `when` and `class` attributes. Between the scripts named, the class is armed. */
 #define STEAD_WHEN_PRE 1u    /* after prestart .. before poststop */
@@ -305,8 +305,8 @@ typedef struct stead_plugin_descriptor {
     int32_t (*bus_wish)(const stead_xml* config, stead_bus_wish* wish, char* err, uint32_t err_cap);
 
     /* 1.1 */
-    /* Checkers: the classes armed from now on, a set of STEAD_WHEN_*. Called after start (with what is armed then) and at
-     * each change. A checker probes while its class is armed, and publishes "init" for what is not armed. While the
+    /* Checkers: the classes armed from now on, a set of STEAD_WHEN_*. Called after start (with what is armed then) and
+     * at each change. A checker probes while its class is armed, and publishes "init" for what is not armed. While the
      * administrator has switched checkers off, no class is armed and rules see their resources as unknown. */
     void (*on_armed)(void* self, uint32_t when);
     /* Static: the switch that the administrator turns ("stead checker off", "stead errd off"). NULL = "checker". */
