@@ -104,6 +104,7 @@ Result<void> ModuleHost::start() {
     handle_signals();
     for (const auto& slot : slots_) {
         slot->start();
+        slot->on_armed(armed_);
     }
     post([this] {
         feed(automaton::Block{.reason = "no view of the module's nodes yet", .expected = true});
@@ -353,6 +354,16 @@ void ModuleHost::perform(const automaton::Log& effect) {
 
 void ModuleHost::perform(const automaton::Finished& effect) {
     finish(effect.start_again ? control::host_protocol::exit_start_again : control::host_protocol::exit_stopped);
+}
+
+void ModuleHost::perform(const automaton::Armed& effect) {
+    static_assert(automaton::armed_pre == STEAD_WHEN_PRE && automaton::armed_both == STEAD_WHEN_BOTH &&
+                  automaton::armed_prim == STEAD_WHEN_PRIM && automaton::armed_second == STEAD_WHEN_SECOND &&
+                  automaton::armed_sec == STEAD_WHEN_SEC);
+    armed_ = effect.classes;
+    for (const auto& slot : slots_) {
+        slot->on_armed(armed_);
+    }
 }
 
 // ---- Actions

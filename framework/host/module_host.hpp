@@ -58,6 +58,7 @@ private:
     void perform(const automaton::StateChanged& effect);
     void perform(const automaton::Log& effect);
     void perform(const automaton::Finished& effect);
+    void perform(const automaton::Armed& effect);
     void services_answered();
     void services_late();
     void finish(int exit_code);
@@ -154,6 +155,8 @@ private:
     std::deque<PluginHook> plugin_hook_queue_;
     std::atomic<std::uint64_t> next_hook_token_{1};
     std::atomic<bool> ended_{false}; ///< posted work and host calls do nothing from then on
+
+    std::uint32_t armed_{}; ///< classes of checkers, STEAD_WHEN_*
 
     // One round of the services
     std::uint64_t next_token_{1};

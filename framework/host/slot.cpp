@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <utility>
 
 namespace stead::host {
 
@@ -97,8 +98,7 @@ std::int32_t host_add_address(void* context, const stead_address* address, char*
                   err, cap);
 }
 void host_remove_address(void* context, const stead_address* address) {
-    slot(context).services().remove_address(std::string{view(address->interface)},
-                                            std::string{view(address->address)});
+    slot(context).services().remove_address(std::string{view(address->interface)}, std::string{view(address->address)});
 }
 std::int32_t host_announce(void*, const stead_address* address, const std::uint8_t mac[6], char* err,
                            std::uint32_t cap) {
@@ -153,6 +153,10 @@ std::uint64_t host_run_hook(void* context, stead_str name, const stead_str* argv
                                              nanoseconds{static_cast<std::int64_t>(timeout_ns)});
 }
 
+std::int32_t host_add_rule(void* context, stead_str rule, char* err, std::uint32_t cap) {
+    return answer(slot(context).add_rule(view(rule)), err, cap);
+}
+
 } // namespace
 
 stead_host_v1 Slot::make_table() {
@@ -187,6 +191,7 @@ stead_host_v1 Slot::make_table() {
     table.find_interface = host_find_interface;
     table.watch_link = host_watch_link;
     table.run_hook = host_run_hook;
+    table.add_rule = host_add_rule;
     return table;
 }
 
@@ -203,7 +208,9 @@ Slot::~Slot() {
 Result<void> Slot::create(const config::Element& part) {
     std::array<char, 512> err{};
     const config::CTree tree(part);
+    takes_rules_ = true;
     self_ = descriptor().create(&table_, tree.root(), err.data(), err.size());
+    takes_rules_ = false;
     if (self_ == nullptr) {
         return Error{Errc::refused, std::string{id()}, err[0] != '\0' ? err.data() : "create failed without a reason"};
     }
@@ -239,10 +246,45 @@ Result<void> Slot::update(const config::Element& part) {
     }
     std::array<char, 512> err{};
     const config::CTree tree(part);
-    if (descriptor().on_update(self_, tree.root(), err.data(), err.size()) != 0) {
+    std::vector<rules::Rule> before = std::exchange(rules_, {});
+    takes_rules_ = true;
+    const auto updated = descriptor().on_update(self_, tree.root(), err.data(), err.size());
+    takes_rules_ = false;
+    if (updated != 0) {
+        rules_ = std::move(before);
         return Error{Errc::refused, std::string{id()}, err[0] != '\0' ? err.data() : "update refused without a reason"};
     }
     return {};
+}
+
+Result<void> Slot::add_rule(std::string_view text) {
+    if (!takes_rules_) {
+        return Error{Errc::refused, std::string{text}, "rules are added in create and on_update only"};
+    }
+    const bool mirror = facts_.mode == "mirror";
+    auto parsed = rules::parse_rules(text, {.file = std::string{id()}}, {.remote = mirror, .swap = mirror}, {});
+    if (parsed.ok() && parsed.rules.size() != 1) {
+        return Error{Errc::malformed, std::string{text},
+                     std::to_string(parsed.rules.size()) + " rules; allowed: one in a call"};
+    }
+    if (!parsed.ok()) {
+        const rules::Problem& first = parsed.problems.front();
+        return Error{Errc::malformed, std::string{text},
+                     "column " + std::to_string(first.place.column) + ": " + first.text};
+    }
+    rules::Rule& one = parsed.rules.front();
+    if (std::ranges::find(rules_, one.label, &rules::Rule::label) != rules_.end()) {
+        return Error{Errc::conflict, one.label, "a second rule of this label"};
+    }
+    rules_.push_back(std::move(one));
+    return {};
+}
+
+void Slot::on_armed(std::uint32_t when) {
+    if (running_ && descriptor().on_armed != nullptr && armed_ != when) {
+        armed_ = when;
+        descriptor().on_armed(self_, when);
+    }
 }
 
 void Slot::on_timer(std::uint64_t timer) {
@@ -263,8 +305,8 @@ void Slot::on_resource(std::uint32_t node, std::string_view name, std::optional<
         return;
     }
     // An empty value is there; only a removed one has no data.
-    const stead_str given = value ? stead_str{value->data() != nullptr ? value->data() : "", value->size()}
-                                  : stead_str{nullptr, 0};
+    const stead_str given =
+        value ? stead_str{value->data() != nullptr ? value->data() : "", value->size()} : stead_str{nullptr, 0};
     descriptor().on_resource(self_, node, c(name), given);
 }
 
@@ -274,9 +316,7 @@ void Slot::on_message(std::uint32_t from, std::string_view kind, std::uint32_t v
     }
 }
 
-void Slot::on_transition(const stead_transition& transition) {
-    descriptor().on_transition(self_, &transition);
-}
+void Slot::on_transition(const stead_transition& transition) { descriptor().on_transition(self_, &transition); }
 
 void Slot::on_link(std::uint32_t ifindex, bool up) {
     if (running_ && descriptor().on_link != nullptr && watched_links.contains(ifindex)) {
@@ -305,9 +345,9 @@ std::int32_t Slot::command(std::string_view verb, const std::vector<std::string>
         arguments.push_back(c(argument));
     }
     std::vector<char> out(8192, '\0');
-    const auto code = descriptor().on_command(self_, c(verb), arguments.data(),
-                                              static_cast<std::uint32_t>(arguments.size()), out.data(),
-                                              static_cast<std::uint32_t>(out.size()));
+    const auto code =
+        descriptor().on_command(self_, c(verb), arguments.data(), static_cast<std::uint32_t>(arguments.size()),
+                                out.data(), static_cast<std::uint32_t>(out.size()));
     line = out.data();
     return code;
 }

@@ -6,6 +6,7 @@
 #include <stead/base/log.hpp>
 #include <stead/base/result.hpp>
 #include <stead/config/config.hpp>
+#include <stead/core/rules.hpp>
 
 #include <atomic>
 #include <cstdint>
@@ -76,8 +77,19 @@ public:
     void on_transition(const stead_transition& transition);
     void on_link(std::uint32_t ifindex, bool up);
     void on_hook_done(std::uint64_t token, std::int32_t exit_code);
+    /// The classes armed from now on; the plugin hears of changes only.
+    void on_armed(std::uint32_t when);
     /// Bus thread.
     void on_lease(std::uint64_t until) noexcept;
+    [[nodiscard]] bool is_checker() const noexcept { return descriptor().kind == STEAD_KIND_CHECKER; }
+    /// What an administrator turns to silence this checker.
+    [[nodiscard]] std::string_view switch_name() const noexcept {
+        return descriptor().switch_name != nullptr ? descriptor().switch_name : "checker";
+    }
+    /// A rule of the plugin's own; in create and on_update only. Errors: refused, with the column.
+    [[nodiscard]] Result<void> add_rule(std::string_view text);
+    /// As the last create or update left them.
+    [[nodiscard]] const std::vector<rules::Rule>& rules() const noexcept { return rules_; }
     [[nodiscard]] bool takes_lease() const noexcept { return descriptor().on_lease != nullptr; }
     [[nodiscard]] bool takes_transitions() const noexcept { return descriptor().on_transition != nullptr; }
     [[nodiscard]] std::int32_t lease_fd();
@@ -99,6 +111,9 @@ private:
     stead_host_v1 table_{};
     void* self_{};
     std::atomic<bool> running_{false};
+    bool takes_rules_{};
+    std::vector<rules::Rule> rules_;
+    std::optional<std::uint32_t> armed_; ///< as last told
 };
 
 } // namespace stead::host

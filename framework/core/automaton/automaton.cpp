@@ -107,6 +107,7 @@ void Automaton::on(const HookDone& event) {
         run_hook(step, true);
         return;
     }
+    arm(armed_ | armed_after(step));
     forced_round_ = false;
     advance();
 }
@@ -250,6 +251,7 @@ std::string_view Automaton::action() const noexcept {
 }
 
 void Automaton::run_hook(Step step, bool force) {
+    arm(armed_ & ~disarmed_before(step));
     forced_round_ = force && is_stop(step);
     RunHook hook{.name = std::string{hook_name(step)}, .arguments = {}, .limit = Limit::start};
     if (force) {
@@ -290,6 +292,13 @@ void Automaton::tell(State state, Qualifier qualifier, std::string reason) {
     qualifier_ = qualifier;
     reason_ = reason;
     effects_.emplace_back(StateChanged{state, qualifier, std::move(reason)});
+}
+
+void Automaton::arm(std::uint32_t classes) {
+    if (classes != armed_) {
+        armed_ = classes;
+        effects_.emplace_back(Armed{classes});
+    }
 }
 
 void Automaton::log(Log::Level level, std::string text) { effects_.emplace_back(Log{level, std::move(text)}); }

@@ -45,6 +45,7 @@ public:
     std::map<std::string, std::string> failing; // hook or moment -> reason
     std::string hold;                           // the hook or moment that does not end by itself
     int cancels{};
+    std::vector<std::string> arming; // "the last hook or moment before -> classes from then on"
     std::optional<bool> finished;
 
 private:
@@ -91,6 +92,9 @@ private:
     }
     void perform(const Log& line) { logs.push_back(line.text); }
     void perform(const Finished& end) { finished = end.start_again; }
+    void perform(const Armed& armed) {
+        arming.push_back((trace.empty() ? "" : trace.back()) + " -> " + std::to_string(armed.classes));
+    }
 
     std::vector<Event> held_; // at most one
     std::deque<Event> pending_;
@@ -307,6 +311,36 @@ TEST(Automaton, EveryStateAnswersStop) {
     stopped.send(Stop{.then = Stop::Then::stay, .by = "x", .at_once = false});
     EXPECT_EQ(stopped.machine.ignored(), 1U);
     EXPECT_FALSE(stopped.finished);
+}
+
+TEST(Automaton, CheckersAreArmedAfterTheirScriptsAndDisarmedBefore) {
+    Stage stage;
+    stage.send(Start{"x"});
+    EXPECT_THAT(stage.arming, ElementsAre("prestart STOP WAIT start -> 1", "start_both WAIT UP start -> 3",
+                                          "start_prim WAIT UP start -> 7", "start_sec WAIT UP start -> 23"));
+    stage.arming.clear();
+    stage.send(Restart{"checker"});
+    EXPECT_THAT(stage.arming,
+                ElementsAre("CLOSE restart -> 7", "stop_sec force UP UP restart -> 3",
+                            "stop_prim force UP UP restart -> 1", "start_both UP UP restart -> 3",
+                            "start_prim UP UP restart -> 7", "start_sec UP UP restart -> 23"));
+    stage.arming.clear();
+    stage.send(Block{.reason = "interface_failure", .expected = false});
+    stage.send(Stop{.then = Stop::Then::wait, .by = "interface_failure", .at_once = false});
+    EXPECT_THAT(stage.arming, ElementsAre("CLOSE -> 7", "stop_sec force UP WAIT stopwait -> 3",
+                                          "stop_prim force UP WAIT stopwait -> 1")); // pre goes on probing
+    stage.arming.clear();
+    stage.send(Stop{.then = Stop::Then::stay, .by = "x", .at_once = false});
+    EXPECT_THAT(stage.arming, ElementsAre("stop_both force WAIT STOP stop -> 0"));
+}
+
+TEST(Automaton, AScriptThatFailsArmsNothing) {
+    Stage stage;
+    stage.failing["start_prim"] = "start_prim: exit 1";
+    stage.send(Start{"x"});
+    EXPECT_THAT(stage.arming,
+                ElementsAre("prestart STOP WAIT start -> 1", "start_both WAIT UP start -> 3",
+                            "stop_prim force UP WAIT stop -> 1", "stop_both force WAIT STOP stop -> 0"));
 }
 
 TEST(Automaton, StateCodesTravel) {

@@ -67,7 +67,10 @@ struct Log {
 struct Finished { ///< STOP was reached; the process may end
     bool start_again{};
 };
-using Effect = std::variant<RunHook, CancelHook, AskServices, StateChanged, Log, Finished>;
+struct Armed { ///< checkers of these classes probe from now on, all others do not
+    std::uint32_t classes{}; ///< armed_pre and the like
+};
+using Effect = std::variant<RunHook, CancelHook, AskServices, StateChanged, Log, Finished, Armed>;
 using Effects = std::vector<Effect>;
 
 /// Failures. A start_* or prestart that fails, times out or is cancelled stops the module (classic), as does a service
@@ -113,6 +116,7 @@ private:
     void run_hook(Step step, bool force);
     void ask(Moment moment);
     void tell(State state, Qualifier qualifier, std::string reason);
+    void arm(std::uint32_t classes);
     void log(Log::Level level, std::string text);
     void ignore(std::string_view event);
     [[nodiscard]] bool goes_up() const noexcept { return row_ != nullptr && row_->to == active_; }
@@ -132,6 +136,7 @@ private:
     bool opened_{};       // OPEN was asked: there may be connections to drain
     std::string failure_; // why we stop by ourselves
     std::optional<Block> block_;
+    std::uint32_t armed_{};
 
     const Row* row_{};
     std::size_t position_{};

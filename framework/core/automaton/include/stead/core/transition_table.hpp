@@ -91,6 +91,36 @@ enum class Step : std::uint8_t {
     return names[static_cast<std::size_t>(step)];
 }
 
+// Classes of checkers, as plugin.h's STEAD_WHEN_*.
+inline constexpr std::uint32_t armed_pre = 1, armed_both = 2, armed_prim = 4, armed_second = 8, armed_sec = 16;
+
+/// The class that begins once this script succeeded; 0 for other steps.
+[[nodiscard]] constexpr std::uint32_t armed_after(Step step) noexcept {
+    switch (step) {
+    case Step::prestart: return armed_pre;
+    case Step::start_both: return armed_both;
+    case Step::start_prim: return armed_prim;
+    case Step::start_second: return armed_second;
+    case Step::start_sec: return armed_sec;
+    default: return 0;
+    }
+}
+/// The class that ends before this script runs.
+[[nodiscard]] constexpr std::uint32_t disarmed_before(Step step) noexcept {
+    switch (step) {
+    case Step::poststop: return armed_pre;
+    case Step::stop_both:
+    case Step::force_both: return armed_both;
+    case Step::stop_prim:
+    case Step::force_prim: return armed_prim;
+    case Step::stop_second:
+    case Step::force_second: return armed_second;
+    case Step::stop_sec:
+    case Step::force_sec: return armed_sec;
+    default: return 0;
+    }
+}
+
 struct Row {
     State from;
     State to; ///< equal to `from`: the application restart of that state
