@@ -1,60 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <stead/net/net.hpp>
 #include <stead/plugin.hpp>
+#include <stead/test/fake_host.hpp>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <dlfcn.h>
-
 #include <cstdlib>
-#include <list>
-#include <map>
+#include <memory>
 
 namespace stead::farm {
 namespace {
 
+using test::Element;
+using test::Xml;
 using testing::AllOf;
 using testing::Contains;
 using testing::HasSubstr;
-
-/// A configuration tree in the shape that the host hands over.
-struct Element {
-    std::string name;
-    std::vector<std::pair<std::string, std::string>> attributes;
-    std::vector<Element> children;
-};
-
-class Xml {
-public:
-    explicit Xml(const Element& root) { convert(root, root_); }
-    [[nodiscard]] const stead_xml* get() const { return &root_; }
-
-private:
-    stead_str keep(const std::string& text) { return plugin::to_c(texts_.emplace_back(text)); }
-    void convert(const Element& from, stead_xml& to) {
-        auto& attributes = attributes_.emplace_back();
-        for (const auto& [name, value] : from.attributes) {
-            attributes.push_back({keep(name), keep(value)});
-        }
-        auto& children = children_.emplace_back(from.children.size());
-        for (std::size_t i = 0; i < from.children.size(); ++i) {
-            convert(from.children[i], children[i]);
-        }
-        to = {keep(from.name),
-              7,
-              static_cast<std::uint32_t>(attributes.size()),
-              attributes.data(),
-              static_cast<std::uint32_t>(children.size()),
-              0,
-              children.data(),
-              {}};
-    }
-    std::list<std::string> texts_;
-    std::list<std::vector<stead_xml_attr>> attributes_;
-    std::list<std::vector<stead_xml>> children_;
-    stead_xml root_{};
-};
 
 Element rule(std::vector<std::pair<std::string, std::string>> attributes) {
     return {"rule", std::move(attributes), {}};
@@ -74,58 +36,34 @@ Element configuration(const std::string& type, std::vector<Element> rules) {
                {"loadbalancing_list", {}, {{"group", {{"name", "web"}}, std::move(rules)}}}}}}};
 }
 
-/// The host's services, as much as a farm of one needs. Messages and timers are only recorded.
-struct FakeHost {
-    stead_host_v1 c{};
-    std::vector<std::string> log;
-    std::map<std::string, std::string> published;
-    std::map<std::uint64_t, std::uint64_t> timers;
+/// With the network functions that a farm of one needs, on a real interface.
+struct FarmHost : test::FakeHost {
     std::vector<std::string> answers; ///< of transitions: "" = done
     std::uint32_t weight{};
     std::uint64_t digest{};
     std::uint32_t ifindex{};
 
-    static FakeHost& of(void* context) { return *static_cast<FakeHost*>(context); }
-    static std::string text(stead_str s) { return std::string{plugin::to_view(s)}; }
+    static FarmHost& farm(void* context) { return static_cast<FarmHost&>(of(context)); }
 
-    explicit FakeHost(std::uint32_t a_ifindex) : ifindex(a_ifindex) {
-        c.struct_size = sizeof c;
-        c.context = this;
-        c.module = plugin::to_c("web");
-        c.node = plugin::to_c("node1");
-        c.mode = plugin::to_c("farm");
-        c.module_id = 5;
-        c.seed_high = 1;
-        c.seed_low = 2;
-        c.log = [](void* h, std::uint32_t, stead_str line) { of(h).log.push_back(text(line)); };
-        c.now = [](void*) { return static_cast<std::uint64_t>(to_ns(BootClock::now())); };
-        c.set_timer = [](void* h, std::uint64_t id, std::uint64_t at) { of(h).timers[id] = at; };
-        c.publish = [](void* h, stead_str name, stead_str value) {
-            of(h).published[text(name)] = text(value);
-            return 0;
-        };
-        c.read = [](void*, std::uint32_t, stead_str, char*, std::uint64_t) { return std::int64_t{-1}; };
-        c.watch = [](void*, stead_str) {};
-        c.send = [](void*, std::uint64_t, stead_str, std::uint32_t, stead_str) { return 0; };
-        c.set_weight = [](void* h, std::uint32_t wanted) { of(h).weight = wanted; };
-        c.set_config = [](void* h, std::uint64_t value) { of(h).digest = value; };
+    explicit FarmHost(std::uint32_t a_ifindex) : ifindex(a_ifindex) {
+        c.set_weight = [](void* h, std::uint32_t wanted) { farm(h).weight = wanted; };
+        c.set_config = [](void* h, std::uint64_t value) { farm(h).digest = value; };
         c.transition_done = [](void* h, std::uint64_t, std::int32_t ok, stead_str why) {
-            of(h).answers.push_back(ok != 0 ? "" : "refused: " + text(why));
+            farm(h).answers.push_back(ok != 0 ? "" : "refused: " + text(why));
         };
-        c.request = [](void* h, stead_str action, stead_str) { of(h).log.push_back("request " + text(action)); };
         c.add_address = [](void* h, const stead_address* a, char*, std::uint32_t) {
-            return net::add_address(of(h).ifindex, text(a->address)) ? 0 : -1;
+            return net::add_address(farm(h).ifindex, text(a->address)) ? 0 : -1;
         };
         c.remove_address = [](void* h, const stead_address* a) {
-            static_cast<void>(net::remove_address(of(h).ifindex, text(a->address)));
+            static_cast<void>(net::remove_address(farm(h).ifindex, text(a->address)));
         };
         c.announce = [](void* h, const stead_address* a, const std::uint8_t* mac, char*, std::uint32_t) {
             net::Mac copy{};
             std::copy_n(mac, 6, copy.begin());
-            return net::announce(of(h).ifindex, text(a->address), copy) ? 0 : -1;
+            return net::announce(farm(h).ifindex, text(a->address), copy) ? 0 : -1;
         };
         c.probe = [](void* h, const stead_address* a, std::uint64_t timeout, std::uint8_t* mac) {
-            const auto found = net::probe(of(h).ifindex, text(a->address), nanoseconds{timeout});
+            const auto found = net::probe(farm(h).ifindex, text(a->address), nanoseconds{timeout});
             if (found && found.value()) {
                 std::copy(found.value()->begin(), found.value()->end(), mac);
                 return 1;
@@ -142,7 +80,6 @@ struct FakeHost {
             std::copy(found.value().mac.begin(), found.value().mac.end(), mac);
             return 0;
         };
-        c.watch_link = [](void*, std::uint32_t) {};
     }
 };
 
@@ -153,11 +90,8 @@ protected:
         ASSERT_EQ(std::system("ip link add a0 type veth peer name b0 && ip addr add 192.0.2.11/24 dev a0 && "
                               "ip link set a0 up && ip link set b0 up"),
                   0);
-        void* library = dlopen(FARM_PLUGIN, RTLD_NOW | RTLD_LOCAL);
-        ASSERT_NE(library, nullptr) << dlerror();
-        plugin_ = static_cast<const stead_plugin_descriptor*>(dlsym(library, STEAD_PLUGIN_SYMBOL));
-        ASSERT_NE(plugin_, nullptr);
-        host_ = std::make_unique<FakeHost>(net::interface_for("192.0.2.50").value().index);
+        plugin_ = &test::load_plugin(FARM_PLUGIN);
+        host_ = std::make_unique<FarmHost>(net::interface_for("192.0.2.50").value().index);
     }
     void TearDown() override { std::system("ip link del a0 2>/dev/null"); }
 
@@ -179,9 +113,9 @@ protected:
         const Instant end = BootClock::now() + seconds{10};
         while (host_->answers.empty() && BootClock::now() < end) {
             const auto now = host_->c.now(nullptr);
-            for (const auto& [id, at] : std::map(host_->timers)) {
+            for (const auto& [id, at] : host_->timers()) {
                 if (at != 0 && at <= now) {
-                    host_->timers[id] = 0;
+                    host_->timer_ran(id);
                     plugin_->on_timer(self_, id);
                 }
             }
@@ -193,7 +127,7 @@ protected:
     bool has_address() { return std::system("ip addr show dev a0 | grep -q 192.0.2.50/32") == 0; }
 
     const stead_plugin_descriptor* plugin_{};
-    std::unique_ptr<FakeHost> host_;
+    std::unique_ptr<FarmHost> host_;
     void* self_{};
     std::uint64_t epoch_{};
 };
@@ -216,9 +150,9 @@ TEST_F(FarmPluginTest, LivesAndLeavesNothingBehind) {
         EXPECT_EQ(host_->weight, 1024u + 32u + 20u); // power 1, all twenty twentieths of it
         view(host_->weight);
         EXPECT_EQ(answer(), "");
-        EXPECT_EQ(host_->published["farm.web"], "100%");
-        EXPECT_THAT(host_->log, Contains("farm membership: node1 (group web)"));
-        EXPECT_THAT(host_->log, Contains("farm load: 65536/65536 (group web)"));
+        EXPECT_EQ(host_->resource("farm.web"), "100%");
+        EXPECT_THAT(host_->log(), Contains("farm membership: node1 (group web)"));
+        EXPECT_THAT(host_->log(), Contains("farm load: 65536/65536 (group web)"));
 
         const stead_str arguments[]{plugin::to_c("node1"), plugin::to_c("3")};
         char out[256]{};
@@ -242,8 +176,8 @@ TEST_F(FarmPluginTest, LivesAndLeavesNothingBehind) {
         plugin_->stop(self_);
         plugin_->destroy(self_);
         EXPECT_EQ(std::system("tc filter show dev a0 ingress | grep -q ."), 256) << "a filter was left behind";
-        EXPECT_THAT(host_->log, testing::Not(Contains(HasSubstr("request"))));
-        host_->log.clear();
+        EXPECT_THAT(host_->log(), testing::Not(Contains(HasSubstr("request"))));
+        host_->clear();
     }
 }
 
