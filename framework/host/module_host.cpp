@@ -43,6 +43,7 @@ ModuleHost::~ModuleHost() {
     ended_ = true;
     hooks_.reset();
     plugin_hooks_.reset();
+    supervisor_.reset(); // kills what still runs
     for (const auto& slot : slots_) {
         slot->stop();
     }
@@ -97,6 +98,7 @@ Result<void> ModuleHost::start() {
     if (auto created = create_plugins(); !created) {
         return created;
     }
+    start_supervisor();
     start_runners();
     if (auto started = start_bus(); !started) {
         return started;
@@ -139,13 +141,39 @@ Result<void> ModuleHost::create_plugins() {
 }
 
 void ModuleHost::start_runners() {
+    log_output_ = facts_.config.user.log;
     const auto output = [this](std::string_view line, bool) {
-        if (facts_.config.user.log) {
+        if (log_output_) {
             user_log_.write_raw(line);
         }
     };
-    hooks_ = script::HookRunner::create(facts_.folders(), *this, output);
+    hooks_ = script::HookRunner::create(facts_.folders(), *this, output, supervisor_);
     plugin_hooks_ = script::HookRunner::create(facts_.folders(), *this, output);
+}
+
+void ModuleHost::start_supervisor() {
+    script::Supervisor::Events events;
+    events.publish = [this](const std::string& resource, std::optional<std::string> value) {
+        (void)publish(resource, value ? std::optional<std::string_view>(*value) : std::nullopt);
+    };
+    events.died = [this](const std::string& name, const std::string& action, const std::string& reason) {
+        post([this, name, action, reason] { on_supervised_death(name, action, reason); });
+    };
+    events.log = [this](int level, std::string_view line) { log(level, line); };
+    events.output = [this](std::string_view line, bool) {
+        if (log_output_) {
+            user_log_.write_raw(line);
+        }
+    };
+    supervisor_ = script::Supervisor::create(std::move(events), facts_.paths.supervised(facts_.module));
+}
+
+void ModuleHost::on_supervised_death(const std::string& name, const std::string& action, const std::string& reason) {
+    if (automaton_.changing()) { // what is under way may end it anyway, or begin it again
+        death_ = SupervisedDeath{name, action, reason};
+    } else {
+        act(action, reason, true, false);
+    }
 }
 
 Result<void> ModuleHost::start_bus() {
@@ -249,7 +277,7 @@ void ModuleHost::perform(const automaton::RunHook& effect) {
     };
     // Without <user> no script runs, as in the classic product; a conflict of two files is a failure, not a choice.
     const Result<bool> has = facts_.config.user.present ? hooks_->has(effect.name) : Result<bool>{false};
-    if (!has || !*has) {
+    if (!has || !facts_.config.user.present) {
         post([this, has] {
             automaton::HookDone done;
             done.ok = static_cast<bool>(has);
@@ -259,11 +287,14 @@ void ModuleHost::perform(const automaton::RunHook& effect) {
         });
         return;
     }
-    std::string line = "Script " + effect.name;
-    for (const std::string& argument : effect.arguments) {
-        line += " " + argument;
+    // (A script that is missing goes to the runner too: with stop_both ends what start_both supervised.)
+    if (*has) {
+        std::string line = "Script " + effect.name;
+        for (const std::string& argument : effect.arguments) {
+            line += " " + argument;
+        }
+        write(log::Level::event, "script", line);
     }
-    write(log::Level::event, "script", line);
     hooks_->start(effect.name, effect.arguments, limits, end_of_hook);
 }
 
@@ -343,6 +374,15 @@ void ModuleHost::perform(const automaton::StateChanged& effect) {
     boost::json::object event = state_object();
     event["event"] = "state";
     broadcast(event);
+    if (const auto late = std::exchange(death_, std::nullopt); late && effect.qualifier == Qualifier::ready) {
+        post([this, late] {
+            if (resource("supervise." + late->name) == "down") {
+                on_supervised_death(late->name, late->action, late->reason);
+            }
+        });
+    } else if (effect.state != State::stop && effect.state != State::wait) {
+        death_ = late;
+    }
 }
 
 void ModuleHost::perform(const automaton::Log& effect) {

@@ -11,6 +11,7 @@
 #include <stead/core/automaton.hpp>
 #include <stead/core/loop_guard.hpp>
 #include <stead/script/script.hpp>
+#include <stead/script/supervisor.hpp>
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
@@ -50,6 +51,8 @@ private:
     [[nodiscard]] Result<void> create_plugins();
     [[nodiscard]] Result<void> start_bus();
     void start_runners();
+    void start_supervisor();
+    void on_supervised_death(const std::string& name, const std::string& action, const std::string& reason);
     void handle_signals();
     void feed(const automaton::Event& event);
     void perform(const automaton::RunHook& effect);
@@ -143,6 +146,12 @@ private:
     std::map<std::string, std::string> own_before_bus_; ///< published during create; shared_ guards it
     std::unique_ptr<bus::Bus> bus_;
 
+    std::atomic<bool> log_output_{}; ///< <user logging=>; read by the threads of hooks
+    std::shared_ptr<script::Supervisor> supervisor_;
+    struct SupervisedDeath {
+        std::string name, action, reason;
+    };
+    std::optional<SupervisedDeath> death_; ///< waits for the end of a state change
     std::unique_ptr<script::HookRunner> hooks_;        ///< the automaton's
     std::unique_ptr<script::HookRunner> plugin_hooks_; ///< those that plugins ask for, one after the other
     struct PluginHook {

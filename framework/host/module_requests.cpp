@@ -398,6 +398,9 @@ void ModuleHost::describe(json::object& object) {
             }
         }
     }
+    for (const script::Supervisor::Running& one : supervisor_->running()) {
+        notes.push_back(json::string("supervised " + one.name + ": pid " + std::to_string(one.pid)));
+    }
     if (automaton_.ignored() > 0) {
         notes.push_back(json::string(std::to_string(automaton_.ignored()) + " requests ignored in their state"));
     }

@@ -6,6 +6,7 @@
 
 #include <stead/control/module_log.hpp>
 #include <stead/net/net.hpp>
+#include <stead/script/supervisor.hpp>
 
 #include <algorithm>
 #include <future>
@@ -15,6 +16,8 @@
 namespace stead::host {
 
 namespace {
+
+constexpr nanoseconds supervised_patience = seconds{5}; // steadd gives the whole of a cleanup 10 s
 
 /// What cleanup() may use: log and network. There is no bus and no strand.
 class CleanupServices final : public Services {
@@ -77,6 +80,9 @@ int cleanup_module(const std::string& module, const Registry& registry, const co
         std::cerr << "stead-host: " << facts.error().text() << "\n";
         return 1;
     }
+    script::stop_supervised(paths.supervised(module), supervised_patience, [](int level, std::string_view line) {
+        log::write(static_cast<log::Level>(level), "script", line);
+    });
     CleanupServices services;
     int exit_code = 0;
     for (const Plugin& plugin : registry.plugins()) {

@@ -6,6 +6,8 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -31,6 +33,12 @@ void report(char kind, int value) {
 void pause_ms(long milliseconds) {
     const timespec t{0, milliseconds * 1'000'000};
     ::nanosleep(&t, nullptr);
+}
+
+long now_ms() {
+    timespec now{};
+    ::clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000 + now.tv_nsec / 1'000'000;
 }
 
 struct Relation {
@@ -119,8 +127,37 @@ void kill_descendants() {
     }
 }
 
-[[noreturn]] void become(char** argv, const sigset_t& signals) {
+struct Orders {
+    bool kill_on_failure{}, daemon{}, supervise{};
+    int stop_signal{SIGTERM};
+    long stop_ms{};
+    const char* user{""};
+    char** program{};
+};
+
+/// In the child. A program that is not to run as root must not run at all when that fails.
+void become_user(const char* name) {
+    errno = 0;
+    const passwd* user = ::getpwnam(name);
+    if (user == nullptr || ::initgroups(name, user->pw_gid) != 0 || ::setgid(user->pw_gid) != 0 ||
+        ::setuid(user->pw_uid) != 0) {
+        report('u', errno != 0 ? errno : ENOENT);
+        ::_exit(127);
+    }
+    ::setenv("HOME", user->pw_dir, 1);
+    ::setenv("USER", name, 1);
+    ::setenv("LOGNAME", name, 1);
+}
+
+[[noreturn]] void become(const Orders& orders, const sigset_t& signals) {
+    char** const argv = orders.program;
     ::setsid();
+    if (*orders.user != '\0') {
+        become_user(orders.user);
+    }
+    if (orders.supervise) {
+        ::prctl(PR_SET_PDEATHSIG, SIGKILL); // (changing the user clears it) somebody killed the leash
+    }
     ::sigprocmask(SIG_SETMASK, &signals, nullptr);
     ::execv(argv[0], argv);
     if (errno == ENOEXEC) { // a script without a first line "#!": what shells do with it
@@ -152,62 +189,118 @@ bool report_end(int status) {
     return WEXITSTATUS(status) == 0;
 }
 
-} // namespace
-
-int main(int argc, char** argv) {
+/// False: the command line is none of ours.
+bool read_orders(int argc, char** argv, Orders& orders) {
     if (argc < 3) {
-        std::fprintf(stderr, "usage: stead-leash MODE PROGRAM [ARGUMENT...] (called by stead-host)\n");
-        return 64;
+        return false;
     }
-    const bool kill_on_failure = std::strchr(argv[1], STEAD_LEASH_KILL_ON_FAILURE) != nullptr;
-    const bool daemon = std::strchr(argv[1], STEAD_LEASH_DAEMON) != nullptr;
-    sigset_t watched, before;
-    sigemptyset(&watched);
-    sigaddset(&watched, SIGTERM);
-    sigaddset(&watched, SIGCHLD);
-    ::sigprocmask(SIG_BLOCK, &watched, &before);
-    ::prctl(PR_SET_CHILD_SUBREAPER, daemon ? 0 : 1);
-    ::prctl(PR_SET_PDEATHSIG, daemon ? 0 : SIGTERM); // the module host died: its hook must not meet the next host's
-    int started[2];
-    if (::fcntl(status_fd, F_SETFD, FD_CLOEXEC) != 0 || ::pipe2(started, O_CLOEXEC) != 0) {
-        return 70;
+    orders.kill_on_failure = std::strchr(argv[1], STEAD_LEASH_KILL_ON_FAILURE) != nullptr;
+    orders.daemon = std::strchr(argv[1], STEAD_LEASH_DAEMON) != nullptr;
+    orders.supervise = std::strchr(argv[1], STEAD_LEASH_SUPERVISE) != nullptr;
+    orders.program = argv + 2;
+    if (orders.supervise) {
+        if (argc < 3 + STEAD_LEASH_SUPERVISE_WORDS) {
+            return false;
+        }
+        orders.stop_signal = std::atoi(argv[2]);
+        orders.stop_ms = std::atol(argv[3]);
+        orders.user = argv[4];
+        orders.program += STEAD_LEASH_SUPERVISE_WORDS;
     }
-    const pid_t child = ::fork();
-    if (child == 0) {
-        become(argv + 2, before);
-    }
-    if (child < 0) {
-        report('x', errno);
-        return 71;
-    }
-    hide_output();
-    if (daemon) { // the pipe closes when the program has started, or after its record 'x'
-        ::close(started[1]);
-        char none;
-        (void)!::read(started[0], &none, 1);
-        report('p', child);
-        return 0;
-    }
+    return true;
+}
+
+/// Waits for one of the signals until `deadline` (CLOCK_MONOTONIC milliseconds; 0 = for ever). 0: the deadline came.
+int next_signal(const sigset_t& watched, long deadline) {
     for (;;) {
         siginfo_t info{};
-        const int signal = ::sigwaitinfo(&watched, &info);
-        if (signal == SIGTERM) {
+        const long left = deadline - now_ms();
+        if (deadline != 0 && left <= 0) {
+            return 0;
+        }
+        const timespec wait{left / 1000, left % 1000 * 1'000'000};
+        const int signal =
+            deadline == 0 ? ::sigwaitinfo(&watched, &info) : ::sigtimedwait(&watched, &info, &wait);
+        if (signal > 0) {
+            return signal;
+        }
+    }
+}
+
+/// Stays until the program has ended, by itself or on request, and nothing that it started is left.
+int watch(pid_t child, const Orders& orders, const sigset_t& watched) {
+    long deadline = 0;
+    for (;;) {
+        const int signal = next_signal(watched, deadline);
+        if (signal == SIGTERM && orders.supervise && deadline == 0) {
+            ::kill(child, orders.stop_signal);
+            ::kill(child, SIGCONT); // a stopped program would not see it
+            deadline = now_ms() + std::max(orders.stop_ms, 1L);
+            continue;
+        }
+        if (signal != SIGCHLD && !(signal == SIGTERM && orders.supervise)) {
             kill_descendants();
             report('k', 0);
             return 0;
         }
         int status = 0;
         pid_t reaped = 0;
-        while (signal == SIGCHLD && (reaped = ::waitpid(-1, &status, WNOHANG)) > 0) {
+        while ((reaped = ::waitpid(-1, &status, WNOHANG)) > 0) {
             if (reaped != child) {
                 continue;
             }
+            if (orders.supervise) {
+                report_end(status); // at once: it may take a while to end the rest
+                kill_descendants();
+                return 0;
+            }
             const bool succeeded = WIFEXITED(status) && WEXITSTATUS(status) == 0;
-            if (!succeeded && kill_on_failure) {
+            if (!succeeded && orders.kill_on_failure) {
                 kill_descendants();
             }
             report_end(status);
             return 0;
         }
     }
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+    Orders orders;
+    if (!read_orders(argc, argv, orders)) {
+        std::fprintf(stderr, "usage: stead-leash MODE PROGRAM [ARGUMENT...] (called by stead-host)\n");
+        return 64;
+    }
+    sigset_t watched, before;
+    sigemptyset(&watched);
+    sigaddset(&watched, SIGTERM);
+    sigaddset(&watched, SIGCHLD);
+    if (orders.supervise) {
+        sigaddset(&watched, SIGUSR1);
+    }
+    ::sigprocmask(SIG_BLOCK, &watched, &before);
+    ::prctl(PR_SET_CHILD_SUBREAPER, orders.daemon ? 0 : 1);
+    // The module host died: its hook must not meet the next host's.
+    ::prctl(PR_SET_PDEATHSIG, orders.daemon ? 0 : SIGTERM);
+    int started[2];
+    if (::fcntl(status_fd, F_SETFD, FD_CLOEXEC) != 0 || ::pipe2(started, O_CLOEXEC) != 0) {
+        return 70;
+    }
+    const pid_t child = ::fork();
+    if (child == 0) {
+        become(orders, before);
+    }
+    if (child < 0) {
+        report('x', errno);
+        return 71;
+    }
+    hide_output();
+    if (orders.daemon || orders.supervise) { // the pipe closes when the program has started, or after its record 'x'
+        ::close(started[1]);
+        char none;
+        (void)!::read(started[0], &none, 1);
+        report('p', child);
+    }
+    return orders.daemon ? 0 : watch(child, orders, watched);
 }

@@ -3,9 +3,10 @@
 
 #include <stdint.h>
 
-/* What stead-leash writes to descriptor 3, at most one record that counts: the first. */
+/* What stead-leash writes to descriptor 3. One record counts, the first; of a supervised program two: 'x' or 'p', then
+ * its end. */
 struct stead_leash_record {
-    char kind; /* 'x' exec failed (errno), 'e' exit status, 's' signal, 'k' killed on request, 'p' daemon's pid */
+    char kind; /* 'x' exec failed (errno), 'u' user (errno), 'e' exit status, 's' signal, 'k' killed on request, 'p' pid */
     char pad[3];
     int32_t value;
 };
@@ -13,3 +14,9 @@ struct stead_leash_record {
 /* How the leash is called: stead-leash MODE PROGRAM [ARGUMENT…]; MODE is a set of these letters, or "-". */
 #define STEAD_LEASH_KILL_ON_FAILURE 'k' /* an end other than exit 0 ends every descendant */
 #define STEAD_LEASH_DAEMON 'd'          /* leave the program running, report its pid */
+
+/* A supervised program: stead-leash s SIGNAL MILLISECONDS USER PROGRAM [ARGUMENT…]; USER "" keeps ours. SIGTERM, or the
+ * death of the thread that started the leash, gives it SIGNAL, and after MILLISECONDS the end; SIGUSR1 ends it at once.
+ * In every case nothing that it started is left when the leash exits. */
+#define STEAD_LEASH_SUPERVISE 's'
+#define STEAD_LEASH_SUPERVISE_WORDS 3

@@ -197,9 +197,9 @@ int load_text(lua_State* L, const std::filesystem::path& path, const std::string
     return luaL_loadbufferx(L, text->data(), text->size(), ("@" + place).c_str(), "t");
 }
 
-LuaRun::LuaRun(ModuleFolders f, HookCall c, std::shared_ptr<Gate> g, std::shared_ptr<Cancel> x,
-               std::weak_ptr<Lingerer> l)
-    : folders(std::move(f)), call(std::move(c)), gate(std::move(g)), cancel(std::move(x)), lingerer(std::move(l)) {}
+LuaRun::LuaRun(ModuleFolders f, HookCall c, Surroundings s)
+    : folders(std::move(f)), call(std::move(c)), gate(std::move(s.gate)), cancel(std::move(s.cancel)),
+      lingerer(std::move(s.lingerer)), supervisor(std::move(s.supervisor)) {}
 
 void* LuaRun::allocate(void* self, void* block, std::size_t old_size, std::size_t new_size) {
     LuaRun& run = *static_cast<LuaRun*>(self);
@@ -231,7 +231,8 @@ void LuaRun::check_end(lua_State* L) {
     if (ending != Ending::none) {
         end(L, ending, reason);
     } else if (cancel->is_set()) {
-        end(L, Ending::cancelled, "cancelled");
+        std::string failure = cancel->failure();
+        failure.empty() ? end(L, Ending::cancelled, "cancelled") : end(L, Ending::failed, std::move(failure));
     } else if (BootClock::now() >= call.deadline) {
         end(L, Ending::timed_out, "");
     }

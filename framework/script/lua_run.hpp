@@ -5,6 +5,7 @@
 #include "process.hpp"
 
 #include <stead/script/script.hpp>
+#include <stead/script/supervisor.hpp>
 
 #include <lua.hpp>
 
@@ -48,11 +49,18 @@ struct HookCall {
     Instant deadline;
 };
 
+/// What a run shares with its runner.
+struct Surroundings {
+    std::shared_ptr<Gate> gate;
+    std::shared_ptr<Cancel> cancel;
+    std::weak_ptr<Lingerer> lingerer;     ///< for what daemons go on writing
+    std::weak_ptr<Supervisor> supervisor; ///< empty: this hook may supervise nothing
+};
+
 /// One run of one Lua hook: its state, its limits and the `stead` table. Used by one thread.
 class LuaRun {
 public:
-    LuaRun(ModuleFolders folders, HookCall call, std::shared_ptr<Gate> gate, std::shared_ptr<Cancel> cancel,
-           std::weak_ptr<Lingerer> lingerer);
+    LuaRun(ModuleFolders folders, HookCall call, Surroundings surroundings);
     /// Runs bin/<name>.lua to its end. Never throws. Kills what a hook that failed had started.
     HookResult execute();
 
@@ -69,7 +77,8 @@ public:
     const HookCall call;
     const std::shared_ptr<Gate> gate;
     const std::shared_ptr<Cancel> cancel;
-    const std::weak_ptr<Lingerer> lingerer; ///< for what daemons go on writing
+    const std::weak_ptr<Lingerer> lingerer;
+    const std::weak_ptr<Supervisor> supervisor;
     Ending ending{Ending::none};
     std::string reason;
     bool started_processes{};
@@ -87,6 +96,12 @@ private:
 void open_sandbox(lua_State* L);
 /// Sets the global `stead`.
 void open_stead(lua_State* L);
+/// Adds what stead.supervise needs to the table on top of the stack.
+void add_supervise_functions(lua_State* L);
+/// What the table at index 1 says of a program: {"program", "argument", …, env=, cwd=}. `allowed`: its other fields.
+ProcessSpec check_spec(lua_State* L, const char* function, std::initializer_list<std::string_view> allowed);
+/// The number of the signal named at `index`: "TERM".
+int check_signal(lua_State* L, const char* function, const char* argument, int index);
 /// Adds stead.run, spawn, sleep, wait_tcp, process and file to the table on top of the stack.
 void add_system_functions(lua_State* L);
 /// Loads Lua text (never bytecode) as a function. Error text is "place:line: …".

@@ -16,41 +16,6 @@
 
 namespace stead::script {
 
-namespace {
-
-constexpr std::size_t output_bytes_max = 1u << 20;
-constexpr std::size_t file_bytes_max = 16u << 20;
-
-void push(lua_State* L, std::string_view text) {
-    lua_pushlstring(L, text.data(), text.size());
-}
-
-/// Sleeps until `until`, the hook's end or a cancel; raises for the last two.
-void wait_until(lua_State* L, Instant until) {
-    LuaRun& run = LuaRun::of(L);
-    for (;;) {
-        run.check_end(L);
-        const Instant now = BootClock::now();
-        if (now >= until) {
-            return;
-        }
-        const auto left = std::chrono::ceil<milliseconds>(std::min(until, run.call.deadline) - now).count();
-        pollfd fd{run.cancel->fd(), POLLIN, 0};
-        ::poll(&fd, 1, static_cast<int>(std::clamp<std::int64_t>(left, 0, 3'600'000)));
-    }
-}
-
-Instant after(nanoseconds delay) {
-    const Instant now = BootClock::now();
-    return delay > never - now ? never : now + delay;
-}
-
-int sleep(lua_State* L) {
-    wait_until(L, after(check_duration(L, "stead.sleep", "duration", 1)));
-    return 0;
-}
-
-/// The fields that stead.run and stead.spawn share. `allowed` are the names the table may have.
 ProcessSpec check_spec(lua_State* L, const char* function, std::initializer_list<std::string_view> allowed) {
     if (!lua_istable(L, 1)) {
         bad_argument(L, function, "1", "a table {\"program\", \"argument\", …}", 1);
@@ -102,6 +67,53 @@ ProcessSpec check_spec(lua_State* L, const char* function, std::initializer_list
     spec.leash = leash_program(run.folders);
     spec.hook_id = run.call.hook_id;
     return spec;
+}
+
+int check_signal(lua_State* L, const char* function, const char* argument, int index) {
+    static constexpr std::pair<const char*, int> signals[] = {{"TERM", SIGTERM}, {"INT", SIGINT},   {"QUIT", SIGQUIT},
+                                                              {"HUP", SIGHUP},   {"USR1", SIGUSR1}, {"USR2", SIGUSR2},
+                                                              {"KILL", SIGKILL}};
+    const std::string given = check_text(L, function, argument, index);
+    for (const auto& [name, number] : signals) {
+        if (given == name) {
+            return number;
+        }
+    }
+    return bad_argument(L, function, argument, "TERM, INT, QUIT, HUP, USR1, USR2 or KILL", index);
+}
+
+namespace {
+
+constexpr std::size_t output_bytes_max = 1u << 20;
+constexpr std::size_t file_bytes_max = 16u << 20;
+
+void push(lua_State* L, std::string_view text) {
+    lua_pushlstring(L, text.data(), text.size());
+}
+
+/// Sleeps until `until`, the hook's end or a cancel; raises for the last two.
+void wait_until(lua_State* L, Instant until) {
+    LuaRun& run = LuaRun::of(L);
+    for (;;) {
+        run.check_end(L);
+        const Instant now = BootClock::now();
+        if (now >= until) {
+            return;
+        }
+        const auto left = std::chrono::ceil<milliseconds>(std::min(until, run.call.deadline) - now).count();
+        pollfd fd{run.cancel->fd(), POLLIN, 0};
+        ::poll(&fd, 1, static_cast<int>(std::clamp<std::int64_t>(left, 0, 3'600'000)));
+    }
+}
+
+Instant after(nanoseconds delay) {
+    const Instant now = BootClock::now();
+    return delay > never - now ? never : now + delay;
+}
+
+int sleep(lua_State* L) {
+    wait_until(L, after(check_duration(L, "stead.sleep", "duration", 1)));
+    return 0;
 }
 
 struct Captured {
@@ -192,11 +204,7 @@ int process_signal(lua_State* L) {
     if (lua_isinteger(L, 2) == 0) {
         return bad_argument(L, "stead.process.signal", "start_time", "an integer", 2);
     }
-    const std::string name = check_text(L, "stead.process.signal", "signal", 3);
-    const int signal = name == "TERM" ? SIGTERM : name == "KILL" ? SIGKILL : name == "HUP" ? SIGHUP : 0;
-    if (signal == 0) {
-        return bad_argument(L, "stead.process.signal", "signal", "TERM, KILL or HUP", 3);
-    }
+    const int signal = check_signal(L, "stead.process.signal", "signal", 3);
     const auto pid = static_cast<pid_t>(lua_tointeger(L, 1));
     const Fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
     const auto start = process_start_time(pid); // read after the open: what it names now cannot change
@@ -343,6 +351,7 @@ void add_system_functions(lua_State* L) {
     luaL_setfuncs(L, functions, 0);
     const luaL_Reg processes[] = {{"start_time", process_start}, {"signal", process_signal}, {nullptr, nullptr}};
     luaL_newlib(L, processes);
+    add_supervise_functions(L);
     lua_setfield(L, -2, "process");
     const luaL_Reg files[] = {{"read", file_read}, {"write", file_write}, {"exists", file_exists},
                               {"template", file_template}, {nullptr, nullptr}};

@@ -35,6 +35,19 @@ void Cancel::set() noexcept {
     (void)!::write(event_.get(), &one, sizeof one);
 }
 
+void Cancel::fail(std::string reason) {
+    {
+        const std::lock_guard lock(mutex_);
+        failure_ = std::move(reason);
+    }
+    set();
+}
+
+std::string Cancel::failure() const {
+    const std::lock_guard lock(mutex_);
+    return failure_;
+}
+
 std::string new_hook_id() {
     std::array<unsigned char, 16> bytes{};
     STEAD_ASSERT(::getrandom(bytes.data(), bytes.size(), 0) == static_cast<ssize_t>(bytes.size()));
@@ -399,9 +412,15 @@ ProcessEnd run_process(const ProcessSpec& spec, const Cancel& cancel, ProcessPip
     return end;
 }
 
+namespace {
+Error no_leash() {
+    return Error{Errc::not_found, "libexec/stead/stead-leash", "is missing: the installation is incomplete"};
+}
+} // namespace
+
 Result<pid_t> spawn_daemon(const ProcessSpec& spec, const std::filesystem::path& log_file) {
     if (spec.leash.empty()) {
-        return Error{Errc::not_found, "libexec/stead/stead-leash", "is missing: the installation is incomplete"};
+        return no_leash();
     }
     const Fd input = above_nine(Fd(::open("/dev/null", O_RDONLY | O_CLOEXEC)));
     const std::string target = log_file.empty() ? "/dev/null" : log_file.string();
@@ -425,6 +444,42 @@ Result<pid_t> spawn_daemon(const ProcessSpec& spec, const std::filesystem::path&
         return Error{Errc::refused, "", not_started(record.value, spec).error};
     }
     return static_cast<pid_t>(record.value);
+}
+
+Result<Supervised> spawn_supervised(const ProcessSpec& spec, const StopOrders& stop) {
+    if (spec.leash.empty()) {
+        return no_leash();
+    }
+    auto out = make_pipe(), err = make_pipe(), status = make_pipe();
+    const Fd input = above_nine(Fd(::open("/dev/null", O_RDONLY | O_CLOEXEC)));
+    if (!out || !err || !status || !input) {
+        return os_error(spec.argv.front(), "no descriptors left", errno);
+    }
+    std::vector<std::string> argv{spec.leash.string(), std::string(1, STEAD_LEASH_SUPERVISE),
+                                  std::to_string(stop.signal), std::to_string(stop.patience.count()), stop.user};
+    argv.insert(argv.end(), spec.argv.begin(), spec.argv.end());
+    Started started = spawn(spec, std::move(argv),
+                            {input.get(), out->write.get(), err->write.get(), status->write.get()});
+    out->write.reset();
+    err->write.reset();
+    status->write.reset();
+    if (started.error != 0) {
+        return Error{Errc::refused, "", not_started(started.error, spec).error};
+    }
+    ::fcntl(status->read.get(), F_SETFL, 0); // the first record comes within the time that an exec takes
+    stead_leash_record record{};
+    const bool answered = ::read(status->read.get(), &record, sizeof record) == static_cast<ssize_t>(sizeof record);
+    ::fcntl(status->read.get(), F_SETFL, O_NONBLOCK);
+    if (!answered || record.kind != 'p' || !started.pidfd) {
+        ::kill(started.pid, SIGUSR1);
+        ::waitpid(started.pid, nullptr, 0);
+        return record.kind == 'u' ? Error{Errc::refused, "user '" + stop.user + "'", std::strerror(record.value)}
+               : record.kind == 'x'
+                   ? Error{Errc::refused, "", not_started(record.value, spec).error}
+                   : Error{Errc::io, spec.argv.front(), "stead-leash ended without an answer"};
+    }
+    return Supervised{started.pid, static_cast<pid_t>(record.value), std::move(started.pidfd),
+                      std::move(status->read), {std::move(out->read), std::move(err->read)}};
 }
 
 } // namespace stead::script

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -20,12 +21,18 @@ class Cancel {
 public:
     Cancel();
     void set() noexcept;
+    /// Stops it as a failure, with this reason.
+    void fail(std::string reason);
+    /// Empty: not failed (cancelled, or not set).
+    [[nodiscard]] std::string failure() const;
     [[nodiscard]] bool is_set() const noexcept { return set_.load(std::memory_order_acquire); }
     [[nodiscard]] int fd() const noexcept { return event_.get(); }
 
 private:
     Fd event_;
     std::atomic<bool> set_{false};
+    mutable std::mutex mutex_;
+    std::string failure_; ///< guarded by mutex_
 };
 
 struct ProcessSpec {
@@ -58,6 +65,24 @@ struct ProcessPipes {
 
 /// Starts a daemon in its own session, not a child of this process. Errors: refused, io. Returns its pid.
 [[nodiscard]] Result<pid_t> spawn_daemon(const ProcessSpec& spec, const std::filesystem::path& log_file);
+
+/// How a supervised program ends.
+struct StopOrders {
+    int signal{15};
+    milliseconds patience{seconds{10}}; ///< then what is left is killed
+    std::string user;                   ///< empty: ours
+};
+
+/// A program that runs under its leash. SIGTERM to the leash stops it as ordered, SIGUSR1 kills; when the leash is gone,
+/// nothing of it is left. The death of the thread that called spawn_supervised is a SIGTERM too.
+struct Supervised {
+    pid_t leash{}, program{};
+    Fd leash_pidfd, status; ///< status: one stead_leash_record at the program's end, at once
+    ProcessPipes pipes;
+};
+
+/// Starts it; done when the program has been executed. Errors: refused (not executable, no such user), not_found (leash).
+[[nodiscard]] Result<Supervised> spawn_supervised(const ProcessSpec& spec, const StopOrders& stop);
 
 /// Kills every process whose environment carries this hook id, until none is left (at most 3 s). False: some are left.
 bool kill_marked(const std::string& hook_id);

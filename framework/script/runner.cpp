@@ -27,9 +27,8 @@ bool good_name(std::string_view name) {
 
 /// What a Lua thread and the thread that waits for it share; outlives either.
 struct LuaThread {
-    explicit LuaThread(ModuleFolders folders, HookCall call, std::shared_ptr<Gate> gate, std::shared_ptr<Cancel> cancel,
-                        std::weak_ptr<Lingerer> lingerer)
-        : run(std::move(folders), std::move(call), std::move(gate), std::move(cancel), std::move(lingerer)) {}
+    explicit LuaThread(ModuleFolders folders, HookCall call, Surroundings surroundings)
+        : run(std::move(folders), std::move(call), std::move(surroundings)) {}
     LuaRun run;
     std::mutex mutex;
     std::condition_variable ended;
@@ -49,8 +48,9 @@ HookRunner::Output one_at_a_time(HookRunner::Output output) {
 
 class Runner final : public HookRunner {
 public:
-    Runner(ModuleFolders folders, HookHost& host, Output output)
-        : folders_(std::move(folders)), host_(host), output_(one_at_a_time(std::move(output))) {}
+    Runner(ModuleFolders folders, HookHost& host, Output output, std::shared_ptr<Supervisor> supervisor)
+        : folders_(std::move(folders)), host_(host), output_(one_at_a_time(std::move(output))),
+          supervisor_(std::move(supervisor)) {}
     Runner(const Runner&) = delete;
     Runner& operator=(const Runner&) = delete;
     ~Runner() override {
@@ -73,12 +73,14 @@ private:
     enum class Kind { none, program, lua };
     Result<Kind> kind_of(std::string_view name) const;
     HookResult run_one(HookCall call);
+    HookResult run_supervised(HookCall call);
     HookResult run_program(const HookCall& call);
     HookResult run_lua(HookCall call);
 
     const ModuleFolders folders_;
     HookHost& host_;
     const Output output_;
+    const std::shared_ptr<Supervisor> supervisor_;
     const std::shared_ptr<Lingerer> lingerer_{std::make_shared<Lingerer>(output_, Limits().output_line_bytes)};
     std::shared_ptr<Cancel> cancel_;
     std::atomic<bool> running_{false};
@@ -127,11 +129,34 @@ void Runner::start(std::string_view name, std::vector<std::string> arguments, co
                   limits.timeout > never - now ? never : now + limits.timeout};
     thread_ = std::thread([this, call = std::move(call), done = std::move(done)]() mutable {
         const Instant began = BootClock::now();
-        HookResult result = run_one(std::move(call));
+        HookResult result = supervisor_ ? run_supervised(std::move(call)) : run_one(std::move(call));
         result.took = BootClock::now() - began;
         running_ = false; // before done: it may lead to the next start
         done(result);
     });
+}
+
+/// The life of supervised programs follows the hooks.
+HookResult Runner::run_supervised(HookCall call) {
+    const std::string name = call.name, hook_id = call.hook_id;
+    const Instant deadline = call.deadline;
+    const bool by_force = !call.arguments.empty() && call.arguments.front() == "force";
+    const bool stops = name.starts_with("stop_");
+    const std::string begun_in = stops ? "start_" + name.substr(5) : "";
+    if (name == "prestart") {
+        supervisor_->stop_leftovers();
+    } else if (stops) {
+        supervisor_->expect_end(begun_in);
+    }
+    HookResult result = run_one(std::move(call));
+    supervisor_->hook_ended(hook_id, result.ok());
+    if (stops || name == "poststop") {
+        supervisor_->stop_begun_in(begun_in, by_force ? BootClock::now() : deadline, *cancel_);
+    } else if (const std::string failure = cancel_->failure(); result.ok() && !failure.empty()) {
+        supervisor_->hook_ended(hook_id, false); // it died as the hook came to its end
+        return {HookResult::End::failed, 1, failure, {}};
+    }
+    return result;
 }
 
 HookResult Runner::run_one(HookCall call) {
@@ -193,7 +218,8 @@ HookResult Runner::run_program(const HookCall& call) {
 HookResult Runner::run_lua(HookCall call) {
     const auto gate = std::make_shared<Gate>(host_, output_);
     const Instant deadline = call.deadline;
-    const auto shared = std::make_shared<LuaThread>(folders_, std::move(call), gate, cancel_, lingerer_);
+    const auto shared = std::make_shared<LuaThread>(
+        folders_, std::move(call), Surroundings{gate, cancel_, lingerer_, supervisor_});
     std::thread worker([shared] {
         {
             const std::lock_guard lock(shared->mutex);
@@ -244,8 +270,9 @@ Error script_error(const std::string& place, const std::string& text) {
 
 } // namespace
 
-std::unique_ptr<HookRunner> HookRunner::create(ModuleFolders folders, HookHost& host, Output output) {
-    return std::make_unique<Runner>(std::move(folders), host, std::move(output));
+std::unique_ptr<HookRunner> HookRunner::create(ModuleFolders folders, HookHost& host, Output output,
+                                               std::shared_ptr<Supervisor> supervisor) {
+    return std::make_unique<Runner>(std::move(folders), host, std::move(output), std::move(supervisor));
 }
 
 std::vector<Error> check_scripts(const std::filesystem::path& bin) {

@@ -3,6 +3,7 @@
 
 #include <stead/base/files.hpp>
 #include <stead/script/script.hpp>
+#include <stead/script/supervisor.hpp>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -70,19 +71,53 @@ protected:
             fs::create_directories(folder);
         }
     }
-    ~HookTest() override { fs::remove_all(root); }
+    ~HookTest() override {
+        runner_.reset(); // their threads write there
+        supervisor_.reset();
+        fs::remove_all(root);
+    }
 
     void put(const std::string& name, const std::string& text, bool executable) {
         ASSERT_TRUE(write_file_atomically(folders.bin / name, text, executable ? 0755 : 0644));
     }
     HookRunner& runner() {
         if (!runner_) {
-            runner_ = HookRunner::create(folders, host, [this](std::string_view line, bool is_error) {
-                const std::lock_guard lock(host.mutex);
-                output.push_back((is_error ? "E:" : "O:") + std::string(line));
-            });
+            supervise();
+            runner_ = HookRunner::create(folders, host, to_output(), supervisor_);
         }
         return *runner_;
+    }
+    /// As the module host does; what dies is in `deaths`.
+    void supervise() {
+        Supervisor::Events events;
+        events.publish = [this](const std::string& name, std::optional<std::string> value) {
+            const std::lock_guard lock(host.mutex);
+            value ? void(host.resources[name] = *value) : void(host.resources.erase(name));
+        };
+        events.died = [this](const std::string&, const std::string& action, const std::string& reason) {
+            const std::lock_guard lock(host.mutex);
+            deaths.push_back(action + ": " + reason);
+        };
+        events.log = [this](int level, std::string_view line) { host.log(level, line); };
+        events.output = to_output();
+        supervisor_ = Supervisor::create(std::move(events), root / "supervised");
+    }
+    HookRunner::Output to_output() {
+        return [this](std::string_view line, bool is_error) {
+            const std::lock_guard lock(host.mutex);
+            output.push_back((is_error ? "E:" : "O:") + std::string(line));
+        };
+    }
+    /// Waits (10 s) until `condition` holds; it is called with host.mutex held.
+    template <class Condition>
+    bool soon(Condition condition) {
+        for (const Instant until = BootClock::now() + seconds{10}; BootClock::now() < until; ::usleep(2000)) {
+            const std::lock_guard lock(host.mutex);
+            if (condition()) {
+                return true;
+            }
+        }
+        return false;
     }
     std::future<HookResult> begin(const std::string& name, std::vector<std::string> arguments = {}) {
         auto promise = std::make_shared<std::promise<HookResult>>();
@@ -121,7 +156,8 @@ protected:
     ModuleFolders folders;
     FakeHost host;
     Limits limits{.timeout = seconds{20}};
-    std::vector<std::string> output;
+    std::vector<std::string> output, deaths;
+    std::shared_ptr<Supervisor> supervisor_;
     std::unique_ptr<HookRunner> runner_; // last: its threads use the others
 };
 

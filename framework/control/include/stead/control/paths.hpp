@@ -56,6 +56,8 @@ struct Paths {
     [[nodiscard]] std::filesystem::path module_id(std::string_view name) const { return module(name) / "id"; }
     /// Times of automatic restarts: the loop guard's, written by stead-host, and by steadd while there is none.
     [[nodiscard]] std::filesystem::path loop_count(std::string_view name) const { return module(name) / "loops"; }
+    /// Programs that stead-host supervises, for the host after a crash.
+    [[nodiscard]] std::filesystem::path supervised(std::string_view name) const { return module(name) / "supervised"; }
     /// SAFEUSERVAR of hooks: the module's own scratch folder, kept.
     [[nodiscard]] std::filesystem::path module_var(std::string_view name) const { return module(name) / "var"; }
 };

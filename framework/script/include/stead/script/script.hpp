@@ -16,6 +16,8 @@
 /// Runs a module's hooks: bin/<name> (executable) or bin/<name>.lua, on a leash.
 namespace stead::script {
 
+class Supervisor;
+
 /// What the `stead` table of a Lua hook (and the environment of a shell hook) reaches in the module host. Called from
 /// the hook's thread; the host makes each call safe (it posts to the strand and waits).
 class HookHost {
@@ -59,7 +61,9 @@ public:
     using Done = std::function<void(const HookResult&)>;
     using Output = std::function<void(std::string_view line, bool is_error)>; ///< for the user log
 
-    [[nodiscard]] static std::unique_ptr<HookRunner> create(ModuleFolders folders, HookHost& host, Output output);
+    /// `supervisor`: who keeps what stead.supervise{} begins; without one that is an error of the hook.
+    [[nodiscard]] static std::unique_ptr<HookRunner> create(ModuleFolders folders, HookHost& host, Output output,
+                                                            std::shared_ptr<Supervisor> supervisor = nullptr);
     /// Cancels what runs, waits for it. So a HookHost call that waits for the owner's strand must give up once the
     /// owner destroys the runner on that strand.
     virtual ~HookRunner() = default;
@@ -72,7 +76,8 @@ public:
     /// libexec/stead/stead-leash that holds for setsid and double forks too; without it, for all processes that kept
     /// STEAD_HOOK_ID in their environment. A hook does not outlive this process (with the leash). A Lua hook that hangs
     /// in a C function is reported timed_out and its thread abandoned: it reaches neither host nor output any more.
-    /// A missing hook ends with not_found.
+    /// A missing hook ends with not_found. With a supervisor: prestart first ends what a dead host left, and after a
+    /// stop_X (missing or not) nothing that start_X supervised is left, after poststop nothing at all.
     virtual void start(std::string_view name, std::vector<std::string> arguments, const Limits& limits, Done done) = 0;
     virtual void cancel() = 0;
 };
