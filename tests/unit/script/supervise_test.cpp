@@ -205,8 +205,8 @@ TEST_F(Supervise, ADeadHostsProgramsEnd) {
         ::setsid();
         const bool started =
             hook("start_both", R"(stead.supervise{name = "db", stop_timeout = "30s", "sh", "-c",
-                "trap 'sleep 0.3; touch $SAFEUSERVAR/clean; exit 0' TERM; touch $SAFEUSERVAR/ready
-                 while :; do sleep 0.05; done #73091"}
+                "trap 'sleep 0.3; touch $SAFEUSERVAR/clean; exit 0' TERM; touch $SAFEUSERVAR/ready; " ..
+                "while :; do sleep 0.05; done #73091"}
                  while not stead.file.exists(stead.module.var .. "/ready") do stead.sleep("5ms") end)").ok();
         ::kill(started ? ::getpid() : 0, SIGKILL);
         ::_exit(1);
