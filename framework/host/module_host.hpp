@@ -151,7 +151,7 @@ private:
     struct SupervisedDeath {
         std::string name, action, reason;
     };
-    std::optional<SupervisedDeath> death_; ///< waits for the end of a state change
+    std::optional<SupervisedDeath> death_;             ///< waits for the end of a state change
     std::unique_ptr<script::HookRunner> hooks_;        ///< the automaton's
     std::unique_ptr<script::HookRunner> plugin_hooks_; ///< those that plugins ask for, one after the other
     struct PluginHook {

@@ -219,8 +219,7 @@ int next_signal(const sigset_t& watched, long deadline) {
             return 0;
         }
         const timespec wait{left / 1000, left % 1000 * 1'000'000};
-        const int signal =
-            deadline == 0 ? ::sigwaitinfo(&watched, &info) : ::sigtimedwait(&watched, &info, &wait);
+        const int signal = deadline == 0 ? ::sigwaitinfo(&watched, &info) : ::sigtimedwait(&watched, &info, &wait);
         if (signal > 0) {
             return signal;
         }

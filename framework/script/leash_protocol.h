@@ -3,10 +3,11 @@
 
 #include <stdint.h>
 
-/* What stead-leash writes to descriptor 3. One record counts, the first; of a supervised program two: 'x' or 'p', then
- * its end. */
+/* What stead-leash writes to descriptor 3. One record counts, the first; of a supervised program two: 'x',
+ * 'u' or 'p', then its end. */
 struct stead_leash_record {
-    char kind; /* 'x' exec failed (errno), 'u' user (errno), 'e' exit status, 's' signal, 'k' killed on request, 'p' pid */
+    /* 'x' exec failed (errno), 'u' no such user (errno), 'e' exit status, 's' signal, 'k' killed on request, 'p' pid */
+    char kind;
     char pad[3];
     int32_t value;
 };

@@ -14,9 +14,7 @@ namespace {
 constexpr int instructions_between_checks = 1000;
 constexpr std::size_t script_bytes_max = 1u << 20;
 
-void count_hook(lua_State* L, lua_Debug*) {
-    LuaRun::of(L).check_end(L);
-}
+void count_hook(lua_State* L, lua_Debug*) { LuaRun::of(L).check_end(L); }
 
 /// pcall and xpcall, except that the end of the hook goes through them. Upvalue: the standard function.
 int after_call(lua_State* L, int, lua_KContext) {
@@ -153,11 +151,10 @@ int open_all(lua_State* L) {
 } // namespace
 
 void open_sandbox(lua_State* L) {
-    const luaL_Reg libraries[] = {{LUA_GNAME, luaopen_base},        {LUA_STRLIBNAME, luaopen_string},
-                                  {LUA_TABLIBNAME, luaopen_table},  {LUA_MATHLIBNAME, luaopen_math},
-                                  {LUA_UTF8LIBNAME, luaopen_utf8},  {LUA_COLIBNAME, luaopen_coroutine},
-                                  {LUA_OSLIBNAME, luaopen_os},      {LUA_IOLIBNAME, luaopen_io},
-                                  {LUA_DBLIBNAME, luaopen_debug}};
+    const luaL_Reg libraries[] = {
+        {LUA_GNAME, luaopen_base},       {LUA_STRLIBNAME, luaopen_string}, {LUA_TABLIBNAME, luaopen_table},
+        {LUA_MATHLIBNAME, luaopen_math}, {LUA_UTF8LIBNAME, luaopen_utf8},  {LUA_COLIBNAME, luaopen_coroutine},
+        {LUA_OSLIBNAME, luaopen_os},     {LUA_IOLIBNAME, luaopen_io},      {LUA_DBLIBNAME, luaopen_debug}};
     for (const luaL_Reg& library : libraries) {
         luaL_requiref(L, library.name, library.func, 1);
         lua_pop(L, 1);
@@ -246,14 +243,15 @@ HookResult LuaRun::result_of_values(lua_State* L, int first) {
     }
     if (type == LUA_TNUMBER) {
         const int code = static_cast<int>(lua_tointeger(L, first));
-        return {code == 0 ? End::succeeded : End::failed, code, code == 0 ? "" : "returned " + std::to_string(code),
-                {}};
+        return {
+            code == 0 ? End::succeeded : End::failed, code, code == 0 ? "" : "returned " + std::to_string(code), {}};
     }
     if (type == LUA_TBOOLEAN) {
         const char* why = lua_gettop(L) > first ? lua_tostring(L, first + 1) : nullptr;
         return {End::failed, 1, why != nullptr ? why : "returned false", {}};
     }
-    return {End::failed, 1,
+    return {End::failed,
+            1,
             std::string("returned a ") + lua_typename(L, type) +
                 "; a hook returns nothing, true, an exit code, or false and a reason",
             {}};
@@ -276,8 +274,10 @@ HookResult LuaRun::result_of(lua_State* L, int status) {
     const char* text = lua_gettop(L) > 0 ? lua_tostring(L, -1) : nullptr;
     // (A string buffer that cannot grow says so with an ordinary error.)
     if (status == LUA_ERRMEM || (text != nullptr && std::string_view(text).ends_with("not enough memory"))) {
-        return {End::out_of_memory, 1,
-                "needs more than the " + std::to_string(call.limits.lua_memory_bytes) + " bytes of memory allowed", {}};
+        return {End::out_of_memory,
+                1,
+                "needs more than the " + std::to_string(call.limits.lua_memory_bytes) + " bytes of memory allowed",
+                {}};
     }
     return {End::failed, 1, text != nullptr ? text : "raised an error that is not a text", {}};
 }
@@ -304,8 +304,8 @@ HookResult LuaRun::run_in(lua_State* L) {
 HookResult LuaRun::execute() {
     const Instant began = BootClock::now();
     lua_State* L = lua_newstate(allocate, this);
-    HookResult result = L != nullptr ? run_in(L)
-                                     : HookResult{HookResult::End::out_of_memory, 1, "no memory for a Lua state", {}};
+    HookResult result =
+        L != nullptr ? run_in(L) : HookResult{HookResult::End::out_of_memory, 1, "no memory for a Lua state", {}};
     if (L != nullptr) {
         lua_sethook(L, nullptr, 0, 0);
         lua_close(L);

@@ -46,8 +46,8 @@ std::string check_user(lua_State* L, int index) {
 
 /// supervise(spec) -> pid
 int supervise(lua_State* L) {
-    ProcessSpec process = check_spec(L, supervise_name, {"name", "env", "cwd", "user", "action", "stop_signal",
-                                                         "stop_timeout"});
+    ProcessSpec process =
+        check_spec(L, supervise_name, {"name", "env", "cwd", "user", "action", "stop_signal", "stop_timeout"});
     SuperviseSpec spec;
     lua_getfield(L, 1, "name");
     spec.name = check_name(L, supervise_name, -1);
@@ -99,8 +99,8 @@ int supervised(lua_State* L) {
 int stop_supervised(lua_State* L) {
     const std::string name = check_name(L, "stead.supervised", 1);
     LuaRun& run = LuaRun::of(L);
-    nanoseconds patience = run.call.deadline == never ? nanoseconds{std::chrono::hours{1}}
-                                                      : run.call.deadline - BootClock::now();
+    nanoseconds patience =
+        run.call.deadline == never ? nanoseconds{std::chrono::hours{1}} : run.call.deadline - BootClock::now();
     if (!lua_isnoneornil(L, 2)) {
         patience = std::min(patience, check_duration(L, "stop", "timeout", 2));
     }
@@ -112,10 +112,8 @@ int stop_supervised(lua_State* L) {
 } // namespace
 
 void add_supervise_functions(lua_State* L) {
-    const luaL_Reg functions[] = {{"supervise", supervise},
-                                  {"supervised", supervised},
-                                  {"stop_supervised", stop_supervised},
-                                  {nullptr, nullptr}};
+    const luaL_Reg functions[] = {
+        {"supervise", supervise}, {"supervised", supervised}, {"stop_supervised", stop_supervised}, {nullptr, nullptr}};
     luaL_setfuncs(L, functions, 0);
 }
 

@@ -87,9 +87,7 @@ namespace {
 constexpr std::size_t output_bytes_max = 1u << 20;
 constexpr std::size_t file_bytes_max = 16u << 20;
 
-void push(lua_State* L, std::string_view text) {
-    lua_pushlstring(L, text.data(), text.size());
-}
+void push(lua_State* L, std::string_view text) { lua_pushlstring(L, text.data(), text.size()); }
 
 /// Sleeps until `until`, the hook's end or a cancel; raises for the last two.
 void wait_until(lua_State* L, Instant until) {
@@ -245,8 +243,7 @@ int wait_tcp(lua_State* L) {
     if (lua_isinteger(L, 2) == 0 || lua_tointeger(L, 2) < 1 || lua_tointeger(L, 2) > 65535) {
         return bad_argument(L, "stead.wait_tcp", "port", "an integer from 1 to 65535", 2);
     }
-    const nanoseconds timeout =
-        lua_isnoneornil(L, 3) ? seconds{10} : check_duration(L, "stead.wait_tcp", "timeout", 3);
+    const nanoseconds timeout = lua_isnoneornil(L, 3) ? seconds{10} : check_duration(L, "stead.wait_tcp", "timeout", 3);
     LuaRun& run = LuaRun::of(L);
     const Instant until = std::min(run.call.deadline, after(timeout));
     addrinfo hints{};
@@ -346,15 +343,18 @@ int which(lua_State* L) {
 } // namespace
 
 void add_system_functions(lua_State* L) {
-    const luaL_Reg functions[] = {{"run", run_program}, {"spawn", spawn}, {"sleep", sleep}, {"wait_tcp", wait_tcp},
-                                  {"which", which},     {nullptr, nullptr}};
+    const luaL_Reg functions[] = {{"run", run_program},   {"spawn", spawn}, {"sleep", sleep},
+                                  {"wait_tcp", wait_tcp}, {"which", which}, {nullptr, nullptr}};
     luaL_setfuncs(L, functions, 0);
     const luaL_Reg processes[] = {{"start_time", process_start}, {"signal", process_signal}, {nullptr, nullptr}};
     luaL_newlib(L, processes);
     add_supervise_functions(L);
     lua_setfield(L, -2, "process");
-    const luaL_Reg files[] = {{"read", file_read}, {"write", file_write}, {"exists", file_exists},
-                              {"template", file_template}, {nullptr, nullptr}};
+    const luaL_Reg files[] = {{"read", file_read},
+                              {"write", file_write},
+                              {"exists", file_exists},
+                              {"template", file_template},
+                              {nullptr, nullptr}};
     luaL_newlib(L, files);
     lua_setfield(L, -2, "file");
 }

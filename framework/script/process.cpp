@@ -135,9 +135,7 @@ bool kill_marked(const std::string& hook_id) {
 namespace {
 
 /// A descriptor above the range that the child's own are moved to.
-Fd above_nine(Fd fd) {
-    return fd ? Fd(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 10)) : Fd();
-}
+Fd above_nine(Fd fd) { return fd ? Fd(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 10)) : Fd(); }
 
 struct Pipe {
     Fd read, write;
@@ -458,8 +456,8 @@ Result<Supervised> spawn_supervised(const ProcessSpec& spec, const StopOrders& s
     std::vector<std::string> argv{spec.leash.string(), std::string(1, STEAD_LEASH_SUPERVISE),
                                   std::to_string(stop.signal), std::to_string(stop.patience.count()), stop.user};
     argv.insert(argv.end(), spec.argv.begin(), spec.argv.end());
-    Started started = spawn(spec, std::move(argv),
-                            {input.get(), out->write.get(), err->write.get(), status->write.get()});
+    Started started =
+        spawn(spec, std::move(argv), {input.get(), out->write.get(), err->write.get(), status->write.get()});
     out->write.reset();
     err->write.reset();
     status->write.reset();
@@ -473,13 +471,15 @@ Result<Supervised> spawn_supervised(const ProcessSpec& spec, const StopOrders& s
     if (!answered || record.kind != 'p' || !started.pidfd) {
         ::kill(started.pid, SIGUSR1);
         ::waitpid(started.pid, nullptr, 0);
-        return record.kind == 'u' ? Error{Errc::refused, "user '" + stop.user + "'", std::strerror(record.value)}
-               : record.kind == 'x'
-                   ? Error{Errc::refused, "", not_started(record.value, spec).error}
-                   : Error{Errc::io, spec.argv.front(), "stead-leash ended without an answer"};
+        return record.kind == 'u'   ? Error{Errc::refused, "user '" + stop.user + "'", std::strerror(record.value)}
+               : record.kind == 'x' ? Error{Errc::refused, "", not_started(record.value, spec).error}
+                                    : Error{Errc::io, spec.argv.front(), "stead-leash ended without an answer"};
     }
-    return Supervised{started.pid, static_cast<pid_t>(record.value), std::move(started.pidfd),
-                      std::move(status->read), {std::move(out->read), std::move(err->read)}};
+    return Supervised{started.pid,
+                      static_cast<pid_t>(record.value),
+                      std::move(started.pidfd),
+                      std::move(status->read),
+                      {std::move(out->read), std::move(err->read)}};
 }
 
 } // namespace stead::script

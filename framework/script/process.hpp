@@ -43,7 +43,7 @@ struct ProcessSpec {
     std::string hook_id;                            ///< value of STEAD_HOOK_ID, by which stragglers are found
     std::string input;                              ///< for stdin; empty: /dev/null
     Instant deadline{never};
-    bool kill_leftovers_on_failure{};               ///< an exit code other than 0 ends all that the process started
+    bool kill_leftovers_on_failure{}; ///< an exit code other than 0 ends all that the process started
     std::function<void(std::string_view bytes, bool is_error)> output;
 };
 
@@ -73,7 +73,7 @@ struct StopOrders {
     std::string user;                   ///< empty: ours
 };
 
-/// A program that runs under its leash. SIGTERM to the leash stops it as ordered, SIGUSR1 kills; when the leash is gone,
+/// A program under its leash. SIGTERM to the leash stops it as ordered, SIGUSR1 kills; when the leash is gone,
 /// nothing of it is left. The death of the thread that called spawn_supervised is a SIGTERM too.
 struct Supervised {
     pid_t leash{}, program{};
@@ -81,7 +81,7 @@ struct Supervised {
     ProcessPipes pipes;
 };
 
-/// Starts it; done when the program has been executed. Errors: refused (not executable, no such user), not_found (leash).
+/// Starts it; done when the program has been executed. Errors: refused (cannot, no such user), not_found (leash).
 [[nodiscard]] Result<Supervised> spawn_supervised(const ProcessSpec& spec, const StopOrders& stop);
 
 /// Kills every process whose environment carries this hook id, until none is left (at most 3 s). False: some are left.

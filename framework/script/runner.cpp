@@ -176,13 +176,18 @@ HookResult describe(const ProcessEnd& end, const HookCall& call) {
     using End = HookResult::End;
     switch (end.how) {
     case ProcessEnd::How::exited:
-        return {end.code == 0 ? End::succeeded : End::failed, end.code,
-                end.code == 0 ? "" : "exit " + std::to_string(end.code), {}};
+        return {end.code == 0 ? End::succeeded : End::failed,
+                end.code,
+                end.code == 0 ? "" : "exit " + std::to_string(end.code),
+                {}};
     case ProcessEnd::How::signalled:
-        return {End::killed, 128 + end.code,
-                "killed by signal " + std::to_string(end.code) + " (" + ::strsignal(end.code) + ")", {}};
+        return {End::killed,
+                128 + end.code,
+                "killed by signal " + std::to_string(end.code) + " (" + ::strsignal(end.code) + ")",
+                {}};
     case ProcessEnd::How::timed_out:
-        return {End::timed_out, 124,
+        return {End::timed_out,
+                124,
                 "did not end within its " +
                     std::to_string(std::chrono::duration_cast<milliseconds>(call.limits.timeout).count()) + " ms",
                 {}};
@@ -204,9 +209,7 @@ HookResult Runner::run_program(const HookCall& call) {
     spec.hook_id = call.hook_id;
     spec.deadline = call.deadline;
     spec.kill_leftovers_on_failure = true;
-    spec.output = [&](std::string_view bytes, bool is_error) {
-        (is_error ? err : out).add(bytes);
-    };
+    spec.output = [&](std::string_view bytes, bool is_error) { (is_error ? err : out).add(bytes); };
     ProcessPipes left;
     const ProcessEnd end = run_process(spec, *cancel_, &left);
     out.finish();
@@ -218,8 +221,8 @@ HookResult Runner::run_program(const HookCall& call) {
 HookResult Runner::run_lua(HookCall call) {
     const auto gate = std::make_shared<Gate>(host_, output_);
     const Instant deadline = call.deadline;
-    const auto shared = std::make_shared<LuaThread>(
-        folders_, std::move(call), Surroundings{gate, cancel_, lingerer_, supervisor_});
+    const auto shared =
+        std::make_shared<LuaThread>(folders_, std::move(call), Surroundings{gate, cancel_, lingerer_, supervisor_});
     std::thread worker([shared] {
         {
             const std::lock_guard lock(shared->mutex);
@@ -253,8 +256,10 @@ HookResult Runner::run_lua(HookCall call) {
     ::setpriority(PRIO_PROCESS, static_cast<id_t>(thread_id), 19);
     worker.detach();
     kill_marked(shared->run.call.hook_id);
-    return {cancel_seen ? HookResult::End::cancelled : HookResult::End::timed_out, 1,
-            "did not end: it hangs in a built-in function (a string pattern or a file); its thread was given up", {}};
+    return {cancel_seen ? HookResult::End::cancelled : HookResult::End::timed_out,
+            1,
+            "did not end: it hangs in a built-in function (a string pattern or a file); its thread was given up",
+            {}};
 }
 
 /// "bin/x.lua:12: text" as an Error.
@@ -295,8 +300,8 @@ std::vector<Error> check_scripts(const std::filesystem::path& bin) {
         lua_close(L);
         const std::filesystem::path twin = file.parent_path() / file.stem();
         if (file.parent_path() == bin && std::filesystem::is_regular_file(twin, ec)) {
-            errors.push_back({Errc::conflict, "bin/" + file.stem().string(),
-                              "there is " + place + " too; keep one of the two"});
+            errors.push_back(
+                {Errc::conflict, "bin/" + file.stem().string(), "there is " + place + " too; keep one of the two"});
         }
     }
     return errors;

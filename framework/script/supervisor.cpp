@@ -29,9 +29,7 @@ constexpr std::size_t record_bytes_max = 65536;
 constexpr std::size_t line_bytes_max = 4096;
 constexpr nanoseconds kill_patience = seconds{5};
 
-void send(const Fd& pidfd, int signal) {
-    ::syscall(SYS_pidfd_send_signal, pidfd.get(), signal, nullptr, 0);
-}
+void send(const Fd& pidfd, int signal) { ::syscall(SYS_pidfd_send_signal, pidfd.get(), signal, nullptr, 0); }
 
 /// True when the process ended before `until`.
 bool wait_gone(const Fd& pidfd, Instant until) {
@@ -290,8 +288,7 @@ Result<pid_t> SupervisorThread::launch(Program& program) {
         const std::lock_guard lock(mutex_);
         for (const auto& other : programs_) {
             if (other->spec.name == spec.name) {
-                return Error{Errc::conflict, spec.name,
-                             "runs already, pid " + std::to_string(other->process.program)};
+                return Error{Errc::conflict, spec.name, "runs already, pid " + std::to_string(other->process.program)};
             }
         }
         if (programs_.size() >= programs_max) {
@@ -364,8 +361,8 @@ void SupervisorThread::read_output(Fd& fd, LineSplitter& lines) {
 }
 
 void SupervisorThread::on_end(Program& program, const std::string& how) {
-    const std::string reason = "supervise " + program.spec.name + ": " + how + " after " +
-                               seconds_text(BootClock::now() - program.began);
+    const std::string reason =
+        "supervise " + program.spec.name + ": " + how + " after " + seconds_text(BootClock::now() - program.began);
     const bool harmless = program.spec.action == "noaction";
     bool wanted = false, hook_runs = false;
     {

@@ -61,7 +61,8 @@ TEST_F(Supervise, AProgramOutlivesItsHookAndEndsWithTheStopScript) {
 TEST_F(Supervise, ADeathIsKnownAtOnceAndItsGroupDies) {
     ASSERT_TRUE(hook("start_both", R"(
         stead.supervise{name = "a", action = "stopstart",
-                        "sh", "-c", "setsid sleep 73011 & (sleep 73012 &) ; exec sleep 73013"})").ok());
+                        "sh", "-c", "setsid sleep 73011 & (sleep 73012 &) ; exec sleep 73013"})")
+                    .ok());
     ASSERT_TRUE(soon([&] { return processes_with("73011") >= 2 && processes_with("73012") >= 2; }));
     const pid_t pid = pid_of("a");
     ASSERT_GT(pid, 1);
@@ -107,12 +108,14 @@ TEST_F(Supervise, AFailedHookLeavesNothing) {
 TEST_F(Supervise, StopsAsOrderedAndKillsWhatDoesNotListen) {
     ASSERT_TRUE(hook("start_both", R"(
         stead.supervise{name = "kind", stop_signal = "INT",
-                        "sh", "-c", "trap 'echo got INT; exit 0' INT; touch $SAFEUSERVAR/kind; while :; do sleep 0.05; done"}
+                        "sh", "-c", "trap 'echo got INT; exit 0' INT; touch $SAFEUSERVAR/kind; " ..
+                                    "while :; do sleep 0.05; done"}
         stead.supervise{name = "deaf", stop_timeout = "300ms",
                         "sh", "-c", "trap '' TERM; touch $SAFEUSERVAR/deaf; while :; do sleep 0.05; done #73041"}
         for _, trap in ipairs{"kind", "deaf"} do
           while not stead.file.exists(stead.module.var .. "/" .. trap) do stead.sleep("5ms") end
-        end)").ok());
+        end)")
+                    .ok());
     const HookResult stopped = hook("stop_both", "assert(stead.supervised('kind'):stop('5s'))");
     EXPECT_TRUE(stopped.ok()) << stopped.reason;
     EXPECT_THAT(output, Contains("O:[kind] got INT"));
@@ -164,9 +167,11 @@ TEST_F(Supervise, AnotherUserIsReallyAnother) {
         GTEST_SKIP() << "needs root";
     }
     ASSERT_TRUE(hook("start_both", R"(stead.supervise{name = "u", user = "nobody", "sh", "-c",
-                                       "echo $(id -un) $HOME; exec sleep 73061"})").ok());
-    EXPECT_TRUE(soon([&] { return std::ranges::any_of(output, [](const auto& line) {
-        return line.starts_with("O:[u] nobody "); }); }));
+                                       "echo $(id -un) $HOME; exec sleep 73061"})")
+                    .ok());
+    EXPECT_TRUE(soon([&] {
+        return std::ranges::any_of(output, [](const auto& line) { return line.starts_with("O:[u] nobody "); });
+    }));
 }
 
 TEST_F(Supervise, AKilledLeashTakesItsProgramAlong) {
@@ -188,7 +193,8 @@ TEST_F(Supervise, ManyLinesAndManyProgramsDoNotHoldEachOtherUp) {
         stead.supervise{name = "loud", "sh", "-c", "while :; do echo x; done"}
         for i = 1, 63 do stead.supervise{name = "s" .. i, "sleep", "73081"} end
         local ok, why = pcall(stead.supervise, {name = "more", "sleep", "73081"})
-        assert(not ok and why:find("at most 64", 1, true), why))").ok());
+        assert(not ok and why:find("at most 64", 1, true), why))")
+                    .ok());
     EXPECT_EQ(supervisor_->running().size(), 64u);
     const Instant began = BootClock::now();
     (void)run("poststop");
@@ -203,11 +209,11 @@ TEST_F(Supervise, ADeadHostsProgramsEnd) {
     ASSERT_GE(child, 0);
     if (child == 0) {
         ::setsid();
-        const bool started =
-            hook("start_both", R"(stead.supervise{name = "db", stop_timeout = "30s", "sh", "-c",
+        const bool started = hook("start_both", R"(stead.supervise{name = "db", stop_timeout = "30s", "sh", "-c",
                 "trap 'sleep 0.3; touch $SAFEUSERVAR/clean; exit 0' TERM; touch $SAFEUSERVAR/ready; " ..
                 "while :; do sleep 0.05; done #73091"}
-                 while not stead.file.exists(stead.module.var .. "/ready") do stead.sleep("5ms") end)").ok();
+                 while not stead.file.exists(stead.module.var .. "/ready") do stead.sleep("5ms") end)")
+                                 .ok();
         ::kill(started ? ::getpid() : 0, SIGKILL);
         ::_exit(1);
     }

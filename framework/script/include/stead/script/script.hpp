@@ -23,8 +23,8 @@ class Supervisor;
 class HookHost {
 public:
     virtual ~HookHost() = default;
-    virtual void log(int level, std::string_view line) = 0; ///< module log; 0 debug .. 3 error
-    virtual std::optional<std::string> resource(std::string_view name) = 0;       ///< own; "remote." prefix: the peer's
+    virtual void log(int level, std::string_view line) = 0;                 ///< module log; 0 debug .. 3 error
+    virtual std::optional<std::string> resource(std::string_view name) = 0; ///< own; "remote." prefix: the peer's
     virtual Result<void> set_resource(std::string_view name, std::string_view value) = 0;
     virtual std::string view_json() = 0; ///< {"epoch":..,"self":"node1","members":[{"name":..,"weight":..,"state":..}]}
     virtual std::string state_name() = 0;
@@ -39,17 +39,17 @@ struct Limits {
 struct ModuleFolders {
     std::string module, node, mode;
     std::uint32_t module_id{};
-    std::filesystem::path bin, conf, var;     ///< SAFEUSERBIN, SAFEUSERCONF (with safeconf.xml), SAFEUSERVAR
-    std::filesystem::path prefix;             ///< install tree: bin/stead, share/stead/lua, libexec/stead/compat
-    std::filesystem::path lua_library;        ///< share/stead/lua
-    std::map<std::string, std::string> vars;  ///< every <var>: environment of shell hooks, stead.var
+    std::filesystem::path bin, conf, var;        ///< SAFEUSERBIN, SAFEUSERCONF (with safeconf.xml), SAFEUSERVAR
+    std::filesystem::path prefix;                ///< install tree: bin/stead, share/stead/lua, libexec/stead/compat
+    std::filesystem::path lua_library;           ///< share/stead/lua
+    std::map<std::string, std::string> vars;     ///< every <var>: environment of shell hooks, stead.var
     std::map<std::string, std::string> macros{}; ///< stead.macro
 };
 
 struct HookResult {
     enum class End { succeeded, failed, timed_out, killed, out_of_memory, cancelled, not_found } end{};
-    int exit_code{};     ///< executable: exit status; Lua: 0 or 1
-    std::string reason;  ///< one line: what to write to the log
+    int exit_code{};    ///< executable: exit status; Lua: 0 or 1
+    std::string reason; ///< one line: what to write to the log
     nanoseconds took{};
     [[nodiscard]] bool ok() const noexcept { return end == End::succeeded || end == End::not_found; }
 };
