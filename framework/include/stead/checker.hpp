@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What all checkers share, on top of plugin.hpp: header-only, compiled into the plugin. A checker is one class, of which
-// there is one object for each element that is configured:
+// What all checkers share, on top of plugin.hpp: header-only, compiled into the plugin. A checker is one class, of
+// which there is one object for each element that is configured:
 //
 //     class FileCheck final : public stead::checker::BlockingCheck {
 //     public:
@@ -290,7 +290,7 @@ private:
     std::shared_ptr<Call> call_; ///< while it runs
 };
 
-// ---- Reading the configuration ---------------------------------------------------------------------------------------
+// ---- Reading the configuration ------------------------------------------------------------------------------------
 
 /// The attribute of the element, else of its child <to>.
 [[nodiscard]] inline std::optional<std::string_view> attribute_of(plugin::Config element, std::string_view attribute) {
@@ -412,7 +412,7 @@ template <class T>
     }
 }
 
-// ---- The plugin ------------------------------------------------------------------------------------------------------
+// ---- The plugin ---------------------------------------------------------------------------------------------------
 
 /// All checks of one class T in one module.
 template <class T>
@@ -559,7 +559,7 @@ private:
     std::uint32_t armed_{};
 };
 
-// ---- Schema ----------------------------------------------------------------------------------------------------------
+// ---- Schema -------------------------------------------------------------------------------------------------------
 
 /// Attributes that checkers share; write those that yours has into its array of stead_attr_schema.
 namespace attribute {
