@@ -43,6 +43,7 @@ ModuleHost::~ModuleHost() {
     ended_ = true;
     hooks_.reset();
     plugin_hooks_.reset();
+    side_hooks_.clear();
     supervisor_.reset(); // kills what still runs
     for (const auto& slot : slots_) {
         slot->stop();
@@ -140,15 +141,19 @@ Result<void> ModuleHost::create_plugins() {
     return {};
 }
 
-void ModuleHost::start_runners() {
-    log_output_ = facts_.config.user.log;
+std::unique_ptr<script::HookRunner> ModuleHost::new_runner(std::shared_ptr<script::Supervisor> supervisor) {
     const auto output = [this](std::string_view line, bool) {
         if (log_output_) {
             user_log_.write_raw(line);
         }
     };
-    hooks_ = script::HookRunner::create(facts_.folders(), *this, output, supervisor_);
-    plugin_hooks_ = script::HookRunner::create(facts_.folders(), *this, output);
+    return script::HookRunner::create(facts_.folders(), *this, output, std::move(supervisor));
+}
+
+void ModuleHost::start_runners() {
+    log_output_ = facts_.config.user.log;
+    hooks_ = new_runner(supervisor_);
+    plugin_hooks_ = new_runner();
 }
 
 void ModuleHost::start_supervisor() {

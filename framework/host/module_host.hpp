@@ -3,6 +3,7 @@
 
 #include "address_keeper.hpp"
 #include "facts.hpp"
+#include "side_hooks.hpp"
 #include "slot.hpp"
 
 #include <stead/bus/bus.hpp>
@@ -53,6 +54,8 @@ private:
     void start_runners();
     void start_supervisor();
     void on_supervised_death(const std::string& name, const std::string& action, const std::string& reason);
+    [[nodiscard]] std::unique_ptr<script::HookRunner>
+    new_runner(std::shared_ptr<script::Supervisor> supervisor = nullptr);
     void handle_signals();
     void feed(const automaton::Event& event);
     void perform(const automaton::RunHook& effect);
@@ -94,6 +97,9 @@ private:
     void watch_link(Slot& slot, std::uint32_t ifindex) override;
     [[nodiscard]] std::uint64_t run_hook(Slot& slot, std::string name, std::vector<std::string> arguments,
                                          nanoseconds timeout) override;
+    [[nodiscard]] std::uint64_t start_hook(Slot& slot, std::string name, std::vector<std::string> arguments,
+                                           nanoseconds timeout) override;
+    void cancel_hook(std::uint64_t token) override;
     [[nodiscard]] Result<void> add_address(const std::string& interface, const std::string& address) override;
     void remove_address(const std::string& interface, const std::string& address) override;
     void next_plugin_hook();
@@ -162,6 +168,7 @@ private:
         nanoseconds timeout;
     };
     std::deque<PluginHook> plugin_hook_queue_;
+    SideHooks side_hooks_{[this](std::function<void()> work) { post(std::move(work)); }};
     std::atomic<std::uint64_t> next_hook_token_{1};
     std::atomic<bool> ended_{false}; ///< posted work and host calls do nothing from then on
 

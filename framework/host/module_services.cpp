@@ -218,6 +218,30 @@ void ModuleHost::next_plugin_hook() {
     });
 }
 
+std::uint64_t ModuleHost::start_hook(Slot& slot, std::string name, std::vector<std::string> arguments,
+                                     nanoseconds timeout) {
+    const std::uint64_t token = next_hook_token_++;
+    // Posted even from the strand: the answer must not come before the token.
+    post([this, &slot, token, name = std::move(name), arguments = std::move(arguments), timeout]() mutable {
+        const auto done = [this, &slot, token, name](std::int32_t code, const std::string& reason) {
+            if (code != 0) {
+                write(log::Level::debug, slot.id(), "script " + name + ": " + reason);
+            }
+            slot.on_hook_done(token, code);
+        };
+        if (!facts_.config.user.present) {
+            done(127, "without <user> no script runs");
+            return;
+        }
+        side_hooks_.start(token, new_runner(), name, std::move(arguments), timeout, done);
+    });
+    return token;
+}
+
+void ModuleHost::cancel_hook(std::uint64_t token) {
+    post([this, token] { side_hooks_.cancel(token); });
+}
+
 Result<void> ModuleHost::add_address(const std::string& interface, const std::string& address) {
     return addresses_->add(interface, address);
 }

@@ -36,6 +36,8 @@ public:
     void request(const Slot&, std::string, std::string) override {}
     void watch_link(Slot&, std::uint32_t) override {}
     std::uint64_t run_hook(Slot&, std::string, std::vector<std::string>, nanoseconds) override { return 0; }
+    std::uint64_t start_hook(Slot&, std::string, std::vector<std::string>, nanoseconds) override { return 0; }
+    void cancel_hook(std::uint64_t) override {}
     Result<void> add_address(const std::string&, const std::string& address) override {
         return Error{Errc::refused, address, "cleanup adds no address"};
     }

@@ -143,15 +143,24 @@ std::int32_t host_find_interface(void*, const stead_address* address, char name[
 void host_watch_link(void* context, std::uint32_t ifindex) {
     slot(context).services().watch_link(slot(context), ifindex);
 }
+std::vector<std::string> texts(const stead_str* argv, std::uint32_t argc) {
+    std::vector<std::string> all;
+    for (std::uint32_t i = 0; i < argc; ++i) {
+        all.emplace_back(view(argv[i]));
+    }
+    return all;
+}
 std::uint64_t host_run_hook(void* context, stead_str name, const stead_str* argv, std::uint32_t argc,
                             std::uint64_t timeout_ns) {
-    std::vector<std::string> arguments;
-    for (std::uint32_t i = 0; i < argc; ++i) {
-        arguments.emplace_back(view(argv[i]));
-    }
-    return slot(context).services().run_hook(slot(context), std::string{view(name)}, std::move(arguments),
+    return slot(context).services().run_hook(slot(context), std::string{view(name)}, texts(argv, argc),
                                              nanoseconds{static_cast<std::int64_t>(timeout_ns)});
 }
+std::uint64_t host_start_hook(void* context, stead_str name, const stead_str* argv, std::uint32_t argc,
+                              std::uint64_t timeout_ns) {
+    return slot(context).services().start_hook(slot(context), std::string{view(name)}, texts(argv, argc),
+                                               nanoseconds{static_cast<std::int64_t>(timeout_ns)});
+}
+void host_cancel_hook(void* context, std::uint64_t token) { slot(context).services().cancel_hook(token); }
 
 std::int32_t host_add_rule(void* context, stead_str rule, char* err, std::uint32_t cap) {
     return answer(slot(context).add_rule(view(rule)), err, cap);
@@ -192,6 +201,8 @@ stead_host_v1 Slot::make_table() {
     table.watch_link = host_watch_link;
     table.run_hook = host_run_hook;
     table.add_rule = host_add_rule;
+    table.start_hook = host_start_hook;
+    table.cancel_hook = host_cancel_hook;
     return table;
 }
 

@@ -39,6 +39,9 @@ public:
     virtual void watch_link(Slot& slot, std::uint32_t ifindex) = 0;
     [[nodiscard]] virtual std::uint64_t run_hook(Slot& slot, std::string name, std::vector<std::string> arguments,
                                                  nanoseconds timeout) = 0;
+    [[nodiscard]] virtual std::uint64_t start_hook(Slot& slot, std::string name, std::vector<std::string> arguments,
+                                                   nanoseconds timeout) = 0;
+    virtual void cancel_hook(std::uint64_t token) = 0;
     // Network
     [[nodiscard]] virtual Result<void> add_address(const std::string& interface, const std::string& address) = 0;
     virtual void remove_address(const std::string& interface, const std::string& address) = 0;

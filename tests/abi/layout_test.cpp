@@ -26,7 +26,7 @@ static_assert(sizeof(stead_address) == 32);
 static_assert(sizeof(stead_bus_wish) == 176);
 static_assert(offsetof(stead_bus_wish, pulse_ns) == 16);
 static_assert(offsetof(stead_bus_wish, lans) == 48);
-static_assert(sizeof(stead_host_v1) == 272);
+static_assert(sizeof(stead_host_v1) == 288);
 static_assert(offsetof(stead_host_v1, context) == 8);
 static_assert(offsetof(stead_host_v1, module) == 16);
 static_assert(offsetof(stead_host_v1, seed_low) == 112);
@@ -42,7 +42,9 @@ static_assert(offsetof(stead_host_v1, add_address) == 208);
 static_assert(offsetof(stead_host_v1, probe) == 232);
 static_assert(offsetof(stead_host_v1, watch_link) == 248);
 static_assert(offsetof(stead_host_v1, run_hook) == 256);
-static_assert(offsetof(stead_host_v1, add_rule) == 264); // 1.1
+static_assert(offsetof(stead_host_v1, add_rule) == 264);    // 1.1
+static_assert(offsetof(stead_host_v1, start_hook) == 272);  // 1.1
+static_assert(offsetof(stead_host_v1, cancel_hook) == 280); // 1.1
 static_assert(sizeof(stead_plugin_descriptor) == 208);
 static_assert(offsetof(stead_plugin_descriptor, id) == 16);
 static_assert(offsetof(stead_plugin_descriptor, kind) == 32);

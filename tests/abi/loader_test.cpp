@@ -22,7 +22,7 @@ std::string refusal(const std::string& folder) {
 }
 
 TEST(Loader, RefusesEachFaultWithFileAndReason) {
-    EXPECT_THAT(refusal("old_abi"), AllOf(HasSubstr("/old_abi.so: "), HasSubstr("plugin ABI 0.0"), HasSubstr("SDK")));
+    EXPECT_THAT(refusal("old_abi"), AllOf(HasSubstr("/old_abi.so: "), HasSubstr("plugin ABI 0."), HasSubstr("SDK")));
     EXPECT_THAT(refusal("newer_minor"), AllOf(HasSubstr("newer plugin ABI 1.99"), HasSubstr("upgrade Stead")));
     EXPECT_THAT(refusal("wrong_magic"), HasSubstr("not a Stead plugin: magic 7"));
     EXPECT_THAT(refusal("truncated"), HasSubstr("descriptor of 64 bytes; ABI 1.0 has "));

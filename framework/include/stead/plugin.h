@@ -20,7 +20,7 @@
  *
  * Change log (append; a reader checks struct_size before a later field; anything else bumps abi_major)
  *   1.0  first (bus_wish is part of it)
- *   1.1  host: add_rule; plugin: on_armed, switch_name
+ *   1.1  host: add_rule, start_hook, cancel_hook; plugin: on_armed, switch_name
  */
 #ifndef STEAD_PLUGIN_H
 #define STEAD_PLUGIN_H
@@ -226,6 +226,11 @@ typedef struct stead_host_v1 {
      * Callable in create and in on_update only. An administrator's rule of the same label wins. 0, or -1 with a text
      * that names the column. */
     int32_t (*add_rule)(void* context, stead_str rule, char* err, uint32_t err_cap);
+    /* Like run_hook, but beside other hooks, not after them, and for as long as it likes when timeout_ns is 0. Returns
+     * a token > 0. on_hook_done follows once: exit code 127 when there is no such hook, or when 256 run already. */
+    uint64_t (*start_hook)(void* context, stead_str name, const stead_str* argv, uint32_t argc, uint64_t timeout_ns);
+    /* Ends all that the hook started; on_hook_done follows. A token that is over is ignored. */
+    void (*cancel_hook)(void* context, uint64_t token);
 } stead_host_v1;
 
 /* ---- When a checker probes -------------------------------------------------------------------------------------- */

@@ -241,13 +241,23 @@ public:
     /// The token that on_hook_done() brings back, or 0 when the module has no such hook.
     std::uint64_t run_hook(std::string_view name, std::span<const std::string> arguments,
                            std::chrono::nanoseconds timeout) const {
-        std::vector<stead_str> argv;
-        for (const std::string& argument : arguments) {
-            argv.push_back(to_c(argument));
-        }
+        const auto argv = to_argv(arguments);
         return host_->run_hook(host_->context, to_c(name), argv.data(), static_cast<std::uint32_t>(argv.size()),
                                static_cast<std::uint64_t>(timeout.count()));
     }
+    /// Beside other hooks; a timeout of 0 means none. The token that on_hook_done() brings back (exit code 127: no such
+    /// hook), or 0 when the host is older than ABI 1.1.
+    std::uint64_t start_hook(std::string_view name, std::span<const std::string> arguments,
+                             std::chrono::nanoseconds timeout) const {
+        if (host_->struct_size < offsetof(stead_host_v1, cancel_hook) + sizeof host_->cancel_hook) {
+            return 0;
+        }
+        const auto argv = to_argv(arguments);
+        return host_->start_hook(host_->context, to_c(name), argv.data(), static_cast<std::uint32_t>(argv.size()),
+                                 static_cast<std::uint64_t>(timeout.count()));
+    }
+    /// Ends what start_hook() gave this token for.
+    void cancel_hook(std::uint64_t token) const noexcept { host_->cancel_hook(host_->context, token); }
     /// A rule in the classic language, in the constructor or in on_update(): "t_web: if (tcp.web == down) then
     /// restart();". The text says what is wrong with it, and where.
     [[nodiscard]] std::optional<std::string> add_rule(std::string_view rule) const {
@@ -260,6 +270,13 @@ public:
     [[nodiscard]] const stead_host_v1* c() const noexcept { return host_; }
 
 private:
+    static std::vector<stead_str> to_argv(std::span<const std::string> arguments) {
+        std::vector<stead_str> argv;
+        for (const std::string& argument : arguments) {
+            argv.push_back(to_c(argument));
+        }
+        return argv;
+    }
     static stead_address to_address(const Address& address) noexcept {
         return {to_c(address.interface), to_c(address.address)};
     }

@@ -105,6 +105,10 @@ public:
         c.find_interface = [](void*, const stead_address*, char*, std::uint32_t*, std::uint8_t*) { return -1; };
         c.watch_link = [](void*, std::uint32_t) {};
         c.run_hook = [](void*, stead_str, const stead_str*, std::uint32_t, std::uint64_t) { return std::uint64_t{0}; };
+        c.start_hook = [](void*, stead_str, const stead_str*, std::uint32_t, std::uint64_t) {
+            return std::uint64_t{1};
+        };
+        c.cancel_hook = [](void*, std::uint64_t) {};
         c.add_rule = [](void* h, stead_str rule, char*, std::uint32_t) {
             of(h).change([&] { of(h).rules_.push_back(text(rule)); });
             return 0;
