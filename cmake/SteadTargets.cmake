@@ -65,6 +65,19 @@ function(stead_library name)
   endif()
 endfunction()
 
+# stead_protobuf(name file.proto): static library `stead_<name>` with the messages of one file, lite runtime.
+function(stead_protobuf name file)
+  get_filename_component(base ${file} NAME_WE)
+  set(generated ${CMAKE_CURRENT_BINARY_DIR}/generated)
+  file(MAKE_DIRECTORY ${generated})
+  add_custom_command(OUTPUT ${generated}/${base}.pb.cc ${generated}/${base}.pb.h
+    COMMAND ${Protobuf_PROTOC_EXECUTABLE} --cpp_out=${generated} -I ${CMAKE_CURRENT_SOURCE_DIR} ${file}
+    DEPENDS ${file} WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR} VERBATIM)
+  add_library(stead_${name} STATIC ${generated}/${base}.pb.cc ${generated}/${base}.pb.h)
+  target_include_directories(stead_${name} SYSTEM PUBLIC ${generated})
+  target_link_libraries(stead_${name} PUBLIC protobuf::libprotobuf-lite)
+endfunction()
+
 # stead_program(name DESTINATION bin|sbin|libexec/stead [SOURCES …] [DEPENDS …] [PCH …])
 function(stead_program name)
   cmake_parse_arguments(A "" "DESTINATION" "SOURCES;DEPENDS;PCH" ${ARGN})

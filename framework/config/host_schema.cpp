@@ -70,8 +70,8 @@ constexpr std::array failover_attributes{
 };
 
 constexpr std::array vip_attributes{
-    flag("tcpreset", "on", "classic; read, this release resets no connection when the module stops"),
-    flag("scriptcontrol", "off", "farm; the scripts open and close the traffic gate"),
+    flag("tcpreset", "on", "farm; reset the connections that are left when the virtual address goes"),
+    flag("scriptcontrol", "off", "farm; scripts open and close the traffic gate: stead set -r farm.gate -v up|down"),
     time_of("drain", "5s", "ms", day, "how long established connections are served by a stopping node; 0s: not at all"),
     time_of("movecap", "0s", "ms", day, "longest transition of a bucket; 0s: until its connections end"),
     time_of("slowstart", "0s", "ms", day, "time in which the weight of a joining node grows; 0s: at once"),

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ebpf_filter.hpp"
 
-#include "attachment.hpp"
 #include "farm.skel.h"
 
 #include <stead/base/assert.hpp>
@@ -64,6 +63,7 @@ Error kernel_error(const std::string& what, int error_number) {
 } // namespace
 
 EbpfFilter::~EbpfFilter() {
+    watch_.reset();
     if (tables_ != nullptr) {
         ::munmap(tables_, 2 * table_bytes * model_.config.group_count);
     }
@@ -158,46 +158,6 @@ void EbpfFilter::refresh_own() {
     }
 }
 
-Result<void> EbpfFilter::attach() {
-    bool invisible = false;
-    for (const Vip& vip : options_.vips) {
-        interfaces_.insert(vip.ifindex);
-        invisible = invisible || vip.delivery == Delivery::invisible;
-    }
-    refresh_own();
-    note_ = "ebpf: tc on";
-    std::string xdp_text;
-    for (const std::uint32_t ifindex : interfaces_) {
-        const std::string name = interface_name(ifindex);
-        if (const std::string foreign = foreign_tcx(ifindex); !foreign.empty()) {
-            return Error{Errc::conflict, name, "the tcx program '" + foreign +
-                         "' would decide before the farm filter; detach it, or choose backend=\"nfqueue\""};
-        }
-        if (auto done = attach_tc(ifindex, Direction::egress, options_.module_id,
-                                  bpf_program__fd(bpf_->progs.stead_egress)); !done) {
-            return done;
-        }
-        if (auto done = attach_tc(ifindex, Direction::ingress, options_.module_id,
-                                  bpf_program__fd(bpf_->progs.stead_ingress)); !done) {
-            detach_tc(ifindex, Direction::egress, options_.module_id);
-            return done;
-        }
-        note_ += " " + name;
-        const XdpAttachment xdp = invisible ? attach_xdp(ifindex, options_.module_id,
-                                                         bpf_program__fd(bpf_->progs.stead_xdp))
-                                            : XdpAttachment{false, "directed delivery has nothing to reject early"};
-        if (xdp.held) {
-            xdp_interfaces_.insert(ifindex);
-            xdp_text += ", XDP on " + name;
-        } else {
-            detach_xdp(ifindex, options_.module_id); // what an earlier configuration of ours left there
-            xdp_text += ", XDP not used on " + name + " (" + xdp.why_not + ")";
-        }
-    }
-    note_ += xdp_text;
-    return {};
-}
-
 Result<void> EbpfFilter::set_table(const GroupTable& table) {
     auto encoded = EncodedTable::make(table, model_.config.group_count);
     if (!encoded) {
@@ -248,43 +208,6 @@ void EbpfFilter::write_lease(std::uint64_t until_boottime_ns) noexcept {
 }
 
 int EbpfFilter::lease_fd() const noexcept { return bpf_map__fd(bpf_->maps.data_control); }
-
-std::string EbpfFilter::audit() {
-    refresh_own();
-    std::string missing;
-    const auto check = [&](std::uint32_t found, int fd, const char* what, std::uint32_t ifindex) {
-        if (found != program_id(fd)) {
-            missing += (missing.empty() ? "" : "; ") + std::string{what} + " on " + interface_name(ifindex) +
-                       (found == 0 ? " is gone" : " was replaced by another program");
-        }
-    };
-    for (const std::uint32_t ifindex : interfaces_) {
-        check(query_tc(ifindex, Direction::ingress, options_.module_id), bpf_program__fd(bpf_->progs.stead_ingress),
-              "tc ingress", ifindex);
-        check(query_tc(ifindex, Direction::egress, options_.module_id), bpf_program__fd(bpf_->progs.stead_egress),
-              "tc egress", ifindex);
-        if (const std::string foreign = foreign_tcx(ifindex); !foreign.empty()) {
-            missing += (missing.empty() ? "" : "; ") + std::string{"tcx program '"} + foreign +
-                       "' was put before us on " + interface_name(ifindex);
-        }
-    }
-    for (const std::uint32_t ifindex : xdp_interfaces_) {
-        check(query_xdp(ifindex), bpf_program__fd(bpf_->progs.stead_xdp), "XDP", ifindex);
-    }
-    return missing;
-}
-
-Result<void> EbpfFilter::detach() {
-    write_lease(0);
-    for (const std::uint32_t ifindex : interfaces_) {
-        detach_xdp(ifindex, options_.module_id);
-        detach_tc(ifindex, Direction::ingress, options_.module_id);
-        detach_tc(ifindex, Direction::egress, options_.module_id);
-    }
-    interfaces_.clear();
-    xdp_interfaces_.clear();
-    return {};
-}
 
 Result<std::unique_ptr<PacketFilter>> open_ebpf(const FilterOptions& options) {
     auto filter = std::make_unique<EbpfFilter>();

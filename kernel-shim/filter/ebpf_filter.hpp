@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "attachment.hpp"
 #include "farm_model.hpp"
+#include "tc_watch.hpp"
 
+#include <map>
+#include <memory>
+#include <mutex>
 #include <set>
 #include <string>
 
@@ -31,8 +36,8 @@ public:
     [[nodiscard]] int lease_fd() const noexcept override;
     [[nodiscard]] Result<GroupStats> stats(std::uint8_t group) const override;
     [[nodiscard]] Result<std::vector<Held>> held(std::uint8_t group) const override;
-    [[nodiscard]] std::string backend_note() const override { return note_; }
-    [[nodiscard]] std::string audit() override;
+    [[nodiscard]] std::string backend_note() const override;
+    [[nodiscard]] Audit audit() override;
     [[nodiscard]] Result<void> detach() override;
 
 private:
@@ -40,6 +45,12 @@ private:
     [[nodiscard]] Result<void> fill_port_rules();
     [[nodiscard]] Result<void> map_tables();
     void refresh_own();
+    void repair();
+    void repair_tc(std::uint32_t ifindex, Direction direction);
+    void repair_xdp(std::uint32_t ifindex);
+    void take_xdp(std::uint32_t ifindex);
+    [[nodiscard]] int program_of(Direction direction) const noexcept;
+    [[nodiscard]] bool may_repair();
     void count_flows(std::uint8_t group, std::vector<std::uint32_t>& count) const;
     [[nodiscard]] stead_farm_control& control() const noexcept;
 
@@ -50,8 +61,13 @@ private:
     stead_bucket_detail* details_{};       ///< likewise
     std::array<std::uint64_t, STEAD_FARM_GROUPS_MAX> flipped_ns_{};
     std::set<std::uint32_t> interfaces_;
-    std::set<std::uint32_t> xdp_interfaces_;
-    std::string note_;
+
+    mutable std::mutex attached_; ///< guards what follows, which repair() touches from the watch's thread
+    std::map<std::uint32_t, std::string> xdp_; ///< per interface: empty = ours, else why not
+    Audit found_;
+    std::uint64_t repairs_since_ns_{};
+    unsigned repairs_{};
+    std::unique_ptr<TcWatch> watch_; ///< last: its thread ends before the rest goes
 };
 
 } // namespace stead::shim

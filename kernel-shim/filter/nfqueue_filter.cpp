@@ -151,20 +151,27 @@ public:
         return held_from(count);
     }
     std::string backend_note() const override { return note_; }
-    std::string audit() override {
-        std::string missing;
-        const auto add = [&missing](const char* text) { missing += (missing.empty() ? "" : "; ") + std::string{text}; };
+    Audit audit() override {
+        Audit found;
+        const auto put_back = [&found](const char* what, const Result<void>& done) {
+            if (done) {
+                found.repaired.push_back(std::string{what} + "; put back");
+            } else {
+                found.missing = std::string{what} + "; " + done.error().text();
+                found.open = true;
+            }
+        };
         if (!queue_rules_present(engine_.config(), options_.module_id)) {
-            add("the NFQUEUE rules in the raw table are gone");
+            put_back("the NFQUEUE rules in the raw table were taken away",
+                     add_queue_rules(engine_.config(), options_.module_id));
         }
         const std::lock_guard lock{gate_mutex_};
         if (!gate_->present()) {
-            add("an nf_tables chain of the module is gone");
+            put_back("an nf_tables chain of the module was taken away", gate_->install()); // open with the next renewal
+        } else if (!gate_error_.empty() && found.missing.empty()) {
+            found.missing = gate_error_;
         }
-        if (!gate_error_.empty()) {
-            add(gate_error_.c_str());
-        }
-        return missing;
+        return found;
     }
     Result<void> detach() override {
         write_lease(0);

@@ -13,6 +13,9 @@
 namespace stead::farm {
 namespace {
 constexpr std::uint16_t ether_type = 0x88b5;
+constexpr std::uint64_t ns_per_ms = 1'000'000;
+constexpr std::uint64_t send_every = 5000 * ns_per_ms;
+constexpr std::uint64_t silence_max = 16'000 * ns_per_ms; ///< three lost in a row are no accident
 constexpr std::array<char, 8> mark{'s', 't', 'e', 'a', 'd', 'c', 'a', 'n'};
 
 sockaddr_ll address_of(std::uint32_t ifindex) {
@@ -64,6 +67,25 @@ bool Canary::heard() noexcept {
                std::memcmp(frame.data() + 14, mark.data(), mark.size()) == 0 && frame[22] == module_id_;
     }
     return any;
+}
+
+std::optional<bool> FloodingWatch::look(std::uint64_t now, bool open, bool alone) {
+    if (canary_->heard()) {
+        heard_at_ = now;
+    }
+    if (open && now >= sent_at_ + send_every) {
+        sent_at_ = now;
+        canary_->send();
+    }
+    if (alone) {
+        alone_until_ = now;
+    }
+    const bool works = now < std::max(heard_at_, alone_until_) + silence_max;
+    if (works_ == works || (works && heard_at_ == 0)) {
+        return std::nullopt; // as before, or nothing known yet
+    }
+    works_ = works;
+    return works;
 }
 
 } // namespace stead::farm

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 namespace stead::farm {
 
@@ -26,6 +27,19 @@ private:
     std::uint32_t ifindex_;
     net::Mac own_, vmac_;
     std::uint8_t module_id_;
+};
+
+/// Sends a canary every 5 s and judges by what comes from the others. Strand only.
+class FloodingWatch {
+public:
+    explicit FloodingWatch(std::unique_ptr<Canary> canary) : canary_(std::move(canary)) {}
+    /// Call once a second. `alone`: nobody else is there to be heard. The new judgement when it changed.
+    [[nodiscard]] std::optional<bool> look(std::uint64_t now, bool open, bool alone);
+
+private:
+    std::unique_ptr<Canary> canary_;
+    std::uint64_t heard_at_{}, sent_at_{}, alone_until_{};
+    std::optional<bool> works_;
 };
 
 } // namespace stead::farm

@@ -21,12 +21,9 @@ constexpr std::size_t sender_mac = 22, sender_ip = 28, target_ip = 38;
 
 // ARP requests only: the socket would copy all traffic otherwise.
 sock_filter program[]{
-    BPF_STMT(BPF_LD | BPF_H | BPF_ABS, 12),
-    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETH_P_ARP, 0, 3),
-    BPF_STMT(BPF_LD | BPF_H | BPF_ABS, 20),
-    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 1, 0, 1),
-    BPF_STMT(BPF_RET | BPF_K, 64),
-    BPF_STMT(BPF_RET | BPF_K, 0),
+    BPF_STMT(BPF_LD | BPF_H | BPF_ABS, 12), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETH_P_ARP, 0, 3),
+    BPF_STMT(BPF_LD | BPF_H | BPF_ABS, 20), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 1, 0, 1),
+    BPF_STMT(BPF_RET | BPF_K, 64),          BPF_STMT(BPF_RET | BPF_K, 0),
 };
 
 shim::Ip mapped(const std::uint8_t* four) {

@@ -35,12 +35,14 @@ void read_virtual_interface(const plugin::Config& interface, const plugin::Confi
     const auto own_mac = element.attribute("addr");
     std::optional<shim::Mac> vmac = own_mac ? parse_mac(*own_mac) : std::nullopt;
     if (own_mac && vmac && (((*vmac)[0] & 1) != 0)) {
-        finding(element.line(), false, "virtual_interface/@addr: '" + std::string{*own_mac} +
-                                           "' is a multicast address; allowed: unicast, such as 5A:FE:C0:00:02:32");
+        finding(element.line(), false,
+                "virtual_interface/@addr: '" + std::string{*own_mac} +
+                    "' is a multicast address; allowed: unicast, such as 5A:FE:C0:00:02:32");
     }
     if (type == "vmac_invisible" && interface.attribute("arpreroute").value_or("off") == "on") {
-        finding(interface.line(), false, "interface/@arpreroute: 'on' does not go with type=\"vmac_invisible\", whose "
-                                         "address never moves; remove it");
+        finding(interface.line(), false,
+                "interface/@arpreroute: 'on' does not go with type=\"vmac_invisible\", whose "
+                "address never moves; remove it");
     }
     const auto addresses = element.children("virtual_addr");
     if (addresses.empty() && type != "external") {
@@ -82,8 +84,9 @@ void read_rule(const plugin::Config& element, const FarmOptions& options, FarmOp
         const bool known = std::any_of(options.vips.begin(), options.vips.end(),
                                        [&](const auto& vip) { return vip.address == address; });
         if (!known && parse_address(address)) {
-            finding(element.line(), false, "rule/@virtual_addr: '" + address +
-                                               "' is no virtual_addr of this module; allowed: one of them, or *");
+            finding(element.line(), false,
+                    "rule/@virtual_addr: '" + address +
+                        "' is no virtual_addr of this module; allowed: one of them, or *");
         } else if (!known) {
             rule.address.reset(); // a name: virtual_addr was resolved already
         }
@@ -125,8 +128,8 @@ FarmOptions::Group read_group(const plugin::Config& element, const FarmOptions& 
                 finding(host.line(), false, "host/@name: '" + name + "' is given twice in group '" + group.name + "'");
             }
         }
-        const bool all_zero = std::all_of(group.powers.begin(), group.powers.end(),
-                                          [](const auto& entry) { return entry.second == 0; });
+        const bool all_zero =
+            std::all_of(group.powers.begin(), group.powers.end(), [](const auto& entry) { return entry.second == 0; });
         if (all_zero && !group.powers.empty()) {
             finding(cluster->line(), true, "group '" + group.name + "': every power is 0, so nobody serves it");
         }
@@ -142,7 +145,7 @@ FarmOptions::Group read_group(const plugin::Config& element, const FarmOptions& 
 
 void read_farm(const plugin::Config& farm, FarmOptions& options, const Finding& finding) {
     const auto backend = farm.attribute("backend").value_or("auto");
-    options.backend = backend == "ebpf" ? shim::Backend::ebpf
+    options.backend = backend == "ebpf"      ? shim::Backend::ebpf
                       : backend == "nfqueue" ? shim::Backend::nfqueue
                                              : shim::Backend::automatic;
     const auto profile = farm.attribute("profile").value_or("default");
@@ -203,6 +206,7 @@ FarmOptions read_options(const plugin::Config& service, const Finding& finding) 
     options.movecap = duration_or(*vip, "movecap", nanoseconds{0});
     options.slowstart = duration_or(*vip, "slowstart", nanoseconds{0});
     options.script_control = vip->attribute("scriptcontrol").value_or("off") == "on";
+    options.tcp_reset = vip->attribute("tcpreset").value_or("on") == "on";
     if (const auto list = vip->child("interface_list")) {
         for (const auto& interface : list->children("interface")) {
             for (const auto& element : interface.children("virtual_interface")) {
@@ -224,34 +228,39 @@ FarmOptions read_options(const plugin::Config& service, const Finding& finding) 
             options.groups.push_back(std::move(group));
         }
         if (options.groups.size() > groups_max) {
-            finding(list->line(), false, "loadbalancing_list: " + std::to_string(options.groups.size()) +
-                                             " groups; allowed: 16; give rules of equal powers one group");
+            finding(list->line(), false,
+                    "loadbalancing_list: " + std::to_string(options.groups.size()) +
+                        " groups; allowed: 16; give rules of equal powers one group");
         }
     }
     return options;
 }
 
-std::optional<std::uint32_t> FarmOptions::dynamic_power(const std::string& node) const {
+std::vector<std::uint32_t> FarmOptions::powers(const std::string& node) const {
+    std::vector<std::uint32_t> result;
     for (const auto& group : groups) {
-        if (group.powers != groups.front().powers) {
-            return std::nullopt;
-        }
+        result.push_back(group.power_of(node));
     }
-    return groups.empty() ? std::nullopt : std::optional{groups.front().power_of(node)};
+    return result;
+}
+
+bool FarmOptions::has_arp_rule() const {
+    return std::any_of(groups.begin(), groups.end(), [](const auto& group) {
+        return std::any_of(group.rules.begin(), group.rules.end(), [](const auto& rule) { return rule.arp; });
+    });
 }
 
 std::uint64_t FarmOptions::digest(const std::array<std::uint64_t, 2>& seed) const {
     std::string text;
     for (const auto& vip : vips) {
-        text += "v" + vip.address + (vip.external ? "e" : vip.delivery == shim::Delivery::directed ? "d" : "i") +
+        text += "v" + vip.address +
+                (vip.external                               ? "e"
+                 : vip.delivery == shim::Delivery::directed ? "d"
+                                                            : "i") +
                 to_text(vip.vmac) + "\n";
     }
-    const bool dynamic = dynamic_power("").has_value();
     for (const auto& group : groups) {
         text += "g" + group.name + "\n";
-        for (const auto& [name, power] : dynamic ? decltype(group.powers){} : group.powers) {
-            text += "h" + name + "=" + std::to_string(power) + "\n";
-        }
         for (const auto& rule : group.rules) {
             text += "r" + rule.address.value_or("*") + " " + std::to_string(rule.arp) + " " +
                     std::to_string(rule.protocol) + " " + std::to_string(rule.port) + " " +

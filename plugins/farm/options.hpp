@@ -46,11 +46,13 @@ struct FarmOptions {
     nanoseconds drain{}, movecap{}, slowstart{};
     nanoseconds period{milliseconds{50}}; ///< T of the heartbeats, as far as the farm's element says
     shim::Backend backend{};
-    bool script_control{};
+    bool script_control{}; ///< the gate follows resource farm.gate
+    bool tcp_reset{true};  ///< connections that are left when the address goes are reset
 
-    /// The node's power when it is the same in every group: then the node itself says it in its heartbeats, and
-    /// `stead update` may change it. Nothing when groups differ: then all nodes must have read the same powers.
-    [[nodiscard]] std::optional<std::uint32_t> dynamic_power(const std::string& node) const;
+    /// The node's power in each group. No part of the digest: each node tells the others its own.
+    [[nodiscard]] std::vector<std::uint32_t> powers(const std::string& node) const;
+    /// `<rule proto="arp">`: each client has a receiver of its own.
+    [[nodiscard]] bool has_arp_rule() const;
     /// Equal on all nodes that may share a view.
     [[nodiscard]] std::uint64_t digest(const std::array<std::uint64_t, 2>& seed) const;
 };

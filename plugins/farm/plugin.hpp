@@ -5,6 +5,7 @@
 #include "clients.hpp"
 #include "network.hpp"
 #include "options.hpp"
+#include "wish.hpp"
 
 #include <stead/farm/mover.hpp>
 #include <stead/filter/packet_filter.hpp>
@@ -39,11 +40,22 @@ public:
     void on_transition(const stead_transition& transition) override;
     void on_lease(std::uint64_t until_boottime_ns) noexcept override;
     [[nodiscard]] std::int32_t lease_fd() noexcept override;
-    void on_update(plugin::Config config) override; ///< takes over this node's power
+    void on_update(plugin::Config config) override; ///< takes over this node's powers
     plugin::Answer on_command(std::string_view verb, std::span<const std::string_view> arguments,
                               std::string& answer) override;
 
 private:
+    enum TimerId : std::uint64_t {
+        mover_timer = 1,
+        second_timer,
+        announce_timer,
+        transition_timer,
+        slow_start_timer,
+        clients_timer
+    };
+    /// scriptcontrol="on": the module's scripts set it to up or down.
+    static constexpr std::string_view gate_resource = "farm.gate";
+
     struct Pending { ///< a transition that was not answered yet
         stead_transition transition{};
         std::uint64_t began{}, limit{}; ///< limit: answered by then whatever happens
@@ -51,15 +63,20 @@ private:
         std::uint64_t drain_until{};
     };
 
+    void prepare(const stead_transition& transition);
     void release(const stead_transition& transition);
     void poll_transition();
     void poll_prepare();
     void poll_close();
     void finish(const std::string& error = {});
 
+    void open_gate();
+    void close_gate();
+    void script_gate(bool up);
     void apply_weight();
     void step_slow_start();
-    void pump();              ///< the mover's effects: messages, tables, timer
+    void reset_connections();
+    void pump(); ///< the mover's effects: messages, tables, timer
     void push_tables();
     void push_members();
     void update_receivers();
@@ -68,6 +85,7 @@ private:
     [[nodiscard]] std::string describe() const; ///< for `state -v`
     void log_once(const std::string& key, const std::string& line);
     void second();
+    void audit();
     void watch_flooding();
     void listen_to_clients();
     void tell_clients(bool all); ///< proto="arp": that we receive for them now; all: also those that should know
@@ -77,23 +95,25 @@ private:
     [[nodiscard]] Instant now() const { return from_ns(static_cast<std::int64_t>(host_.now())); }
     [[nodiscard]] NodeId self() const { return NodeId(host_.self()); }
     void complain(const Result<void>& result, const char* what);
-    plugin::Answer set_power(std::uint32_t node, const std::string& value, std::string& answer);
+    [[nodiscard]] std::optional<std::uint32_t> member_named(std::string_view name) const;
+    [[nodiscard]] std::string member_names() const;
+    plugin::Answer set_power(std::uint32_t node, const PowerWish& wish, std::string& answer);
 
     plugin::Host host_;
     FarmOptions options_;
     Network network_;
     Mover mover_;
-    std::unique_ptr<shim::PacketFilter> filter_; ///< none for external balancing; const after construction
-    std::unique_ptr<Canary> canary_;
+    Wish wish_;
+    std::unique_ptr<shim::PacketFilter> filter_;    ///< none for external balancing; const after construction
+    std::unique_ptr<FloodingWatch> flooding_;       ///< invisible delivery only
     std::vector<std::unique_ptr<Clients>> clients_; ///< per interface, with proto="arp" only
     std::map<std::uint32_t, std::string> names_;
     std::map<std::pair<std::uint32_t, std::string>, std::string> member_resources_;
     std::optional<Pending> pending_;
-    std::optional<std::uint32_t> power_override_, configured_power_;
     std::atomic<std::uint64_t> lease_until_{};
     std::atomic<bool> lease_lapsed_{true}; ///< since the previous view
-    bool open_{}, running_{}, released_{true};
-    unsigned percent_{100};
+    bool running_{}, released_{true};
+    bool scripts_may_open_{}; ///< from PREPARE to RELEASE
     std::uint32_t weight_{};
     std::vector<std::string> published_;
     std::map<std::string, std::string> share_lines_; ///< last line of each kind and group
@@ -101,8 +121,6 @@ private:
     bool addresses_up_{};
     std::string audit_;
     NodeSet missing_; ///< members that went without a word and are not back
-    std::uint64_t canary_heard_{}, canary_sent_{}, alone_until_{};
-    std::optional<bool> flooding_;
 };
 
 } // namespace stead::farm

@@ -64,7 +64,8 @@ int main(int argc, char** argv) {
         !(*filter)->set_receiver(0, self == 0 || vip.delivery == Delivery::invisible)) {
         return 1;
     }
-    std::fprintf(stderr, "%d: %s; audit '%s'\n", self, (*filter)->backend_note().c_str(), (*filter)->audit().c_str());
+    std::fprintf(stderr, "%d: %s; audit '%s'\n", self, (*filter)->backend_note().c_str(),
+                 (*filter)->audit().missing.c_str());
     const int fd = ::socket(AF_INET, SOCK_DGRAM, 0);
     sockaddr_in here{};
     here.sin_family = AF_INET;

@@ -1,18 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <stead/farm/mover.hpp>
 
-#include "bytes.hpp"
-
 #include <algorithm>
 #include <utility>
 
 namespace stead::farm {
 namespace {
 
-constexpr std::uint16_t power_weight_base = 1024;
 constexpr auto repeat_every = milliseconds{250};
 constexpr std::uint32_t buckets_per_held_bit = 8;
 constexpr std::size_t cache_entries_max = 64;
+constexpr std::size_t said_max = 8;
 
 Weights cut(const Weights& weights, NodeSet to) {
     Weights result{};
@@ -24,35 +22,11 @@ Weights cut(const Weights& weights, NodeSet to) {
 
 } // namespace
 
-std::uint16_t encode_weight(unsigned percent, std::optional<std::uint32_t> power) noexcept {
-    percent = std::clamp(percent, 1u, 100u);
-    if (!power) {
-        return static_cast<std::uint16_t>(percent);
-    }
-    const auto twentieths = std::max(percent / 5, 1u);
-    return static_cast<std::uint16_t>(power_weight_base + std::min(*power, limits::power_max) * 32 + twentieths);
-}
-
-std::uint32_t effective_power(std::uint16_t weight, std::uint32_t configured) noexcept {
-    if (weight < power_weight_base) {
-        return configured * std::min<std::uint32_t>(weight, 100);
-    }
-    const std::uint32_t power = std::min<std::uint32_t>((weight - power_weight_base) / 32, limits::power_max);
-    return power * std::min<std::uint32_t>(weight % 32, 20) * 5;
-}
-
 Mover::Mover(Options options)
-    : options_(std::move(options)), powers_(options_.groups), rendezvous_(options_.seed, options_.buckets),
+    : options_(std::move(options)), powers_(options_.self), rendezvous_(options_.seed, options_.buckets),
       tables_(options_.groups) {
     become_blank();
     changed_ = false;
-}
-
-void Mover::set_member(NodeId node, const std::string& name, const std::vector<std::uint32_t>& powers) {
-    rendezvous_.set_name(node, name);
-    for (std::size_t group = 0; group < powers_.size() && group < powers.size(); ++group) {
-        powers_[group][index(node)] = powers[group];
-    }
 }
 
 void Mover::become_blank() {
@@ -86,7 +60,13 @@ void Mover::on_view(Instant now, const FarmView& view) {
         become_blank();
     }
     step_since_ = now;
-    own_ = Report{view.id, in_line, plan_, false, holding_, plan_.seq};
+    const auto self = index(options_.self);
+    own_ = Report{view.id, in_line, plan_, {}, false, holding_, plan_.seq};
+    said_.push_back(view_.weights[self]);
+    if (said_.size() > said_max) {
+        said_.erase(said_.begin());
+    }
+    own_.powers = powers_.own(said_, {plan_.base[self], plan_.target[self]});
     announce(now);
     if (early_.first == view.id) {
         for (const auto& [node, report] : std::exchange(early_.second, {})) {
@@ -125,7 +105,7 @@ std::vector<std::uint8_t> Mover::owners(const Weights& weights, std::size_t grou
     }
     Powers powers{};
     for (std::size_t node = 0; node < powers.size(); ++node) {
-        powers[node] = effective_power(weights[node], powers_[group][node]);
+        powers[node] = powers_.effective(NodeId(node), weights[node], group);
     }
     if (cache_.size() >= std::min(cache_entries_max, 4 * tables_.size())) {
         cache_.erase(cache_.begin());
@@ -186,6 +166,7 @@ void Mover::try_exchange(Instant now) {
             in_line = nodes;
         }
     }
+    learn_powers();
     Plan best;
     for (const NodeId node : in_line) {
         const Plan& plan = node == options_.self ? own_.plan : reports_[node].plan;
@@ -200,6 +181,7 @@ void Mover::try_exchange(Instant now) {
         become_blank();
     }
     exchanged_ = true;
+    said_.erase(said_.begin(), said_.end() - 1);
     if (in_line.empty()) {
         best.base = best.target = view_.weights;
         best.seq = view_.epoch << 20;
@@ -223,6 +205,17 @@ void Mover::meet(Plan& best, const Plan& other) {
         if (!new_target && other.target[node] == 0) {
             best.target[node] = 0;
         }
+    }
+}
+
+/// Only here: the word of all members is known to all, so that a list means the same to everyone.
+void Mover::learn_powers() {
+    bool changed = false;
+    for (const auto& [node, report] : reports_) {
+        changed |= !options_.mutant_ignore_lists && powers_.learn(node, report.powers);
+    }
+    if (changed) {
+        cache_.clear();
     }
 }
 
@@ -307,8 +300,8 @@ bool Mover::arrived() const noexcept {
 NodeSet Mover::participants() const noexcept {
     NodeSet result;
     for (std::size_t node = 0; node < plan_.base.size(); ++node) {
-        for (const auto& powers : powers_) {
-            if (effective_power(plan_.base[node], powers[node]) > 0) {
+        for (std::size_t group = 0; group < tables_.size(); ++group) {
+            if (powers_.effective(NodeId(node), plan_.base[node], group) > 0) {
                 result.insert(NodeId(node));
             }
         }
@@ -319,37 +312,11 @@ NodeSet Mover::participants() const noexcept {
 // ---- Conversation ---------------------------------------------------------------------------------------------------
 
 std::string Mover::encode_own() const {
-    ByteWriter out;
-    out.u64(own_.view_id);
-    out.u8(static_cast<std::uint8_t>((own_.in_line ? 1 : 0) | (exchanged_ ? 2 : 0) | (holding_ ? 4 : 0)));
-    out.u64(plan_.seq);
-    out.u64(own_.plan.seq);
-    out.u64(own_.plan.lineage);
-    out.u8(static_cast<std::uint8_t>(own_.plan.step));
-    out.weights(own_.plan.base);
-    out.weights(own_.plan.target);
-    return out.take();
-}
-
-std::optional<Mover::Report> Mover::decode(std::string_view body) {
-    ByteReader in{body};
-    Report report;
-    report.view_id = in.u64();
-    const auto flags = in.u8();
-    report.in_line = (flags & 1) != 0;
-    report.exchanged = (flags & 2) != 0;
-    report.holding = (flags & 4) != 0;
-    report.reached = in.u64();
-    report.plan.seq = in.u64();
-    report.plan.lineage = in.u64();
-    const auto step = in.u8();
-    report.plan.base = in.weights();
-    report.plan.target = in.weights();
-    if (!in.good() || step > static_cast<std::uint8_t>(MoveStep::release)) {
-        return std::nullopt;
-    }
-    report.plan.step = static_cast<MoveStep>(step);
-    return report;
+    Report report = own_;
+    report.exchanged = exchanged_;
+    report.holding = holding_;
+    report.reached = plan_.seq;
+    return encode(report);
 }
 
 void Mover::announce(Instant now) {
@@ -364,11 +331,13 @@ void Mover::announce(Instant now) {
 
 void Mover::on_message(Instant now, NodeId from, std::string_view kind, std::string_view body) {
     if (kind == "farm.held") {
-        on_held(from, body);
+        if (const auto held = decode_held(body)) {
+            on_held(from, *held);
+        }
         return;
     }
     const bool asks = kind == "farm.plan?"; // a repetition: its sender misses something, perhaps ours
-    const auto report = asks || kind == "farm.plan" ? decode(body) : std::nullopt;
+    const auto report = asks || kind == "farm.plan" ? decode_report(body) : std::nullopt;
     if (!report) {
         return;
     }
@@ -454,34 +423,26 @@ void Mover::set_held(Instant now, const std::vector<std::vector<std::uint16_t>>&
             const auto bit = bucket / buckets_per_held_bit;
             bits[bit / 8] = static_cast<char>(bits[bit / 8] | 1 << (bit % 8));
         }
-        ByteWriter out;
-        out.u64(view_.id);
-        out.u64(plan_.seq);
-        out.u8(static_cast<std::uint8_t>(group));
-        const std::string body = out.take() + bits;
+        const HeldReport report{view_.id, plan_.seq, static_cast<std::uint32_t>(group), std::move(bits)};
         if (!others.empty()) {
-            messages_.push_back({others, "farm.held", body});
+            messages_.push_back({others, "farm.held", encode(report)});
         }
-        on_held(options_.self, body);
+        on_held(options_.self, report);
     }
     if (holding_ != told_holding_) {
         announce(now);
     }
 }
 
-void Mover::on_held(NodeId from, std::string_view body) {
-    ByteReader in{body};
-    const auto view_id = in.u64();
-    const auto seq = in.u64();
-    const std::size_t group = in.u8();
-    const std::string_view bits = in.rest();
+void Mover::on_held(NodeId from, const HeldReport& held) {
+    const std::string& bits = held.bits;
     const std::size_t full = (options_.buckets / buckets_per_held_bit + 7) / 8;
     // An older one says nothing about what its sender took since.
-    if (!in.good() || view_id != view_.id || !exchanged_ || seq < settled_seq_ || group >= tables_.size() ||
+    if (held.view_id != view_.id || !exchanged_ || held.seq < settled_seq_ || held.group >= tables_.size() ||
         (!bits.empty() && bits.size() != full)) {
         return;
     }
-    auto& table = tables_[group];
+    auto& table = tables_[held.group];
     bool removed = false;
     for (std::uint32_t b = 0; b < options_.buckets; ++b) {
         const auto bit = b / buckets_per_held_bit;

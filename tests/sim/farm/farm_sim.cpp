@@ -12,7 +12,8 @@ constexpr unsigned boot_weight_open_percent = 70;
 } // namespace
 
 FarmSim::FarmSim(std::uint64_t seed, const Mover::Options& mutants)
-    : random_{seed * 2 + 1}, mutants_(mutants), directed_{(Random{seed}.next() & 1) != 0} {
+    : random_{seed * 2 + 1}, mutants_(mutants), directed_{(Random{seed}.next() & 1) != 0},
+      groups_{1 + (Random{seed + 1}.next() & 1)} {
     nodes_.resize(2 + random_.below(4));
     for (auto& node : nodes_) {
         node.link_free.resize(nodes_.size());
@@ -35,12 +36,12 @@ void FarmSim::boot(unsigned n) {
     options.self = NodeId(n);
     options.seed = {1, 2};
     options.buckets = buckets;
-    options.groups = 1;
+    options.groups = groups_;
     options.duplicate_window = milliseconds{10};
     options.first_report_after = milliseconds{200};
     node.mover = std::make_unique<Mover>(options);
     for (unsigned other = 0; other < nodes_.size(); ++other) {
-        node.mover->set_member(NodeId(other), "node" + std::to_string(other), {1});
+        node.mover->set_name(NodeId(other), "node" + std::to_string(other));
     }
     node.alive = true;
     node.lease = node.lease_kept = node.receives = false;
@@ -51,7 +52,7 @@ void FarmSim::boot(unsigned n) {
     if (random_.chance(boot_weight_open_percent)) {
         at(milliseconds{random_.below(300)}, [this, n, incarnation = node.incarnation] {
             if (nodes_[n].alive && nodes_[n].incarnation == incarnation && nodes_[n].wish == 0) {
-                nodes_[n].wish = 100;
+                nodes_[n].wish = nodes_[n].mover->weight(100, {1, 1});
                 change_views();
             }
         });
@@ -217,8 +218,17 @@ void FarmSim::act() {
         [[fallthrough]];
     default:
         if (node.alive) {
-            const std::uint16_t choices[]{0, 100, 100, encode_weight(100, 3), encode_weight(100, 0), 50};
-            node.wish = choices[random_.below(std::size(choices))];
+            // Powers of the groups; what is judged happens in the first. Groups that differ travel as a list.
+            struct Choice {
+                unsigned percent;
+                std::uint32_t first, second;
+            };
+            constexpr Choice choices[]{{100, 1, 2}, {100, 1, 1}, {100, 1, 3}, {100, 3, 1}, {100, 0, 2}, {50, 1, 2}};
+            const auto pick = random_.below(std::size(choices) + 1);
+            const Choice& choice = choices[pick % std::size(choices)];
+            std::vector<std::uint32_t> powers{choice.first, choice.second};
+            powers.resize(groups_);
+            node.wish = pick == std::size(choices) ? std::uint16_t{0} : node.mover->weight(choice.percent, powers);
             change_views();
         }
     }
@@ -230,7 +240,7 @@ void FarmSim::act() {
 void FarmSim::pump(unsigned n) {
     auto& node = nodes_[n];
     if (node.mover->wants_held()) {
-        std::vector<std::vector<std::uint16_t>> held(1);
+        std::vector<std::vector<std::uint16_t>> held(groups_);
         for (const auto& connection : node.connections) {
             held[0].push_back(static_cast<std::uint16_t>(connection.bucket));
         }
@@ -441,8 +451,12 @@ void FarmSim::judge(const Flow& flow) {
 bool FarmSim::judge_loss(std::uint32_t b) const {
     const bool calm = now_ > calm_since_ + milliseconds{300} && !cut_ && (!directed_ || arp_[0] >= 0);
     const bool owned = std::any_of(nodes_.begin(), nodes_.end(), [&](const Node& node) {
-        return node.alive && node.lease && node.mover->exchanged() && !node.mover->blank() &&
-               node.mover->table(0).owner[b] != no_owner;
+        if (!node.alive || !node.lease || !node.mover->exchanged() || node.mover->blank()) {
+            return false;
+        }
+        // A farm's first plan reaches its members one after the other: nobody served before the owner has it.
+        const auto owner = node.mover->table(0).owner[b];
+        return owner != no_owner && nodes_[owner].alive && !nodes_[owner].mover->blank();
     });
     bool known = !directed_; // directed: where nobody served before, somebody must announce first
     if (directed_ && calm) {
@@ -563,7 +577,11 @@ void FarmSim::check_quiet() {
         } else if (table.owner != first->owner) {
             fail("two nodes have different tables");
         }
-        if (!node.mover->participants().empty() && std::count(table.owner.begin(), table.owner.end(), no_owner) != 0) {
+        std::uint32_t power = 0;
+        for (const NodeId member : node.mover->view().members) {
+            power += node.mover->effective_power(member, 0);
+        }
+        if (power > 0 && std::count(table.owner.begin(), table.owner.end(), no_owner) != 0) {
             fail("a bucket has no owner");
         }
     }

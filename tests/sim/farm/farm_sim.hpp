@@ -97,6 +97,7 @@ private:
     std::array<FarmView, 2> latest_{};  ///< per side of a cut
     std::array<std::array<std::uint64_t, 8>, 2> lives_{}; ///< incarnation of each member of latest_
     bool directed_;               ///< one node receives and sends on; else every node gets every frame
+    std::size_t groups_;          ///< 2: with powers of their own
     std::array<int, 2> arp_{-1, -1}; ///< per side: where clients send the address's frames
     bool cut_{}, quiet_{};
     std::uint64_t view_ids_{}, faults_{}, tokens_{};

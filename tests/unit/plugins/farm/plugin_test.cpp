@@ -6,6 +6,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include <cstdlib>
 #include <memory>
 
@@ -21,6 +26,8 @@ using testing::HasSubstr;
 Element rule(std::vector<std::pair<std::string, std::string>> attributes) {
     return {"rule", std::move(attributes), {}};
 }
+
+Element web_rule() { return rule({{"proto", "tcp"}, {"port", "80"}}); }
 
 Element configuration(const std::string& type, std::vector<Element> rules) {
     return {"service",
@@ -124,6 +131,45 @@ protected:
         host_->answers.clear();
         return first;
     }
+    void create(const Xml& xml) {
+        char err[512]{};
+        self_ = plugin_->create(&host_->c, xml.get(), err, sizeof err);
+        ASSERT_NE(self_, nullptr) << err;
+        plugin_->start(self_);
+        view(0);
+    }
+    /// In service: prepared and opened, as far as the configuration opens by itself.
+    void serve(const Xml& xml) {
+        create(xml);
+        move(STEAD_MOMENT_PREPARE);
+        ASSERT_EQ(answer(), "");
+        move(STEAD_MOMENT_OPEN);
+        view(host_->weight);
+        ASSERT_EQ(answer(), "");
+    }
+    void leave() {
+        move(STEAD_MOMENT_RELEASE);
+        EXPECT_EQ(answer(), "");
+        plugin_->stop(self_);
+        plugin_->destroy(self_);
+    }
+    bool wait_for(const std::string& command, milliseconds limit) {
+        for (const Instant end = BootClock::now() + limit; BootClock::now() < end;) {
+            if (std::system((command + " >/dev/null 2>&1").c_str()) == 0) {
+                return true;
+            }
+        }
+        return false;
+    }
+    /// The second-timer is the plugin's first: what the audit found is told then.
+    void look() {
+        const auto due = host_->timers();
+        for (const auto& [id, at] : due) {
+            if (at != 0) {
+                plugin_->on_timer(self_, id);
+            }
+        }
+    }
     bool has_address() { return std::system("ip addr show dev a0 | grep -q 192.0.2.50/32") == 0; }
 
     const stead_plugin_descriptor* plugin_{};
@@ -135,19 +181,15 @@ protected:
 // One node's whole life: prepare, open, change of power, close, release.
 TEST_F(FarmPluginTest, LivesAndLeavesNothingBehind) {
     for (const std::string type : {"vmac_directed", "vmac_invisible"}) {
-        const Xml xml{configuration(type, {rule({{"proto", "tcp"}, {"port", "80"}})})};
-        char err[512]{};
-        self_ = plugin_->create(&host_->c, xml.get(), err, sizeof err);
-        ASSERT_NE(self_, nullptr) << err;
+        const Xml xml{configuration(type, {web_rule()})};
+        create(xml);
         EXPECT_NE(host_->digest, 0u);
-        plugin_->start(self_);
-        view(0);
         move(STEAD_MOMENT_PREPARE);
         EXPECT_EQ(answer(), "");
         EXPECT_TRUE(has_address());
         EXPECT_EQ(host_->weight, 0u);
         move(STEAD_MOMENT_OPEN);
-        EXPECT_EQ(host_->weight, 1024u + 32u + 20u); // power 1, all twenty twentieths of it
+        EXPECT_EQ(host_->weight, 32u + 20u); // power 1, all twenty twentieths of it
         view(host_->weight);
         EXPECT_EQ(answer(), "");
         EXPECT_EQ(host_->resource("farm.web"), "100%");
@@ -157,7 +199,7 @@ TEST_F(FarmPluginTest, LivesAndLeavesNothingBehind) {
         const stead_str arguments[]{plugin::to_c("node1"), plugin::to_c("3")};
         char out[256]{};
         EXPECT_EQ(plugin_->on_command(self_, plugin::to_c("power"), arguments, 2, out, sizeof out), 0) << out;
-        EXPECT_GE(host_->weight, 1024u);
+        EXPECT_EQ(host_->weight, 3u * 32u + 20u);
         char text[4096]{};
         EXPECT_EQ(plugin_->on_command(self_, plugin::to_c("describe"), nullptr, 0, text, sizeof text), 0);
         EXPECT_THAT(text,
@@ -183,16 +225,142 @@ TEST_F(FarmPluginTest, LivesAndLeavesNothingBehind) {
 
 TEST_F(FarmPluginTest, RefusesToStartBesideAForeignOwner) {
     ASSERT_EQ(std::system("ip addr add 192.0.2.50/32 dev b0"), 0);
-    const Xml xml{configuration("vmac_directed", {rule({{"proto", "tcp"}, {"port", "80"}})})};
-    char err[512]{};
-    self_ = plugin_->create(&host_->c, xml.get(), err, sizeof err);
-    ASSERT_NE(self_, nullptr) << err;
-    plugin_->start(self_);
-    view(0);
+    const Xml xml{configuration("vmac_directed", {web_rule()})};
+    create(xml);
     move(STEAD_MOMENT_PREPARE);
     EXPECT_THAT(answer(), HasSubstr("192.0.2.50 is in use"));
     plugin_->stop(self_);
     plugin_->destroy(self_);
+}
+
+Element& vip_of(Element& root) { return root.children[1]; }
+
+/// Two groups in which node1 has these powers.
+Element two_groups(const std::string& first, const std::string& second) {
+    Element root = configuration("vmac_directed", {web_rule()});
+    auto& groups = vip_of(root).children[1].children;
+    groups.push_back({"group", {{"name", "dns"}}, {rule({{"proto", "udp"}, {"port", "53"}})}});
+    for (const auto& [group, power] : {std::pair{0, first}, std::pair{1, second}}) {
+        groups[static_cast<std::size_t>(group)].children.push_back(
+            {"cluster", {}, {{"host", {{"name", "node1"}, {"power", power}}, {}}}});
+    }
+    return root;
+}
+
+TEST_F(FarmPluginTest, PowersOfSeveralGroupsChangeWhileItRuns) {
+    const Xml xml{two_groups("3", "1")}, later{two_groups("2", "0")}, alike{two_groups("4", "4")};
+    serve(xml);
+    const auto digest = host_->digest;
+    const auto describe = [this] {
+        char text[4096]{};
+        EXPECT_EQ(plugin_->on_command(self_, plugin::to_c("describe"), nullptr, 0, text, sizeof text), 0);
+        return std::string{text};
+    };
+    EXPECT_THAT(describe(), AllOf(HasSubstr("group web: power node1=3;"), HasSubstr("group dns: power node1=1;")));
+    EXPECT_EQ(host_->resource("farm.dns"), "100%");
+    const auto before = host_->weight;
+    char err[256]{};
+    EXPECT_EQ(plugin_->on_update(self_, later.get(), err, sizeof err), 0) << err;
+    EXPECT_NE(host_->weight, before) << "membership must see a change to agree on";
+    view(host_->weight);
+    answer();
+    EXPECT_THAT(describe(), AllOf(HasSubstr("group web: power node1=2;"), HasSubstr("group dns: power node1=0;")));
+    EXPECT_EQ(host_->resource("farm.dns"), "0%");
+    EXPECT_EQ(host_->resource("farm.web"), "100%");
+    const stead_str arguments[]{plugin::to_c("node1"), plugin::to_c("7")};
+    char out[256]{};
+    EXPECT_EQ(plugin_->on_command(self_, plugin::to_c("power"), arguments, 2, out, sizeof out), 0) << out;
+    EXPECT_EQ(host_->weight, 7u * 32u + 20u) << "an override counts in every group";
+    EXPECT_EQ(plugin_->on_update(self_, alike.get(), err, sizeof err), 0) << err;
+    EXPECT_EQ(host_->weight, 4u * 32u + 20u) << "a new configuration ends it";
+    leave();
+    create(later);
+    EXPECT_EQ(host_->digest, digest) << "nodes that read other powers belong to one farm";
+    plugin_->stop(self_);
+    plugin_->destroy(self_);
+}
+
+TEST_F(FarmPluginTest, ScriptsHoldTheGate) {
+    Element root = configuration("vmac_directed", {web_rule()});
+    vip_of(root).attributes.emplace_back("scriptcontrol", "on");
+    const Xml xml{root};
+    const auto gate = [this](const char* value) {
+        plugin_->on_resource(self_, 0, plugin::to_c("farm.gate"), plugin::to_c(value));
+    };
+    create(xml);
+    gate("up");
+    EXPECT_EQ(host_->weight, 0u) << "there is no address yet";
+    move(STEAD_MOMENT_PREPARE);
+    EXPECT_EQ(host_->resource("farm.gate"), "down");
+    EXPECT_EQ(answer(), "");
+    gate("up");
+    EXPECT_EQ(host_->weight, 52u) << "a start script opens it";
+    view(host_->weight);
+    move(STEAD_MOMENT_OPEN);
+    EXPECT_EQ(answer(), "");
+    gate("down");
+    EXPECT_EQ(host_->weight, 0u);
+    gate("up");
+    move(STEAD_MOMENT_CLOSE);
+    EXPECT_EQ(answer(), "");
+    EXPECT_EQ(host_->weight, 52u) << "closing is left to stop_both";
+    leave();
+    EXPECT_EQ(host_->weight, 0u) << "but never later than the address goes";
+}
+
+TEST_F(FarmPluginTest, ConnectionsThatAreLeftAreReset) {
+    for (const bool reset : {true, false}) {
+        Element root = configuration("vmac_directed", {web_rule()});
+        vip_of(root).attributes.emplace_back("tcpreset", reset ? "on" : "off");
+        const Xml xml{root};
+        serve(xml);
+        const int listener = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        const int client = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        sockaddr_in vip{AF_INET, htons(80), {::inet_addr("192.0.2.50")}, {}};
+        const int one = 1;
+        ::setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+        ASSERT_EQ(::bind(listener, reinterpret_cast<sockaddr*>(&vip), sizeof vip), 0);
+        ASSERT_EQ(::listen(listener, 1), 0);
+        ASSERT_EQ(::connect(client, reinterpret_cast<sockaddr*>(&vip), sizeof vip), 0);
+        const int server = ::accept(listener, nullptr, nullptr);
+        leave();
+        char byte{};
+        errno = 0;
+        EXPECT_EQ(::recv(server, &byte, 1, MSG_DONTWAIT), -1);
+        const bool gone = errno == ECONNABORTED || errno == ECONNRESET; // both ends have the address here
+        EXPECT_TRUE(reset ? gone : errno == EAGAIN) << errno;
+        for (const int fd : {server, client, listener}) {
+            ::close(fd);
+        }
+    }
+}
+
+TEST_F(FarmPluginTest, AFilterThatIsTakenAwayComesBackInPlace) {
+    const Xml xml{configuration("vmac_invisible", {web_rule()})};
+    serve(xml);
+    const std::string there = "tc filter show dev a0 ingress | grep -q stead_ingress && "
+                              "tc filter show dev a0 egress | grep -q stead_egress && "
+                              "ip link show dev a0 | grep -q 'prog/xdp'";
+    ASSERT_EQ(std::system(there.c_str()), 0);
+    for (const char* harm : {"tc qdisc del dev a0 clsact", "tc filter del dev a0 egress", "ip link set a0 xdp off"}) {
+        ASSERT_EQ(std::system(harm), 0) << harm;
+        EXPECT_TRUE(wait_for(there, seconds{2})) << harm << ": not put back";
+        look();
+        EXPECT_THAT(host_->log(), Contains(HasSubstr("was taken away; put back"))) << harm;
+        host_->clear();
+    }
+    EXPECT_THAT(host_->resource("farm.filter"), testing::AnyOf("", "up"));
+    // Who insists is told of, and the module leaves.
+    const auto told = [this](const char* line) { return testing::Value(host_->log(), Contains(HasSubstr(line))); };
+    for (int i = 0; i < 30 && !told("again and again"); ++i) {
+        std::system("tc qdisc del dev a0 clsact 2>/dev/null");
+        wait_for("tc qdisc show dev a0 | grep -q clsact", milliseconds{500});
+        look();
+    }
+    EXPECT_THAT(host_->log(), Contains(HasSubstr("again and again")));
+    EXPECT_THAT(host_->log(), Contains(HasSubstr("request stopstart")));
+    EXPECT_EQ(host_->resource("farm.filter"), "down");
+    leave();
 }
 
 TEST_F(FarmPluginTest, CheckNamesWhatTheSchemaCannotSay) {

@@ -137,17 +137,5 @@ TEST(Rendezvous, ChoosesAStableReceiver) {
     EXPECT_EQ(r.choose("192.0.2.50", NodeSet{}), no_owner);
 }
 
-TEST(Weight, CarriesPercentAndPower) {
-    EXPECT_EQ(encode_weight(100, std::nullopt), 100);
-    EXPECT_EQ(effective_power(0, 7), 0u);
-    EXPECT_EQ(effective_power(100, 7), 700u);
-    EXPECT_EQ(effective_power(encode_weight(10, std::nullopt), 3), 30u);
-    EXPECT_EQ(effective_power(encode_weight(100, 5), 1), 500u);
-    EXPECT_EQ(effective_power(encode_weight(100, 1000), 1), 100000u);
-    EXPECT_EQ(effective_power(encode_weight(50, 2), 9), 100u);
-    EXPECT_EQ(effective_power(encode_weight(100, 0), 9), 0u);
-    EXPECT_NE(encode_weight(100, 0), 0) << "open with power 0 is not closed";
-}
-
 } // namespace
 } // namespace stead::farm

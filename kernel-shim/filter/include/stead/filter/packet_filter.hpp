@@ -104,6 +104,13 @@ struct Held {
     std::uint32_t connections{};
 };
 
+/// What audit() found.
+struct Audit {
+    std::vector<std::string> repaired; ///< was gone or replaced, and is back: one line each, since the last call
+    std::string missing;               ///< is not as it should be; empty = all well
+    bool open{};                       ///< `missing` means that this node takes what is others'
+};
+
 /// Threading: one thread at a time, except write_lease (any thread, one store).
 /// Errors: Result; on error nothing is half-applied. Destroying the object leaves the filter attached and closed when
 /// `detach` was not called: a node that dies must not take everything.
@@ -132,8 +139,9 @@ public:
     [[nodiscard]] virtual Result<std::vector<Held>> held(std::uint8_t group) const = 0;
     /// "ebpf: tc on eth0, XDP not used (slot taken by 'foo')"; one line for `state -v`.
     [[nodiscard]] virtual std::string backend_note() const = 0;
-    /// Is everything still attached as we left it? Empty when so, else what is missing. Cheap: once a second.
-    [[nodiscard]] virtual std::string audit() = 0;
+    /// Is everything still attached as we left it? What somebody took away or replaced is put back in place (eBPF: at
+    /// once, by netlink events; NFQUEUE: with this call). Cheap: once a second.
+    [[nodiscard]] virtual Audit audit() = 0;
     /// Takes the filter away. Call when the VIPs are gone from the interface.
     [[nodiscard]] virtual Result<void> detach() = 0;
 };

@@ -44,6 +44,10 @@ struct Interface {
 /// Asks who has the address (ARP probe, or NS from ::). The MAC that answered within `timeout`, if any did.
 [[nodiscard]] Result<std::optional<Mac>> probe(std::uint32_t ifindex, const std::string& address, nanoseconds timeout);
 
+/// Resets the TCP connections that have this local address, whoever's they are; peers get a RST. How many there were.
+/// Errors: unsupported by the kernel, denied.
+[[nodiscard]] Result<std::size_t> reset_connections(const std::string& address);
+
 /// Unicast filter entry (`bridge fdb add … self permanent`), so that frames to a virtual MAC are received without
 /// promiscuous mode. Already there / not there is success.
 [[nodiscard]] Result<void> add_unicast_filter(std::uint32_t ifindex, const Mac& mac);

@@ -3,12 +3,12 @@
 
 #include <stead/base/ids.hpp>
 #include <stead/base/time.hpp>
+#include <stead/farm/messages.hpp>
 #include <stead/farm/rendezvous.hpp>
 
 #include <array>
 #include <cstdint>
 #include <map>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -17,30 +17,12 @@
 /// Which node takes which bucket, and how buckets change hands: docs/farm-moves.md. Pure.
 namespace stead::farm {
 
-using Weights = std::array<std::uint16_t, limits::nodes_max>;
-
-/// Weight of an open node: `percent` (1..100) of its power; `power` replaces the configured one.
-[[nodiscard]] std::uint16_t encode_weight(unsigned percent, std::optional<std::uint32_t> power) noexcept;
-/// What a weight makes of a configured power: 0..power_max * 100.
-[[nodiscard]] std::uint32_t effective_power(std::uint16_t weight, std::uint32_t configured) noexcept;
-
 struct FarmView {
     std::uint64_t epoch{};
     std::uint64_t id{};
     NodeSet members; ///< empty: no view holds this node
     Weights weights{};
     bool lease_kept{}; ///< this node's lease never lapsed since its previous view was installed
-};
-
-/// As PacketFilter's Step, repeated so that the core stays free of the shim.
-enum class MoveStep : std::uint8_t { settled, accept_forwarded, forward, take, release };
-
-struct Plan {
-    Weights base{}, target{}; ///< weights of those that own something
-    MoveStep step{};
-    std::uint64_t seq{};
-    std::uint64_t lineage{}; ///< the view in which it began; plans of two lineages have nothing in common
-    friend bool operator==(const Plan&, const Plan&) = default;
 };
 
 /// One group as the filter wants it.
@@ -60,7 +42,8 @@ public:
         nanoseconds first_report_after{seconds{2}};
         nanoseconds movecap{}; ///< 0 = none
         // Protocol mutants, for tests/sim only: each must be caught there.
-        bool mutant_skip_barrier{}, mutant_always_in_line{}, mutant_forget_holders{}, mutant_take_first{};
+        bool mutant_skip_barrier{}, mutant_always_in_line{}, mutant_forget_holders{}, mutant_take_first{},
+            mutant_ignore_lists{};
     };
     struct Message {
         NodeSet to;
@@ -70,8 +53,12 @@ public:
 
     explicit Mover(Options options);
 
-    /// Before the first view with this node. `powers`: configured, one per group.
-    void set_member(NodeId node, const std::string& name, const std::vector<std::uint32_t>& powers);
+    /// Before the first view with this node.
+    void set_name(NodeId node, const std::string& name) { rendezvous_.set_name(node, name); }
+    /// The weight by which this node says that it takes `percent` of these powers, one per group.
+    [[nodiscard]] std::uint16_t weight(unsigned percent, const std::vector<std::uint32_t>& powers) {
+        return powers_.weight(percent, powers);
+    }
     void on_view(Instant now, const FarmView& view);
     void on_message(Instant now, NodeId from, std::string_view kind, std::string_view body);
     /// Call at next_deadline() or later.
@@ -97,19 +84,15 @@ public:
     [[nodiscard]] bool arrived() const noexcept;
     /// Some bucket still has holders.
     [[nodiscard]] bool in_transition() const noexcept { return holding_; }
+    /// What a member's weight in the view makes of its power, in hundredths. 0 before the exchange told a list.
+    [[nodiscard]] std::uint32_t effective_power(NodeId node, std::size_t group) const {
+        return powers_.effective(node, view_.weights[index(node)], group);
+    }
     /// Members that own something now, in some group.
     [[nodiscard]] NodeSet participants() const noexcept;
     [[nodiscard]] const Rendezvous& rendezvous() const noexcept { return rendezvous_; }
 
 private:
-    struct Report { ///< what a member said about a view: its plan at install (fixed) and how far it is
-        std::uint64_t view_id{};
-        bool in_line{};
-        Plan plan;
-        bool exchanged{};
-        bool holding{};
-        std::uint64_t reached{};
-    };
     void become_blank();
     void try_exchange(Instant now);
     void adopt(Instant now, const Plan& plan, NodeSet in_line);
@@ -124,11 +107,11 @@ private:
     void set_deadline(Instant at) noexcept { deadline_ = std::min(deadline_, at); }
     [[nodiscard]] std::vector<std::uint8_t> owners(const Weights& weights, std::size_t group);
     [[nodiscard]] std::string encode_own() const;
-    [[nodiscard]] static std::optional<Report> decode(std::string_view body);
-    void on_held(NodeId from, std::string_view body);
+    void on_held(NodeId from, const HeldReport& held);
+    void learn_powers();
 
     Options options_;
-    std::vector<std::array<std::uint32_t, limits::nodes_max>> powers_; ///< per group, as configured
+    PowerLists powers_;
     Rendezvous rendezvous_;
     FarmView view_;
     Plan plan_;
@@ -136,6 +119,7 @@ private:
     bool exchanged_{};
     bool changed_{}, holding_{}, told_holding_{}, wants_held_{};
     Report own_;
+    std::vector<std::uint16_t> said_; ///< own weights of the views since the last exchange: a plan may name any of them
     std::map<NodeId, Report> reports_;
     std::vector<OwnerTable> tables_;
     std::uint64_t settled_seq_{};
