@@ -36,7 +36,7 @@ Judge::Decision Judge::set_armed(Instant now, const std::vector<bool>& armed) {
             decision.changed.push_back(i);
         }
         if (!armed[i]) {
-            held_until_ = Instant{}; // the action that was asked for has begun
+            asked_ = false; // the action that was asked for has begun
         }
     }
     return decision;
@@ -59,10 +59,15 @@ Judge::Decision Judge::on_sights(Instant now, Instant begun, const std::vector<S
             }
         }
     }
-    if (decision.action != Action::none) {
-        held_until_ = now + std::max<nanoseconds>(options_.polltimer, look_often);
-    }
+    note_action(now, decision);
     return decision;
+}
+
+void Judge::note_action(Instant now, const Decision& decision) {
+    if (decision.action != Action::none) {
+        asked_ = true;
+        asked_at_ = now;
+    }
 }
 
 void Judge::judge(Instant now, std::size_t index, const Sight& sight, Decision& decision) {
@@ -79,22 +84,21 @@ void Judge::judge(Instant now, std::size_t index, const Sight& sight, Decision& 
     const Verdict verdict = good ? Verdict::up : Verdict::down;
     if (verdict != one.state.verdict) {
         one.state.verdict = verdict;
-        one.act_again = Instant{};
+        one.handle_again = Instant{};
         decision.changed.push_back(index);
     }
-    if (!good && spec.action != Action::none && !one.handler_runs && now >= one.act_again) {
+    if (!good && spec.action != Action::none && !one.handler_runs && now >= one.handle_again) {
         act(now, index, spec.action, reason_of(index), decision);
     }
 }
 
 void Judge::act(Instant now, std::size_t index, Action action, const std::string& reason, Decision& decision) {
-    if (now < held_until_) {
-        return; // one is under way already
+    const bool under_way = asked_ && (!ready_ || now < asked_at_ + options_.polltimer);
+    if (under_way || (action == Action::restart && !ready_)) {
+        return; // the next look asks again
     }
-    Watched& one = watched_[index];
-    one.act_again = now + std::max<nanoseconds>(options_.polltimer, look_often);
     if (action == Action::handler) {
-        one.handler_runs = true;
+        watched_[index].handler_runs = true;
         decision.handlers.push_back(index);
         return;
     }
@@ -109,11 +113,10 @@ Judge::Decision Judge::on_handler_done(Instant now, std::size_t index, bool ok) 
         return decision; // of an arming that is over
     }
     one.handler_runs = false;
-    one.act_again = now + std::max<nanoseconds>(options_.polltimer, look_often);
+    one.handle_again = now + options_.polltimer;
     if (!ok) {
         act(now, index, Action::stopstart, options_.specs[index].handler + " failed for " + reason_of(index), decision);
-        held_until_ =
-            decision.action == Action::none ? held_until_ : now + std::max<nanoseconds>(options_.polltimer, look_often);
+        note_action(now, decision);
     }
     return decision;
 }

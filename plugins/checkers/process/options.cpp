@@ -75,6 +75,23 @@ private:
     bool good_{true};
 };
 
+/// "proc.<name>" in characters that rules can name; what is taken gets a number.
+std::string free_resource(const std::vector<Spec>& specs, const std::string& name) {
+    std::string resource = "proc." + name;
+    std::ranges::replace_if(
+        resource,
+        [](char c) {
+            return std::string_view{"_.-"}.find(c) == std::string_view::npos && (c < '0' || c > '9') &&
+                   (c < 'A' || c > 'Z') && (c < 'a' || c > 'z');
+        },
+        '_');
+    std::string free = resource;
+    for (int number = 2; std::ranges::find(specs, free, &Spec::resource) != specs.end(); ++number) {
+        free = resource + "." + std::to_string(number);
+    }
+    return free;
+}
+
 } // namespace
 
 Options read_options(const plugin::Config& service, const Finding& finding) {
@@ -90,6 +107,10 @@ Options read_options(const plugin::Config& service, const Finding& finding) {
             break;
         }
         if (auto spec = Reader(proc, finding).read(options.polltimer)) {
+            spec->resource = free_resource(options.specs, spec->name);
+            if (!spec->resource.ends_with(spec->name)) {
+                finding(proc.line(), true, "errd/proc/@name: '" + spec->name + "': its resource is " + spec->resource);
+            }
             options.specs.push_back(std::move(*spec));
         }
     }

@@ -15,6 +15,7 @@ namespace {
 enum TimerId : std::uint64_t { look_timer = 1 };
 
 constexpr nanoseconds handler_timeout = seconds{300}; // as other scripts
+constexpr const char* state_resource = "state.local"; // as the host publishes it: "UP Ready"
 constexpr std::size_t list_bytes_max = 60'000;
 
 Options read_checked(const plugin::Config& config) {
@@ -40,6 +41,7 @@ void ProcessChecker::check(plugin::Config config, const plugin::Report& report) 
 
 void ProcessChecker::start() {
     running_ = true;
+    host_.watch(state_resource);
     watch(judge_.options());
 }
 
@@ -54,17 +56,16 @@ void ProcessChecker::watch(Options options) {
     watcher_.reset();
     looks_.clear();
     handlers_.clear();
-    found_.clear();
-    judge_ = Judge(std::move(options));
-    found_.resize(judge_.options().specs.size());
-    for (const auto& [resource, verdict] : std::exchange(published_, {})) {
-        if (std::ranges::none_of(judge_.options().specs,
-                                 [&](const Spec& spec) { return spec.resource() == resource; })) {
-            host_.unpublish(resource);
+    const Options old = std::exchange(judge_, Judge(std::move(options))).options();
+    for (const Spec& spec : old.specs) {
+        if (std::ranges::find(judge_.options().specs, spec.resource, &Spec::resource) == judge_.options().specs.end()) {
+            host_.unpublish(spec.resource);
         }
     }
-    for (const Spec& spec : judge_.options().specs) {
-        publish(spec.resource());
+    judge_.set_ready(ready_);
+    found_.assign(judge_.options().specs.size(), {});
+    for (std::size_t i = 0; i < found_.size(); ++i) {
+        publish(i);
     }
     auto started = Watcher::start(judge_.options().specs, [this](Watcher::Look look) {
         {
@@ -127,6 +128,13 @@ void ProcessChecker::on_timer(std::uint64_t id) {
     }
 }
 
+void ProcessChecker::on_resource(std::uint32_t node, std::string_view name, std::optional<std::string_view> value) {
+    if (node == host_.self() && name == state_resource) {
+        ready_ = value && value->ends_with(" Ready");
+        judge_.set_ready(ready_);
+    }
+}
+
 void ProcessChecker::take(const Watcher::Look& look) {
     if (look.trouble != trouble_) {
         trouble_ = look.trouble;
@@ -144,7 +152,7 @@ void ProcessChecker::take(const Watcher::Look& look) {
 
 void ProcessChecker::perform(const Judge::Decision& decision) {
     for (const std::size_t index : decision.changed) {
-        publish(judge_.options().specs[index].resource());
+        publish(index);
     }
     for (const std::size_t index : decision.handlers) {
         run_handler(index);
@@ -158,14 +166,14 @@ void ProcessChecker::perform(const Judge::Decision& decision) {
 
 void ProcessChecker::run_handler(std::size_t index) {
     const Spec& spec = judge_.options().specs[index];
-    const std::vector<std::string> arguments{std::string{host_.module()}, spec.resource()};
-    host_.event("handler " + spec.handler + " runs for " + spec.resource());
+    const std::vector<std::string> arguments{std::string{host_.module()}, spec.resource};
+    host_.event("handler " + spec.handler + " runs for " + spec.resource);
     const std::uint64_t token = host_.run_hook(spec.handler, arguments, handler_timeout);
     if (token != 0) {
         handlers_[token] = index;
         return;
     }
-    host_.error("handler " + spec.handler + " of " + spec.resource() + " is not in bin, or <user> is missing");
+    host_.error("handler " + spec.handler + " of " + spec.resource + " is not in bin, or <user> is missing");
     perform(judge_.on_handler_done(now(), index, false));
 }
 
@@ -180,30 +188,14 @@ void ProcessChecker::on_hook_done(std::uint64_t token, std::int32_t exit_code) {
     look_again();
 }
 
-/// Several <proc> may share a name: the worst verdict of them is told.
-void ProcessChecker::publish(const std::string& resource) {
-    Verdict worst = Verdict::up;
-    std::string counts;
-    for (std::size_t i = 0; i < judge_.options().specs.size(); ++i) {
-        if (judge_.options().specs[i].resource() == resource) {
-            const Judge::State& state = judge_.state(i);
-            const bool worse =
-                state.verdict == Verdict::down || (state.verdict == Verdict::init && worst == Verdict::up);
-            worst = worse ? state.verdict : worst;
-            counts += (counts.empty() ? "" : ", ") + (state.count ? std::to_string(*state.count) : std::string{"?"});
-        }
+void ProcessChecker::publish(std::size_t index) {
+    const Spec& spec = judge_.options().specs[index];
+    const Verdict verdict = judge_.state(index).verdict;
+    if (verdict != Verdict::init) {
+        host_.log(verdict == Verdict::down ? STEAD_LOG_WARNING : STEAD_LOG_EVENT,
+                  "Resource " + spec.resource + " set to " + text_of(verdict) + ": " + judge_.reason_of(index));
     }
-    std::string& told = published_[resource];
-    const std::string verdict = text_of(worst);
-    if (told == verdict) {
-        return;
-    }
-    if (worst != Verdict::init) {
-        host_.log(worst == Verdict::down ? STEAD_LOG_WARNING : STEAD_LOG_EVENT,
-                  "Resource " + resource + " set to " + verdict + ": " + counts + " running");
-    }
-    told = verdict;
-    host_.publish(resource, verdict);
+    host_.publish(spec.resource, text_of(verdict));
 }
 
 void ProcessChecker::on_update(plugin::Config config) {
@@ -259,7 +251,7 @@ std::string ProcessChecker::list() const {
         const Spec& spec = judge_.options().specs[i];
         const Judge::State& state = judge_.state(i);
         const std::string said = classes_.said(spec.class_name);
-        text += (text.empty() ? "" : "\n") + spec.resource() + " " + text_of(state.verdict) +
+        text += (text.empty() ? "" : "\n") + spec.resource + " " + text_of(state.verdict) +
                 " class=" + spec.class_name + (said.empty() ? "" : "(" + said + ")") +
                 (state.armed ? " armed" : " not armed") + " action=" + action_name(spec) +
                 (spec.service ? " service" : "");

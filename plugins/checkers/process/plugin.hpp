@@ -30,6 +30,7 @@ public:
     void stop() override;
     void on_armed(std::uint32_t when) override;
     void on_timer(std::uint64_t id) override;
+    void on_resource(std::uint32_t node, std::string_view name, std::optional<std::string_view> value) override;
     void on_hook_done(std::uint64_t token, std::int32_t exit_code) override;
     void on_update(plugin::Config config) override;
     plugin::Answer on_command(std::string_view verb, std::span<const std::string_view> arguments,
@@ -42,7 +43,7 @@ private:
     void take(const Watcher::Look& look);
     void perform(const Judge::Decision& decision);
     void run_handler(std::size_t index);
-    void publish(const std::string& resource);
+    void publish(std::size_t index);
     [[nodiscard]] plugin::Answer errd(std::span<const std::string_view> arguments, std::string& answer);
     [[nodiscard]] plugin::Answer kill(std::span<const std::string_view> arguments, std::string& answer);
     [[nodiscard]] std::string list() const;
@@ -51,11 +52,10 @@ private:
     Classes classes_;
     Judge judge_;
     std::uint32_t when_{};
-    std::map<std::string, std::string> published_;  ///< resource -> verdict
     std::map<std::uint64_t, std::size_t> handlers_; ///< token of a running handler -> spec
     std::vector<Found> found_;                      ///< of the last look, for `errd list`
     std::string trouble_;
-    bool running_{};
+    bool running_{}, ready_{};
 
     std::mutex mutex_; ///< guards looks_
     std::vector<Watcher::Look> looks_;

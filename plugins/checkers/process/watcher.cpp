@@ -68,54 +68,43 @@ void Watcher::look_at(Instant when, std::vector<bool> wanted) {
 }
 
 void Watcher::run() {
-    for (;;) {
-        Instant when = never;
+    while (wait()) {
+        bool due = death_look_ <= BootClock::now();
         {
             const std::lock_guard lock(mutex_);
-            when = look_when_;
-        }
-        if (!wait(when)) {
-            return;
-        }
-        bool due = false;
-        {
-            const std::lock_guard lock(mutex_);
-            due = look_when_ <= BootClock::now();
+            due = due || look_when_ <= BootClock::now();
             look_when_ = due ? never : look_when_;
         }
         if (due) {
+            death_look_ = never;
             look();
         }
     }
 }
 
-bool Watcher::wait(Instant until) {
-    const Instant now = BootClock::now();
+bool Watcher::wait() {
+    Instant until = death_look_;
+    {
+        const std::lock_guard lock(mutex_);
+        until = std::min(until, look_when_);
+    }
     int timeout = -1;
     if (until != never) {
-        const Instant at = std::max(until, looked_at_ + look_pause);
-        timeout =
-            static_cast<int>(std::clamp<std::int64_t>(std::chrono::ceil<milliseconds>(at - now).count(), 0, 60'000));
+        const auto rest = std::chrono::ceil<milliseconds>(until - BootClock::now()).count();
+        timeout = static_cast<int>(std::clamp<std::int64_t>(rest, 0, 60'000));
     }
     std::array<epoll_event, 64> events{};
     const int count = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), timeout);
-    bool died = false;
     for (int i = 0; i < count; ++i) {
         const auto mark = events[static_cast<std::size_t>(i)].data.u64;
         if (mark == wake_mark) {
             eventfd_t ignored = 0;
             ::eventfd_read(wake_.get(), &ignored);
-        } else {
-            died = followed_.erase(static_cast<pid_t>(mark)) != 0 || died; // closing takes it out of the epoll set
+        } else if (followed_.erase(static_cast<pid_t>(mark)) != 0) { // closing takes it out of the epoll set
+            death_look_ = std::min(death_look_, std::max(BootClock::now(), looked_at_ + look_pause));
         }
     }
     const std::lock_guard lock(mutex_);
-    if (died) {
-        look_when_ = std::min(look_when_, BootClock::now());
-    }
-    if (look_when_ < looked_at_ + look_pause) {
-        look_when_ = looked_at_ + look_pause;
-    }
     return !end_;
 }
 

@@ -21,7 +21,9 @@ Spec process(std::string name, Action action = Action::restart) {
 class Bench {
 public:
     explicit Bench(std::vector<Spec> specs, nanoseconds polltimer = seconds{10})
-        : judge({polltimer, std::move(specs)}) {}
+        : judge({polltimer, std::move(specs)}) {
+        judge.set_ready(true);
+    }
 
     void arm(const std::vector<bool>& armed) { last = judge.set_armed(now, armed); }
     void pass(nanoseconds time) { now += time; }
@@ -63,6 +65,33 @@ TEST(Judge, AnActionThatDidNotBeginIsAskedForAgainAfterAPolltimer) {
     EXPECT_EQ(bench.see({0}).action, Action::restart);
     bench.pass(seconds{10});
     EXPECT_EQ(bench.see({0}).action, Action::restart);
+}
+
+TEST(Judge, AnActionThatBeganIsNotAskedForAgainHoweverLongItTakes) {
+    Bench bench({process("nginx", Action::stopstart)}, seconds{1});
+    bench.arm({true});
+    bench.see({1});
+    EXPECT_EQ(bench.see({0}).action, Action::stopstart);
+    bench.judge.set_ready(false); // connections are drained: the class is still armed
+    bench.pass(hours{1});
+    EXPECT_EQ(bench.see({0}).action, Action::none);
+}
+
+TEST(Judge, ARestartWaitsForTheEndOfTheStart) {
+    Bench bench({process("nginx"), process("other", Action::stopstart)});
+    bench.judge.set_ready(false);
+    bench.arm({true, true});
+    bench.see({1, 1});
+    EXPECT_EQ(bench.see({0, 1}).action, Action::none);
+    EXPECT_EQ(bench.verdict(), Verdict::down);
+    bench.judge.set_ready(true);
+    bench.pass(seconds{1});
+    EXPECT_EQ(bench.see({0, 1}).action, Action::restart);
+    bench.arm({false, false});
+    bench.judge.set_ready(false);
+    bench.arm({true, true});
+    bench.see({1, 1});
+    EXPECT_EQ(bench.see({1, 0}).action, Action::stopstart) << "this one interrupts a start";
 }
 
 TEST(Judge, DisarmedItNeitherTellsNorActs) {

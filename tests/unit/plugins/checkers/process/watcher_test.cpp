@@ -1,50 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "sleeper.hpp"
+
 #include <stead/process/watcher.hpp>
 
 #include <gmock/gmock.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <condition_variable>
-#include <csignal>
 
 namespace stead::process {
 namespace {
-
-/// A child with a name of its own, which sleeps until it is killed.
-class Sleeper {
-public:
-    explicit Sleeper(const char* name) {
-        std::array<int, 2> ready{};
-        EXPECT_EQ(::pipe(ready.data()), 0);
-        pid_ = ::fork();
-        if (pid_ == 0) {
-            ::prctl(PR_SET_NAME, name);
-            ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-            ::close(ready[0]);
-            ::close(ready[1]); // the parent reads the end: the name is set
-            for (;;) {
-                ::pause();
-            }
-        }
-        ::close(ready[1]);
-        char ignored = 0;
-        EXPECT_EQ(::read(ready[0], &ignored, 1), 0);
-        ::close(ready[0]);
-    }
-    Sleeper(const Sleeper&) = delete;
-    Sleeper& operator=(const Sleeper&) = delete;
-    ~Sleeper() {
-        kill();
-        ::waitpid(pid_, nullptr, 0);
-    }
-    void kill() const { ::kill(pid_, SIGKILL); }
-
-private:
-    pid_t pid_{};
-};
 
 /// What the watcher told, to wait for.
 class Ear {
@@ -118,6 +83,20 @@ TEST(Watcher, LooksWhenToldAndAtWhatItIsTold) {
     const std::size_t told = ear.size();
     late.kill();
     EXPECT_EQ(ear.size(), told);
+}
+
+TEST(Watcher, ADeathIsNotPutOffByAnOrderToLookLater) {
+    const Sleeper first("stead-w-race"), second("stead-w-race");
+    Ear ear;
+    auto watcher = *Watcher::start({named("stead-w-race")}, [&](Watcher::Look look) { ear.hear(std::move(look)); });
+    watcher->look_at(BootClock::now(), {true});
+    ASSERT_TRUE(ear.wait_for_count(2));
+    first.kill(); // within the pause after the look
+    watcher->look_at(BootClock::now() + seconds{3600}, {true});
+    EXPECT_TRUE(ear.wait_for_count(1));
+    second.kill();
+    watcher->look_at(BootClock::now() + seconds{3600}, {true});
+    EXPECT_TRUE(ear.wait_for_count(0));
 }
 
 TEST(Watcher, HundredsOfDeathsCostFewLooks) {

@@ -36,7 +36,8 @@ inline constexpr std::size_t command_name_max = 15; ///< what the kernel keeps o
 
 /// One <proc>.
 struct Spec {
-    std::string name;                ///< command name, or systemd unit; resource proc.<name>
+    std::string name;                ///< command name, or systemd unit
+    std::string resource;            ///< proc.<name>
     bool service{};                  ///< a systemd unit
     std::optional<Regex> name_regex; ///< matched instead of `name`
     std::optional<Regex> arg_regex;  ///< the command line, arguments joined by spaces, must match as well
@@ -47,7 +48,6 @@ struct Spec {
     std::int32_t atmax{-1}; ///< -1: no upper bound
     nanoseconds start_after{0};
 
-    [[nodiscard]] std::string resource() const { return "proc." + name; }
     /// The command that is looked for: for a service without systemd, the one named like the unit.
     [[nodiscard]] std::string_view command() const noexcept {
         const std::string_view all{name};

@@ -41,7 +41,7 @@ public:
 private:
     Watcher(std::vector<Spec> specs, Tell tell);
     void run();
-    [[nodiscard]] bool wait(Instant until); ///< false: the end
+    [[nodiscard]] bool wait(); ///< for the next look or event; false: the end
     void look();
     void look_at_units(const std::vector<bool>& wanted, std::vector<bool>& by_name, Look& look);
     void look_at_processes(const std::vector<bool>& by_name, Look& look);
@@ -59,6 +59,7 @@ private:
     };
     std::unordered_map<pid_t, Followed> followed_;
     Instant looked_at_{};
+    Instant death_look_{never}; ///< one of them died: not to be put off by look_at()
 
     std::mutex mutex_; ///< guards what follows
     std::vector<bool> wanted_;
