@@ -14,6 +14,7 @@ namespace {
 
 enum TimerId : std::uint64_t { look_timer = 1 };
 
+constexpr std::int32_t hook_missing = 127;            // as start_hook tells it
 constexpr nanoseconds handler_timeout = seconds{300}; // as other scripts
 constexpr const char* state_resource = "state.local"; // as the host publishes it: "UP Ready"
 constexpr std::size_t list_bytes_max = 60'000;
@@ -168,13 +169,9 @@ void ProcessChecker::run_handler(std::size_t index) {
     const Spec& spec = judge_.options().specs[index];
     const std::vector<std::string> arguments{std::string{host_.module()}, spec.resource};
     host_.event("handler " + spec.handler + " runs for " + spec.resource);
-    const std::uint64_t token = host_.run_hook(spec.handler, arguments, handler_timeout);
-    if (token != 0) {
+    if (const std::uint64_t token = host_.start_hook(spec.handler, arguments, handler_timeout); token != 0) {
         handlers_[token] = index;
-        return;
     }
-    host_.error("handler " + spec.handler + " of " + spec.resource + " is not in bin, or <user> is missing");
-    perform(judge_.on_handler_done(now(), index, false));
 }
 
 void ProcessChecker::on_hook_done(std::uint64_t token, std::int32_t exit_code) {
@@ -184,6 +181,10 @@ void ProcessChecker::on_hook_done(std::uint64_t token, std::int32_t exit_code) {
     }
     const std::size_t index = handler->second;
     handlers_.erase(handler);
+    if (exit_code == hook_missing) {
+        const Spec& spec = judge_.options().specs[index];
+        host_.error("handler " + spec.handler + " of " + spec.resource + " is not in bin, or <user> is missing");
+    }
     perform(judge_.on_handler_done(now(), index, exit_code == 0));
     look_again();
 }

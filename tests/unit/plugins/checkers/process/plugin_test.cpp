@@ -140,7 +140,7 @@ TEST_F(ProcessPlugin, CountBoundsAndNoaction) {
 }
 
 TEST_F(ProcessPlugin, AHandlerActsAndAFailedOneIsFollowedByAStopstart) {
-    host_.c.run_hook = [](void* h, stead_str name, const stead_str* argv, std::uint32_t argc, std::uint64_t) {
+    host_.c.start_hook = [](void* h, stead_str name, const stead_str* argv, std::uint32_t argc, std::uint64_t) {
         std::string line = "hook " + test::FakeHost::text(name);
         for (std::uint32_t i = 0; i < argc; ++i) {
             line += " " + test::FakeHost::text(argv[i]);
@@ -160,9 +160,15 @@ TEST_F(ProcessPlugin, AHandlerActsAndAFailedOneIsFollowedByAStopstart) {
 }
 
 TEST_F(ProcessPlugin, AMissingHandlerIsAFailedOne) {
+    host_.c.start_hook = [](void* h, stead_str, const stead_str*, std::uint32_t, std::uint64_t) {
+        test::FakeHost::of(h).add_log("asked for the hook");
+        return std::uint64_t{78};
+    };
     run(service({proc("stead-p-gone", {{"action", "cure"}})}));
     running_->arm(STEAD_WHEN_BOTH);
-    ASSERT_TRUE(until([&] { return logged("request stopstart") == 1; }));
+    ASSERT_TRUE(until([&] { return logged("asked for the hook") == 1; }));
+    plugin().on_hook_done(running_->self(), 78, 127);
+    EXPECT_EQ(logged("request stopstart"), 1U);
     EXPECT_EQ(logged("is not in bin"), 1U);
 }
 

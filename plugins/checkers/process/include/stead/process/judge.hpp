@@ -17,8 +17,8 @@ enum class Verdict : std::uint8_t { init, up, down };
 ///
 /// A process that was never seen since its class was armed has `grace` to appear: a daemon may enter the table of
 /// processes a moment after its start script ended. A restart is asked for when the module is ready, for the host
-/// ignores one while scripts run. After a restart, stopstart or stop was asked for, nothing is asked for again until the
-/// module disarms the class (the action has begun) or, should it still be ready then, for `polltimer`.
+/// ignores one while scripts run. After a restart, stopstart or stop was asked for, nothing is asked for again until
+/// the module disarms the class (the action has begun) or, should it still be ready then, for `polltimer`.
 class Judge {
 public:
     static constexpr nanoseconds grace = seconds{1};
