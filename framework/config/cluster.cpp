@@ -34,11 +34,23 @@ public:
         }
         known_attributes(root_, {});
         text_free(root_);
-        const auto lans = children(root_, "lans");
+        const auto lans = children(root_, "lans", "web");
+        std::vector<const Raw*> web;
+        for (const auto& child : root_.children) {
+            if (child.name == "web") {
+                web.push_back(&child);
+            }
+        }
         if (lans.size() != 1) {
             report_.error(lans.empty() ? root_.line : lans[1]->line,
                           "<cluster> holds exactly one <lans>; there are " + std::to_string(lans.size()));
             return {};
+        }
+        if (web.size() > 1) {
+            report_.error(web[1]->line,
+                          "<cluster> holds at most one <web>; there are " + std::to_string(web.size()));
+        } else if (!web.empty()) {
+            read_web(*web.front());
         }
         read_lans(*lans.front());
         build();
@@ -68,17 +80,37 @@ private:
         }
     }
 
-    std::vector<const Raw*> children(const Raw& parent, std::string_view name) {
+    /// Those of that name; elements called neither that nor `other` are errors.
+    std::vector<const Raw*> children(const Raw& parent, std::string_view name, std::string_view other = {}) {
         std::vector<const Raw*> found;
         for (const auto& child : parent.children) {
             if (child.name == name) {
                 found.push_back(&child);
-            } else {
+            } else if (child.name != other || other.empty()) {
                 report_.error(child.line, "unknown element <" + shown(child.name) + "> in <" + parent.name +
-                                              ">; allowed: " + (name.empty() ? "none" : "<" + std::string{name} + ">"));
+                                              ">; allowed: " + (name.empty() ? "none" : "<" + std::string{name} + ">") +
+                                              (other.empty() ? "" : ", <" + std::string{other} + ">"));
             }
         }
         return found;
+    }
+
+    void read_web(const Raw& web) {
+        known_attributes(web, {"port", "address", "api"});
+        text_free(web);
+        (void)children(web, "");
+        if (const auto port = value(web, "port", schema(STEAD_TYPE_PORT))) {
+            cluster_.web.port = static_cast<std::uint16_t>(std::stoul(*port));
+        }
+        const auto* address = web.attribute("address");
+        if (address != nullptr && address->value != "*") {
+            cluster_.web.address = value(web, "address", schema(STEAD_TYPE_ADDRESS)).value_or("");
+            if (!cluster_.web.address.empty() && !is_numeric_address(cluster_.web.address)) {
+                report_.error(address->line, "web/@address: '" + shown(address->value) +
+                                                 "' is a name; allowed: an IP address such as 127.0.0.1, or *");
+            }
+        }
+        cluster_.web.api = value(web, "api", schema(STEAD_TYPE_BOOLEAN)).value_or("on") == "on";
     }
 
     std::optional<std::string> value(const Raw& element, const char* name, stead_attr_schema schema) {

@@ -110,6 +110,7 @@ Daemon::Daemon(asio::io_context& io, const control::Paths& paths)
       retry_timer_(io) {}
 
 Daemon::~Daemon() {
+    web_.reset();
     server_.reset();
     peer_server_.reset();
     bus_.reset();
@@ -134,8 +135,10 @@ Result<void> Daemon::start() {
         return server.error();
     }
     server_ = std::move(*server);
+    make_web_face();
     adopt_hosts();
     join_cluster();
+    web_->start(cluster_ ? cluster_->cluster.web : config::ClusterWeb{});
     return {};
 }
 
@@ -313,6 +316,7 @@ void Daemon::use_cluster(ActiveCluster cluster) {
     peer_server_.reset();
     cluster_ = std::move(cluster);
     cluster_problem_.clear();
+    web_->configure(cluster_->cluster.web);
     std::string lans;
     for (const config::ClusterLan& lan : cluster_->cluster.lans) {
         lans.append(lans.empty() ? "" : ", ").append(lan.name);
@@ -400,7 +404,33 @@ std::shared_ptr<ModuleRunner> Daemon::runner(const std::string& module) {
     return found;
 }
 
+void Daemon::make_web_face() {
+    WebFace::Source source;
+    source.modules = [this] {
+        std::map<std::string, bool> modules;
+        for (const auto& [name, one] : runners_) {
+            const ModuleState& state = one->state();
+            const bool serves = state.state == "UP" || state.state == "PRIM" || state.state == "ALONE";
+            modules[name] = one->running() && serves && state.qualifier == "Ready";
+        }
+        return modules;
+    };
+    source.ping = [this](const std::string& module, const std::function<void()>& alive) {
+        const auto found = runners_.find(module);
+        if (found != runners_.end()) {
+            found->second->request({{"verb", "state"}}, [alive](const Result<json::object>& answer) {
+                if (answer) {
+                    alive();
+                }
+            });
+        }
+    };
+    source.read = [this](const CallPtr& call) { handle(call); };
+    web_ = std::make_unique<WebFace>(io_, paths_, std::move(source));
+}
+
 void Daemon::on_module_state(const std::string& module, const ModuleState& state) {
+    web_->publish();
     if (bus_) {
         const std::string value = state.state + " " + state.qualifier;
         if (const Result<void> published = bus_->publish("module." + module, value); !published) {
@@ -484,6 +514,7 @@ const std::map<std::string, Daemon::Handler, std::less<>>& Daemon::handlers() {
         {"deconfig", &Daemon::deconfig},
         {"update", &Daemon::update},
         {"boot", &Daemon::boot},
+        {"webserver", &Daemon::webserver},
         {"module install", &Daemon::module_install},
         {"module package", &Daemon::module_package},
         {"module uninstall", &Daemon::module_uninstall},

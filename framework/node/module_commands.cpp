@@ -228,9 +228,39 @@ void Daemon::wait_state(const CallPtr& call) {
     });
 }
 
+void Daemon::boot_web(const CallPtr& call) {
+    const std::string& what = call->request.arguments.at(0);
+    if (what != "webstatus") {
+        if (const Result<void> set = web_->enable(what == "webon"); !set) {
+            return call->finish(Answer::failed(set.error()));
+        }
+    }
+    const std::string now = web_->enabled() ? "on" : "off";
+    Answer answer = Answer::done("health URL and REST API are " + now);
+    answer.data = json::object{{"web", now}};
+    call->finish(std::move(answer));
+}
+
+void Daemon::webserver(const CallPtr& call) {
+    if (!web_->enabled()) {
+        return call->finish(Answer::failed(exit_code::refused, "stead-web is off; 'stead boot webon' starts it"));
+    }
+    web_->restart();
+    call->finish(Answer::done("stead-web starts anew"));
+}
+
 void Daemon::boot(const CallPtr& call) {
     const std::string& what = call->request.arguments.at(0);
     const std::string& module = call->request.module;
+    if (what.starts_with("web")) {
+        return boot_web(call);
+    }
+    const Result<InstalledModule> installed =
+        module.empty() ? Error{Errc::malformed, "", "'boot " + what + "' needs -m AM"} : registry_.find(module);
+    if (!installed) {
+        return call->finish(Answer::failed(module.empty() ? exit_code::usage : exit_code::not_found,
+                                           installed.error().text()));
+    }
     if (what != "status") {
         if (const Result<void> set = registry_.set_boot(module, what == "on"); !set) {
             return call->finish(Answer::failed(set.error()));

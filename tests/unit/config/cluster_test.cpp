@@ -89,6 +89,31 @@ TEST(Cluster, GoldenErrors) {
               "W c.xml:1: the cluster has one node: nothing takes over when it fails");
 }
 
+TEST(Cluster, WebIsForEveryNodeAndNoPartOfTheDigest) {
+    const auto with = [](const std::string& web) {
+        std::string xml = one_lan(two);
+        return xml.insert(xml.find("<lans"), web);
+    };
+    const auto plain = parse_cluster(one_lan(two), "c");
+    EXPECT_EQ(plain.value->web, ClusterWeb{});
+    EXPECT_EQ(plain.value->web.port, 9010);
+    const auto checked = parse_cluster(with(R"(<web port="9011" address="127.0.0.1" api="off"/>)"), "c");
+    ASSERT_TRUE(checked.ok());
+    EXPECT_EQ(checked.value->web, (ClusterWeb{9011, "127.0.0.1", false}));
+    EXPECT_EQ(checked.value->digest, plain.value->digest);
+    EXPECT_EQ(parse_cluster(with("<web address=\"*\"/>"), "c").value->web.address, "");
+    EXPECT_THAT(findings(with("<web address=\"myself\"/>")),
+                ElementsAre("E c.xml:1: web/@address: 'myself' is a name; allowed: an IP address such as 127.0.0.1, "
+                            "or *"));
+    EXPECT_THAT(findings(with("<web prot=\"1\"/>")),
+                ElementsAre("E c.xml:1: web/@prot: unknown attribute; allowed: port, address, api; "
+                            "did you mean 'port'?"));
+    EXPECT_THAT(findings(with("<web/><web/>")),
+                ElementsAre("E c.xml:1: <cluster> holds at most one <web>; there are 2"));
+    EXPECT_THAT(findings(with("<wbe/>")),
+                ElementsAre("E c.xml:1: unknown element <wbe> in <cluster>; allowed: <lans>, <web>"));
+}
+
 TEST(Cluster, CommandLan) {
     const auto file = [](const std::string& first, const std::string& second) {
         return "<cluster><lans><lan name=\"x\" " + first + ">" + two + "</lan><lan name=\"y\" " + second +

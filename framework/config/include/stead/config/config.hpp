@@ -47,6 +47,14 @@ struct ClusterLan {
     std::vector<std::string> local_addresses;      ///< laddr, "" = same as address
 };
 
+/// `<web>`: the health URL and the REST API of every node.
+struct ClusterWeb {
+    std::uint16_t port{9010};
+    std::string address; ///< numeric; empty = every address of the node
+    bool api{true};      ///< for callers on the node itself; off = the health URL only
+    friend bool operator==(const ClusterWeb&, const ClusterWeb&) = default;
+};
+
 struct Cluster {
     std::vector<std::string> nodes; ///< sorted bytewise; index = NodeId
     std::vector<ClusterLan> lans;   ///< file order; index = LanId
@@ -55,7 +63,8 @@ struct Cluster {
     std::optional<std::string> profile; ///< "fast", "default", "safe"
     std::optional<nanoseconds> pulse;   ///< classic; with slost_count
     std::optional<unsigned> slost_count;
-    std::uint64_t digest{};             ///< of what must be equal on all nodes
+    ClusterWeb web;
+    std::uint64_t digest{};             ///< of what must be equal on all nodes (not `web`)
     [[nodiscard]] std::optional<NodeId> find(std::string_view node) const;
     [[nodiscard]] std::optional<LanId> find_lan(std::string_view lan) const;
 };

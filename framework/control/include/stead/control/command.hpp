@@ -12,13 +12,13 @@
 #include <string_view>
 #include <vector>
 
-/// The one table of commands. Parser, -h, completion, man pages (and the REST API to come) are made from it.
+/// The one table of commands. Parser, -h, completion, man pages and the REST API are made from it.
 namespace stead::control {
 
 enum class NeedsModule : std::uint8_t { no, optional, yes };
-/// Who may ask. `read` is everyone who reaches the socket (root, group stead); `change` leaves a line in the command
-/// log.
-enum class Access : std::uint8_t { read, change };
+/// Who may ask. On steadd's socket everyone who reaches it (root, group stead); `change` leaves a line in the command
+/// log. Over REST `read` is free to local callers, `inspect` (logs, costly tests) needs the token, `change` is refused.
+enum class Access : std::uint8_t { read, inspect, change };
 /// `local` commands work without steadd.
 enum class Runs : std::uint8_t { local, daemon };
 
@@ -26,6 +26,7 @@ struct Option {
     std::string_view name;     ///< "-s"; as typed
     std::string_view argument; ///< "NB"; empty = a switch
     std::string_view help;
+    std::string_view query{}; ///< "lines"; parameter of the REST API, empty = none
 };
 
 struct Command {
@@ -35,7 +36,7 @@ struct Command {
     Access access{};
     Runs runs{Runs::daemon};
     bool distributed{};    ///< may be sent to other nodes by -H
-    std::string_view rest; ///< route of the REST API
+    std::string_view rest; ///< route of the REST API below /api/v1; {m} is the module, {r} the option -r
     std::string_view help; ///< one line
     std::array<Option, 5> options{};
 

@@ -21,6 +21,7 @@ struct Paths {
     [[nodiscard]] std::filesystem::path steadd() const { return prefix / "sbin/steadd"; }
     [[nodiscard]] std::filesystem::path libexec() const { return prefix / "libexec/stead"; }
     [[nodiscard]] std::filesystem::path host() const { return libexec() / "stead-host"; }
+    [[nodiscard]] std::filesystem::path web() const { return libexec() / "stead-web"; }
     /// The folder given to shell hooks as SAFE: an executable `safekit` that is our CLI.
     [[nodiscard]] std::filesystem::path safe_compatibility() const { return libexec() / "compat"; }
     [[nodiscard]] std::filesystem::path plugins() const { return prefix / "lib/stead/plugins"; }
@@ -38,6 +39,12 @@ struct Paths {
     [[nodiscard]] std::filesystem::path node_log() const { return var / "log"; }
     [[nodiscard]] std::filesystem::path command_log() const { return var / "cmdlog"; }
     [[nodiscard]] std::filesystem::path daemon_socket() const { return run / "steadd.sock"; }
+    /// Read only: for stead-web.
+    [[nodiscard]] std::filesystem::path status_socket() const { return run / "status.sock"; }
+    /// What a caller of the REST API shows for more than states; for root and group stead.
+    [[nodiscard]] std::filesystem::path web_token() const { return var / "web.token"; }
+    /// "off" when an administrator switched stead-web off.
+    [[nodiscard]] std::filesystem::path web_switch() const { return var / "web"; }
     [[nodiscard]] std::filesystem::path host_folder() const { return run / "host"; }
     [[nodiscard]] std::filesystem::path host_socket(std::string_view module) const;
     [[nodiscard]] std::filesystem::path host_lock(std::string_view module) const;

@@ -11,6 +11,7 @@
 #include <stead/node/module_runner.hpp>
 #include <stead/node/peers.hpp>
 #include <stead/node/registry.hpp>
+#include <stead/node/web_face.hpp>
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
@@ -54,6 +55,7 @@ private:
     void start_peer_server();
     void adopt_hosts();
     void start_boot_modules();
+    void make_web_face();
     void on_module_state(const std::string& module, const ModuleState& state);
     void on_host_died(const std::string& module, const std::string& session);
     void on_peer_message(const bus::PeerMessage& message);
@@ -81,6 +83,8 @@ private:
     void loop(const CallPtr& call);
     void power(const CallPtr& call);
     void boot(const CallPtr& call);
+    void boot_web(const CallPtr& call);
+    void webserver(const CallPtr& call);
     // config_commands.cpp
     void confcheck(const CallPtr& call);
     void config(const CallPtr& call);
@@ -127,6 +131,7 @@ private:
     std::unique_ptr<bus::Bus> bus_;
     std::unique_ptr<PeerServer> peer_server_;
     std::unique_ptr<control::Server> server_;
+    std::unique_ptr<WebFace> web_;
     boost::asio::steady_timer retry_timer_;
     boost::asio::thread_pool workers_{4};
 };

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <stead/base/result.hpp>
+#include <stead/base/time.hpp>
+#include <stead/web/routes.hpp>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+/// The HTTP face: many clients, hostile ones among them, on one thread. A client holds no more than a socket until it
+/// sends something, and one header's bytes then. When places run out, the client that has been idle longest goes.
+namespace stead::web {
+
+/// What requests are answered from. Called on the server's thread.
+struct Backend {
+    std::function<bool(std::string_view module)> is_ready;
+    std::function<void(const Question&, std::string_view token, std::function<void(Reply)>)> ask;
+    std::string version;
+    bool api{true};
+};
+
+struct ServerLimits {
+    std::size_t connections_max{8192};
+    std::size_t per_source_max{512};      ///< of one IPv4 address or one IPv6 /64
+    milliseconds request_limit{5000};     ///< from the first moment to the end of the header, however slow the bytes
+    milliseconds keep_alive_limit{15000}; ///< from one answer to the next request
+    milliseconds answer_limit{15000};     ///< until the answer is read by the client
+};
+
+struct ServerCounters {
+    std::uint64_t accepted{}, answered{}, evicted{}, timed_out{}, malformed{};
+    std::size_t open{};
+};
+
+class HttpServer {
+public:
+    /// `address` empty: every address, IPv4 and IPv6. Port 0: any free one.
+    /// Errors: conflict when the port is taken, io; `where` names address and port.
+    [[nodiscard]] static Result<std::unique_ptr<HttpServer>> listen(boost::asio::io_context& io,
+                                                                    const std::string& address, std::uint16_t port,
+                                                                    Backend backend, const ServerLimits& limits = {});
+    ~HttpServer();
+    HttpServer(const HttpServer&) = delete;
+    HttpServer& operator=(const HttpServer&) = delete;
+    [[nodiscard]] std::uint16_t port() const;
+    [[nodiscard]] ServerCounters counters() const;
+
+    struct State;
+
+private:
+    explicit HttpServer(std::shared_ptr<State> state);
+    std::shared_ptr<State> state_;
+};
+
+/// May this client use the API? Nothing, or why not. Local callers only: those of this machine. `host`: the header
+/// field, which must not be a name somebody else may point at this machine (DNS rebinding).
+[[nodiscard]] std::optional<Refusal> api_refusal(bool enabled, const boost::asio::ip::address& peer,
+                                                 const boost::asio::ip::address& own, std::string_view host);
+/// The token of "Bearer …"; empty = none.
+[[nodiscard]] std::string_view bearer_token(std::string_view authorization) noexcept;
+
+} // namespace stead::web

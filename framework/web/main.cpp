@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <stead/control/command.hpp>
+#include <stead/control/paths.hpp>
+#include <stead/web/privileges.hpp>
+#include <stead/web/server.hpp>
+#include <stead/web/status_client.hpp>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+#include <signal.h>
+#include <sys/socket.h>
+
+#include <iostream>
+#include <memory>
+#include <optional>
+
+namespace {
+
+using namespace stead;
+using web::HttpServer;
+
+constexpr const char* usage_text =
+    "usage: stead-web\n\n"
+    "Health URL and REST API of a Stead node; started and watched by steadd ('stead boot webon' and 'weboff').\n"
+    "It runs as user stead-web (else nobody), and can read states from /run/stead/status.sock but change nothing.\n";
+
+constexpr milliseconds bind_interval{50}, slow_bind_interval{1000};
+constexpr int quick_attempts = 40;
+constexpr milliseconds reconnect_interval{200};
+constexpr seconds orphan_max{60}; // without steadd: "not ready" for everything, then gone
+constexpr std::size_t other_descriptors = 64;
+
+Result<std::shared_ptr<control::Connection>> connect_to_steadd(boost::asio::io_context& io) {
+    return control::Connection::connect(io.get_executor(), control::paths().status_socket());
+}
+
+/// From the first word of steadd to the last.
+class Program {
+public:
+    Program(boost::asio::io_context& io, std::shared_ptr<control::Connection> steadd)
+        : io_(io), timer_(io), client_(io, std::move(steadd),
+                                       {[this](const web::Setup& setup) {
+                                            setup_ = setup;
+                                            listen(0);
+                                        },
+                                        [this] { outlive(BootClock::now() + orphan_max); }}) {}
+
+private:
+    void listen(int attempt) {
+        web::Backend backend{
+            [this](std::string_view module) { return client_.is_ready(module); },
+            [this](const web::Question& question, std::string_view token, std::function<void(web::Reply)> done) {
+                client_.ask(question, token, std::move(done));
+            },
+            setup_.version, setup_.api};
+        Result<std::unique_ptr<HttpServer>> made =
+            HttpServer::listen(io_, setup_.address, setup_.port, std::move(backend), limits_);
+        if (made) {
+            server_ = std::move(*made);
+            return client_.note("event", "serves " + (setup_.address.empty() ? "every address" : setup_.address) +
+                                             ", TCP " + std::to_string(server_->port()));
+        }
+        // The stead-web of an earlier steadd gives way within reconnect_interval; anybody else may end some day.
+        if (attempt == quick_attempts) {
+            client_.note("warning", "health URL: " + made.error().text() + "; tried again until it is free");
+        }
+        after(attempt < quick_attempts ? bind_interval : slow_bind_interval, [this, attempt] { listen(attempt + 1); });
+    }
+
+    /// steadd died: nothing is ready here. Its successor starts a stead-web of its own, to which this one gives way.
+    void outlive(Instant end) {
+        if (BootClock::now() >= end || connect_to_steadd(io_)) {
+            return io_.stop();
+        }
+        after(reconnect_interval, [this, end] { outlive(end); });
+    }
+
+    void after(milliseconds delay, std::function<void()> work) {
+        timer_.expires_after(delay);
+        timer_.async_wait([work = std::move(work)](const boost::system::error_code& error) {
+            if (!error) {
+                work();
+            }
+        });
+    }
+
+    boost::asio::io_context& io_;
+    boost::asio::steady_timer timer_;
+    web::ServerLimits limits_;
+    web::Setup setup_;
+    web::StatusClient client_;
+    std::unique_ptr<HttpServer> server_;
+};
+
+int fail(const Error& error) {
+    std::cerr << "stead-web: " << error.text() << "\n";
+    return control::exit_code::of(error.code);
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+    if (argc > 1) { // it has no options of its own
+        std::cout << "stead-web " << STEAD_VERSION << "\n" << usage_text;
+        const std::string_view word = argv[1];
+        return word == "-h" || word == "--help" || word == "--version" ? 0 : control::exit_code::usage;
+    }
+    ::signal(SIGPIPE, SIG_IGN);
+    ::signal(SIGXFSZ, SIG_IGN);
+    boost::asio::io_context io(1);
+    Result<std::shared_ptr<control::Connection>> steadd = connect_to_steadd(io);
+    if (!steadd) {
+        return fail(steadd.error());
+    }
+    if (const Result<void> dropped = web::drop_privileges(web::ServerLimits{}.connections_max + other_descriptors);
+        !dropped) {
+        return fail(dropped.error());
+    }
+    const Program program(io, std::move(*steadd));
+    io.run();
+    return 0;
+}
