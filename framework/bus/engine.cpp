@@ -65,7 +65,8 @@ Engine::Engine(const BusOptions& options, const SessionId& session, Sockets sock
       opener_({options.cluster_id, options.group}, options.self, session, options.nodes, options.keys),
       board_(options.self, session), core_(core_options(options, session), BootClock::now()),
       epoll_(::epoll_create1(EPOLL_CLOEXEC)), timer_(::timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC)),
-      wake_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
+      wake_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)),
+      urgency_(options.realtime && !sanitized ? options.strand_thread : 0) {
     STEAD_ASSERT(epoll_ && timer_ && wake_);
     if (lease) {
         leases_.push_back(std::move(lease));
@@ -177,10 +178,11 @@ void Engine::tick_if_due() {
         }
     }
     send_due(now);
+    urgency_.take_back_if_due(now);
 }
 
 void Engine::arm() {
-    Instant next = core_.next_deadline();
+    Instant next = std::min(core_.next_deadline(), urgency_.due());
     for (const NodeId node : core_.view().members) {
         next = std::min(next, peers_[index(node)].mailbox.next_deadline());
     }

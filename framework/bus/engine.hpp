@@ -3,6 +3,7 @@
 
 #include "mailbox.hpp"
 #include "sockets.hpp"
+#include "urgency.hpp"
 
 #include <stead/bus/bus.hpp>
 #include <stead/core/membership.hpp>
@@ -98,6 +99,7 @@ private:
     BusCounters counters_;
     std::array<Instant, static_cast<std::size_t>(Quiet::count)> noted_{};
     Fd epoll_, timer_, wake_;
+    Urgency urgency_;
     Instant armed_{never};
     std::atomic<bool> stop_{};
     std::mutex commands_mutex_; ///< held for a push or a swap only

@@ -152,6 +152,7 @@ std::vector<Resource> Engine::resources() const {
 }
 
 void Engine::view_installed(const membership::ViewInstalled& installed) {
+    urgency_.lend(BootClock::now());
     post_([events = events_, installed] {
         if (events->view) {
             events->view(installed);

@@ -12,6 +12,8 @@
 #include <ctime>
 #include <system_error>
 
+#include <unistd.h>
+
 namespace stead::host {
 
 namespace {
@@ -187,6 +189,7 @@ Result<void> ModuleHost::start_bus() {
         return options.error();
     }
     options->config = config_digest_;
+    options->strand_thread = ::gettid();
     bus::BusEvents events;
     events.view = [this](const membership::ViewInstalled& installed) { on_view(installed); };
     events.excluded = [this](const std::string& reason) { on_excluded(reason); };

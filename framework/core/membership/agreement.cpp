@@ -208,9 +208,8 @@ Instant Core::State::own_clear(NodeSet members) const noexcept {
     Instant clear = now;
     for (const NodeId node : options.nodes) {
         const Peer& peer = peers[index(node)];
-        const bool restarted = view.members.contains(node) && peer.session != view_sessions[index(node)];
-        const bool replaced = peer.beat.view_id == 0; // a new session in, the old one may still act
-        if (node != options.self && (!members.contains(node) || restarted || replaced)) {
+        clear = std::max(clear, peer.former_until);
+        if (node != options.self && !members.contains(node)) { // a member's own vote gives up what it has
             clear = std::max(clear, peer.risk_until);
         }
         const bool unaware = node != options.self && !members.contains(node) && !clean(node) && two_way(peer) &&
@@ -287,10 +286,11 @@ void Core::State::learn_claims() {
     if (known.id == view.id) {
         known = Claim{};
     }
-    for (const NodeId node : options.nodes - known.members) { // who has a view and may know of this one only by us
-        const Peer& peer = peers[index(node)];
-        urgent =
-            urgent || (news && known.id != 0 && peer.beat.view_id != 0 && peer.beat.view_id != known.id && fresh(peer));
+    // Who may know of this one only by us; one without a view as well, for it passes the news on.
+    for (const NodeId node : options.nodes - known.members) {
+        const Heartbeat& beat = peers[index(node)].beat;
+        urgent = urgent || (news && known.id != 0 && beat.view_id != known.id && beat.known.id != known.id &&
+                            fresh(peers[index(node)]));
     }
 }
 

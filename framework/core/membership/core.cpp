@@ -50,7 +50,7 @@ void Core::State::check_lateness() {
     const nanoseconds unseen = now - previous;
     for (const NodeId node : options.nodes) {
         Peer& peer = peers[index(node)];
-        for (Instant* at : {&peer.risk_until, &peer.clear_at}) {
+        for (Instant* at : {&peer.risk_until, &peer.former_until, &peer.clear_at}) {
             *at += *at > previous ? unseen : nanoseconds{0};
         }
     }
@@ -101,14 +101,14 @@ bool Core::State::accept_session(Peer& peer, const Heartbeat& beat) {
     if (std::none_of(beat.echoes.begin(), beat.echoes.end(), proves)) {
         return false; // could be a recording: it has to show that it hears us now
     }
-    const Instant risk = peer.risk_until; // the old incarnation may still act: nothing of that is forgotten
+    const Instant former = std::max(peer.risk_until, peer.former_until); // the old incarnation may still act
     const SessionId old = peer.session;
     const bool restarted = peer.validated;
     peer = Peer{};
     peer.validated = true;
     peer.session = beat.session;
     peer.retired_session = old;
-    peer.risk_until = risk;
+    peer.former_until = former;
     urgent = true; // it waits for our echo
     if (restarted) {
         note("node " + std::to_string(index(beat.sender)) + " restarted");
@@ -145,10 +145,25 @@ void Core::State::update_risk(Peer& peer) {
     const bool voted_out = proposal.id != 0 ? !proposal.members.contains(beat.sender)
                                             : view.id != 0 && !view.members.contains(beat.sender);
     // Once voted out, no heartbeat of ours renews its lease; but others may, until it has heard of our vote.
-    const bool unaware = proposal.id != 0 && peer.knows_until < voted_at && two_way(peer);
+    const bool unaware = proposal.id != 0 && peer.aware_of != proposal.id && two_way(peer);
     if (!voted_out || unaware) {
         peer.risk_until = now + t.takeover;
     }
+    if (unaware && knows_vote(peer)) {
+        peer.aware_of = proposal.id; // from this heartbeat on; what it sent before may have been renewed
+    }
+}
+
+/// It has heard our vote in a heartbeat that also said that we hear it: only then does it count as outvoted by us.
+bool Core::State::knows_vote(const Peer& peer) const noexcept {
+    for (std::uint8_t lan = 0; lan < options.lans; ++lan) {
+        if (peer.heard_at[lan] != Instant{} && peer.heard_at[lan] + t.suspect > now &&
+            peer.beat.heard[lan].contains(options.self) &&
+            peer.knows_until >= std::max(voted_at, peer.heard_since[lan])) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void Core::State::handle(const Received& input) {
@@ -170,14 +185,19 @@ void Core::State::handle(const Received& input) {
     if (heard != Instant{} && heard < now && now - heard < t.suspect) {
         counters.silence_max = std::max<nanoseconds>(counters.silence_max, now - heard);
     }
+    const bool joined_before = two_way(peer);
     if (heard == Instant{} || heard + t.suspect <= now) {
         urgent = true; // heard again: the others' matrices wait for that
+        peer.heard_since[index(input.lan)] = now;
     }
     heard = now;
     const bool was_held = before == peer.session && (peer.beat.view_id != 0 || peer.beat.proposal.id != 0);
     const bool newer = beat.sent > peer.beat.sent || before != peer.session;
-    if (!newer) {
-        return; // the same one over another LAN, or twice
+    if (!newer) { // the same one over another LAN, or twice
+        if (was_held && !joined_before && two_way(peer)) {
+            update_risk(peer); // over the first LAN it did not look as if it could hear of our vote
+        }
+        return;
     }
     peer.beat = beat;
     peer.received = now;

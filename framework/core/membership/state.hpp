@@ -38,10 +38,13 @@ struct Peer {
     Instant received; ///< when `beat` came
     Instant clear_at; ///< our clock: when what its proposal leaves out is free, by its own knowledge
     std::array<Instant, limits::lans_max> heard_at{}; ///< suspicion counts from here, per LAN
+    std::array<Instant, limits::lans_max> heard_since{}; ///< on that LAN without a gap of `suspect`
     Instant risk_until;                               ///< until then it may act on a lease that we may have renewed
+    Instant former_until;                             ///< the same of its sessions before this one
     Instant held_at;     ///< when we last knew that it held a view, and so renewed those it heard
     Instant grant;       ///< newest send time of ours that it echoed while it wanted us in its view
     Instant knows_until; ///< newest send time of ours that it echoed: it knows what we said up to then
+    std::uint64_t aware_of{}; ///< the vote of ours that it showed to know
     Instant echoed_at;   ///< when we last echoed it: oldest first in large groups
     // A session that has not proved that it lives now: echoed, so that it can.
     SessionId pending_session;
@@ -85,6 +88,7 @@ struct Core::State {
     bool accept_session(Peer& peer, const Heartbeat& beat);
     void take_grant(Peer& peer, const Heartbeat& beat);
     void update_risk(Peer& peer);
+    [[nodiscard]] bool knows_vote(const Peer& peer) const noexcept;
     void note(std::string text, bool verbose = false) {
         out.emplace_back(std::in_place_type<Note>, Note{verbose, std::move(text)});
     }

@@ -15,6 +15,8 @@
 #include <string_view>
 #include <vector>
 
+#include <sys/types.h>
+
 /// One bus per group of nodes: views, whiteboard and messages over sealed UDP, driven by a thread of its own.
 namespace stead::bus {
 
@@ -38,6 +40,9 @@ struct BusOptions {
     membership::Timing timing{};
     membership::Options::Partition partition{};
     bool realtime{true};                 ///< SCHED_FIFO and mlockall where permitted, else one warning
+    /// Kernel id of the thread that runs what is posted: with `realtime` it is SCHED_RR for the second after a change
+    /// of view, so that a busy machine does not delay what the change is for. 0 = leave it as it is.
+    pid_t strand_thread{};
     std::function<bool(LanId, NodeId to)>
         lose; ///< fault injection: true = this datagram is not sent. On the bus thread
 };

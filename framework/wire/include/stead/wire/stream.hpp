@@ -42,7 +42,10 @@ public:
     /// Called when the handshake has succeeded; the connection closes when it returns. Must not throw. While the
     /// server is being destroyed, reads and writes fail at once.
     using Handler = std::function<void(Stream&)>;
-    static constexpr unsigned connections_max = 64; ///< further ones are closed at once
+    static constexpr unsigned connections_max = 64;
+    /// Connections of one address that have not yet shown the key, for which they have 2 s. One more, or one more than
+    /// `connections_max`, closes the oldest of those; when all have shown the key the new one is closed.
+    static constexpr unsigned strangers_per_host_max = 8;
 
     /// Numeric addresses; port 0 takes a free one (tests). An address that cannot be bound is an io error.
     [[nodiscard]] static Result<std::unique_ptr<StreamServer>> start(const std::vector<std::string>& addresses,
@@ -51,6 +54,8 @@ public:
                                                                      Handler handler);
     /// Ends all connections and joins all threads.
     virtual ~StreamServer() = default;
+    /// Frees the port at once; connections that there are go on. Not thread-safe.
+    virtual void stop_listening() = 0;
     [[nodiscard]] virtual std::uint16_t port() const noexcept = 0;
     /// Thread-safe; for connections from now on.
     virtual void set_keys(std::vector<std::string> keys) = 0;
