@@ -112,7 +112,7 @@ private:
     Result<void> find_verb() {
         for (std::size_t i = 0; i < words_.size(); ++i) {
             const std::string_view word = words_[i];
-            if (word.size() > 1 && word[0] == '-') {
+            if (word.size() > 1 && word[0] == '-' && find_command(word) == nullptr) { // -E and -G are commands
                 const Option* option = find_in(common_options(), word);
                 i += option != nullptr && !option->argument.empty() ? 1 : 0;
                 continue;

@@ -8,6 +8,7 @@
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 
+#include <fcntl.h>
 #include <pwd.h>
 #include <unistd.h>
 
@@ -28,6 +29,9 @@ std::string user_name(uid_t uid) {
     const passwd* found = ::getpwuid(uid);
     return found != nullptr ? found->pw_name : "uid " + std::to_string(uid);
 }
+
+/// Commands that send something to the nodes of -H, instead of being sent there.
+bool pushes(std::string_view verb) { return verb == "-E" || verb == "-G"; }
 
 std::vector<std::string> split_names(std::string_view text) {
     std::vector<std::string> names;
@@ -198,7 +202,7 @@ void Daemon::handle(const CallPtr& call) {
             }
         }
     }
-    if (!request.nodes.empty()) {
+    if (!request.nodes.empty() && !pushes(request.verb)) {
         return distribute(call);
     }
     if (command != nullptr && command->access == control::Access::change && !request.verb.starts_with("print")) {
@@ -225,6 +229,13 @@ void Daemon::audit(const Request& request) {
 }
 
 void Daemon::distribute(const CallPtr& call) {
+    auto file = std::make_shared<Fd>(call->request.fds.empty() ? Fd{} : std::move(call->request.fds[0]));
+    const json::object body = call->request.to_json();
+    ask_nodes(call, body, body, std::move(file));
+}
+
+void Daemon::ask_nodes(const CallPtr& call, const json::object& others, const json::object& own,
+                       std::shared_ptr<Fd> file) {
     if (!cluster_) {
         return call->finish(Answer::failed(control::exit_code::conflict, "-H needs a cluster: " + cluster_problem_));
     }
@@ -236,27 +247,34 @@ void Daemon::distribute(const CallPtr& call) {
     auto gathering = std::make_shared<Gathering>();
     gathering->call = call;
     gathering->missing = nodes->size();
-    const json::object body = call->request.to_json();
     for (const NodeId node : *nodes) {
         const std::string name = cluster_->cluster.nodes[index(node)];
         if (node == cluster_->self) {
-            Result<Request> own = parse_request(body);
-            own->caller = call->request.caller;
+            Result<Request> request = parse_request(own);
+            request->caller = call->request.caller;
+            if (*file) {
+                request->fds.emplace_back(::fcntl(file->get(), F_DUPFD_CLOEXEC, 0));
+            }
             handle(std::make_shared<Call>(
-                std::move(*own), [](const std::string&) {},
+                std::move(*request), [](const std::string&) {},
                 [gathering, name](const Answer& answer) { gathering->add(name, answer.to_json()); }));
             continue;
         }
         // A thread each: a node that hangs must not delay the others, nor fill the workers.
-        std::thread([this, body, node, name, gathering, cluster = *cluster_] {
-            Result<json::object> answer = ask_node(cluster, node, body, connect_limit);
+        std::thread([this, others, node, name, gathering, file, cluster = *cluster_] {
+            Result<json::object> answer = ask_node(cluster, node, others, connect_limit, file->get());
             json::object shown = answer ? std::move(*answer)
                                         : Answer::failed(control::exit_code::unreachable,
                                                          "node does not answer (" + answer.error().text() +
                                                              "); 'stead cluster check' finds out why")
                                               .to_json();
-            asio::post(
-                io_, [gathering, name, shown = std::move(shown)]() mutable { gathering->add(name, std::move(shown)); });
+            asio::post(io_,
+                       [gathering, name, with_file = static_cast<bool>(*file), shown = std::move(shown)]() mutable {
+                           if (with_file) {
+                               gathering->call->progress(name + (shown.contains("error") ? " refused it" : " has it"));
+                           }
+                           gathering->add(name, std::move(shown));
+                       });
         }).detach();
     }
 }
@@ -313,7 +331,7 @@ void Daemon::join_cluster() {
 
 void Daemon::use_cluster(ActiveCluster cluster) {
     bus_.reset();
-    peer_server_.reset();
+    PeerServer::retire(std::move(peer_server_));
     cluster_ = std::move(cluster);
     cluster_problem_.clear();
     web_->configure(cluster_->cluster.web);
@@ -330,7 +348,7 @@ void Daemon::use_cluster(ActiveCluster cluster) {
 
 void Daemon::start_peer_server() {
     Result<std::unique_ptr<PeerServer>> server =
-        PeerServer::start(io_, *cluster_, [this](const CallPtr& call) { handle(call); });
+        PeerServer::start(io_, *cluster_, paths_.var, [this](const CallPtr& call) { handle(call); });
     if (!server) {
         return log::error("cluster", "other nodes cannot reach this one with -H: " + server.error().text());
     }
@@ -528,6 +546,10 @@ const std::map<std::string, Daemon::Handler, std::less<>>& Daemon::handlers() {
         {"cluster check", &Daemon::cluster_check},
         {"cluster genkey", &Daemon::rotate_key},
         {"_key", &Daemon::key_phase},
+        {"-E", &Daemon::push_module},
+        {"-G", &Daemon::push_cluster},
+        {"_install", &Daemon::take_module},
+        {"_cluster", &Daemon::cluster_config},
         {"_probe", &Daemon::probe},
         {"_seed", &Daemon::tell_seed},
     };

@@ -147,8 +147,10 @@ Result<InstalledModule> Registry::install(const std::string& name, std::optional
                              "' without a file takes it as it is, -r replaces it"};
         }
         const fs::path backup = edited.string() + ".before";
-        if (replace && fs::exists(edited, error)) {
+        if (replace) {
             fs::remove_all(backup, error);
+        }
+        if (replace && fs::exists(edited, error)) {
             fs::copy(edited, backup, fs::copy_options::recursive | fs::copy_options::copy_symlinks, error);
         }
         const Result<archive::Summary> unpacked =
@@ -167,6 +169,18 @@ Result<InstalledModule> Registry::install(const std::string& name, std::optional
         return written.error();
     }
     return find(name);
+}
+
+Result<void> Registry::take_back(const std::string& name) const {
+    const fs::path edited = paths_.edited(name);
+    const fs::path before = edited.string() + ".before";
+    std::error_code error;
+    if (!fs::exists(before, error)) {
+        return uninstall(name);
+    }
+    fs::remove_all(edited, error);
+    fs::rename(before, edited, error);
+    return error ? Result<void>(os_error(before.string(), "cannot bring back", error.value())) : Result<void>{};
 }
 
 Result<void> Registry::uninstall(const std::string& name) const {

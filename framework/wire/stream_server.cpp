@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <condition_variable>
 #include <list>
 #include <mutex>
 #include <thread>
@@ -52,6 +53,12 @@ public:
             acceptor_.join();
             listeners_.clear();
         }
+    }
+    void drain(milliseconds limit) override {
+        std::unique_lock lock{mutex_};
+        ended_.wait_for(lock, limit, [this] {
+            return std::all_of(workers_.begin(), workers_.end(), [](const Worker& one) { return one.done.load(); });
+        });
     }
     std::uint16_t port() const noexcept override { return port_; }
     std::uint64_t refused() const noexcept override { return refused_.load(); }
@@ -163,7 +170,9 @@ private:
         Worker& worker = workers_.emplace_back(host_text(from), raw);
         worker.thread = std::thread{[this, &worker, keys = std::move(keys), peer = endpoint_text(from), raw]() mutable {
             serve(worker, Fd{raw}, std::move(keys), std::move(peer));
+            const std::lock_guard lock{mutex_};
             worker.done.store(true);
+            ended_.notify_all();
         }};
     }
 
@@ -183,6 +192,7 @@ private:
     std::vector<Fd> listeners_;
     std::uint16_t port_;
     std::mutex mutex_;
+    std::condition_variable ended_; ///< some connection did; with `mutex_`
     Keys keys_;
     Handler handler_;
     Fd deaf_; ///< no more connections

@@ -92,6 +92,19 @@ TEST(CommandParser, InstallLineOfTheDocumentation) {
     EXPECT_THAT(parsed->arguments, ElementsAre("/tmp/web.safe"));
 }
 
+TEST(CommandParser, TwoCommandsAreSpelledAsOptions) {
+    const auto module = parse({"-H", "n1,n2", "-E", "AM"});
+    ASSERT_TRUE(module) << module.error().text();
+    EXPECT_EQ(module->command->verb, "-E");
+    EXPECT_EQ(module->nodes, "n1,n2");
+    EXPECT_EQ(module->arguments, std::vector<std::string>{"AM"});
+    const auto cluster = parse({"-G", "-H", "*", "--json"});
+    ASSERT_TRUE(cluster) << cluster.error().text();
+    EXPECT_EQ(cluster->command->verb, "-G");
+    EXPECT_TRUE(cluster->json);
+    EXPECT_FALSE(parse({"-H", "*", "-E"})) << "which module?";
+}
+
 TEST(CommandParser, MessagesMayHoldDashes) {
     EXPECT_THAT(parse({"printi", "-m", "web", "a", "-b", "c"})->arguments, ElementsAre("a", "-b", "c"));
     EXPECT_THAT(parse({"printi", "-m", "web", "--", "-b"})->arguments, ElementsAre("-b"));

@@ -48,6 +48,9 @@ private:
     void on_request(const std::shared_ptr<control::Connection>& connection, control::Frame frame);
     void handle(const CallPtr& call);
     void distribute(const CallPtr& call);
+    /// Asks the nodes that the call names, this one `own`, the others `others`; `file` goes with it (empty = none).
+    void ask_nodes(const CallPtr& call, const boost::json::object& others, const boost::json::object& own,
+                   std::shared_ptr<Fd> file);
     void audit(const Request& request);
     void join_cluster();
     void use_cluster(ActiveCluster cluster);
@@ -97,6 +100,10 @@ private:
     void module_uninstall(const CallPtr& call);
     void module_list(const CallPtr& call);
     void module_ports(const CallPtr& call);
+    // push_commands.cpp
+    void push_module(const CallPtr& call);
+    void push_cluster(const CallPtr& call);
+    void take_module(const CallPtr& call);
     // cluster_commands.cpp
     void cluster_config(const CallPtr& call);
     void cluster_confcheck(const CallPtr& call);

@@ -43,6 +43,8 @@ public:
     /// Errors: conflict (name or id taken), out_of_range (id), not_found, and those of archive::install.
     [[nodiscard]] Result<InstalledModule> install(const std::string& name, std::optional<unsigned> id, bool replace,
                                                   const std::filesystem::path& package) const;
+    /// Undoes an install() with `replace`: the edited configuration before it comes back, or the module goes.
+    [[nodiscard]] Result<void> take_back(const std::string& name) const;
     [[nodiscard]] Result<void> uninstall(const std::string& name) const;
     /// on, off, or what userconfig.xml says ("ignore" when nothing does).
     [[nodiscard]] std::string boot(const std::string& name) const;

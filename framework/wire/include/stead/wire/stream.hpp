@@ -56,6 +56,8 @@ public:
     virtual ~StreamServer() = default;
     /// Frees the port at once; connections that there are go on. Not thread-safe.
     virtual void stop_listening() = 0;
+    /// After stop_listening(): waits until the connections have ended by themselves, at most so long.
+    virtual void drain(milliseconds limit) = 0;
     [[nodiscard]] virtual std::uint16_t port() const noexcept = 0;
     /// Thread-safe; for connections from now on.
     virtual void set_keys(std::vector<std::string> keys) = 0;
