@@ -78,6 +78,27 @@ function(stead_protobuf name file)
   target_link_libraries(stead_${name} PUBLIC protobuf::libprotobuf-lite)
 endfunction()
 
+# stead_bpf(name source.bpf.c [DEPENDS header…]): interface library `stead_<name>_bpf` with the skeleton <name>.skel.h.
+# The kernel's asm headers lie in the multiarch folder, which -target bpf does not search by itself.
+function(stead_bpf name source)
+  cmake_parse_arguments(A "" "" "DEPENDS" ${ARGN})
+  set(object ${CMAKE_CURRENT_BINARY_DIR}/${name}.bpf.o)
+  set(skeleton ${CMAKE_CURRENT_BINARY_DIR}/include/${name}.skel.h)
+  add_custom_command(OUTPUT ${object}
+    COMMAND ${CLANG_BPF} -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Werror -Wno-address-of-packed-member
+            -I/usr/include/${CMAKE_LIBRARY_ARCHITECTURE} -I${CMAKE_SOURCE_DIR}/kernel-shim/include
+            -fdebug-prefix-map=${CMAKE_SOURCE_DIR}=. -c ${CMAKE_CURRENT_SOURCE_DIR}/${source} -o ${object}
+    DEPENDS ${source} ${A_DEPENDS} COMMENT "BPF ${name}.bpf.o" VERBATIM)
+  add_custom_command(OUTPUT ${skeleton}
+    COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_CURRENT_BINARY_DIR}/include
+    COMMAND sh -c "${BPFTOOL} gen skeleton ${object} name ${name}_bpf > ${skeleton}"
+    DEPENDS ${object} COMMENT "BPF ${name}.skel.h" VERBATIM)
+  add_custom_target(${name}_skeleton DEPENDS ${skeleton})
+  add_library(stead_${name}_bpf INTERFACE)
+  target_include_directories(stead_${name}_bpf SYSTEM INTERFACE ${CMAKE_CURRENT_BINARY_DIR}/include)
+  add_dependencies(stead_${name}_bpf ${name}_skeleton)
+endfunction()
+
 # stead_program(name DESTINATION bin|sbin|libexec/stead [SOURCES …] [DEPENDS …] [PCH …])
 function(stead_program name)
   cmake_parse_arguments(A "" "DESTINATION" "SOURCES;DEPENDS;PCH" ${ARGN})

@@ -4,6 +4,7 @@
 #include "neighbour_answer.hpp"
 #include "nft_gate.hpp"
 #include "user_engine.hpp"
+#include "verdict_batch.hpp"
 #include "xt_rules.hpp"
 
 #include <stead/base/time.hpp>
@@ -279,8 +280,8 @@ private:
             claims |= options_.vips[v].arp_per_client ? 1u << v : 0u;
         }
         const std::uint64_t now = now_ns();
-        // Weeks are enough for anybody, and what the kernel can multiply.
-        std::uint64_t left_ms = until > now ? std::min<std::uint64_t>((until - now) / ns_per_ms, 1'000'000'000) : 0;
+        // libnftables reads eight digits; hours are enough for anybody.
+        std::uint64_t left_ms = until > now ? std::min<std::uint64_t>((until - now) / ns_per_ms, 10'000'000) : 0;
         left_ms = left_ms > jiffy_ms ? left_ms - jiffy_ms : 0;
         if (left_ms == 0 && !open_) {
             return {};
@@ -340,7 +341,7 @@ private:
                                      messages[static_cast<std::size_t>(i)].msg_len, 0, 0, &NfqueueFilter::on_packet,
                                      this);
                 }
-                send_verdict();
+                verdicts_.send(queue_);
             }
         }
     }
@@ -394,26 +395,7 @@ private:
         if (attributes[NFQA_PAYLOAD] != nullptr) {
             take = decide_packet(*header, attributes);
         }
-        const int verdict = take ? NF_ACCEPT : NF_DROP;
-        if (run_ > 0 && verdict != run_verdict_) {
-            send_verdict();
-        }
-        run_verdict_ = verdict;
-        run_last_ = ntohl(header->packet_id);
-        ++run_;
-    }
-
-    /// One message for a run of equal verdicts: it covers every packet up to the last, and those before have theirs.
-    void send_verdict() {
-        if (run_ == 0) {
-            return;
-        }
-        char buffer[message_bytes];
-        nlmsghdr* answer =
-            nfq_nlmsg_put(buffer, run_ == 1 ? NFQNL_MSG_VERDICT : NFQNL_MSG_VERDICT_BATCH, options_.module_id);
-        nfq_nlmsg_verdict_put(answer, static_cast<int>(run_last_), run_verdict_);
-        (void)mnl_socket_sendto(queue_, answer, answer->nlmsg_len);
-        run_ = 0;
+        verdicts_.add(ntohl(header->packet_id), take ? NF_ACCEPT : NF_DROP);
     }
 
     /// Rebuilds the frame: NFQUEUE gives the packet, the source MAC apart; the destination was our own, or the stack
@@ -473,9 +455,7 @@ private:
     std::thread server_, renewer_;
     std::vector<std::uint8_t> frame_;
     mnl_socket* queue_{};
-    unsigned run_{};
-    int run_verdict_{};
-    std::uint32_t run_last_{};
+    VerdictBatch<burst> verdicts_{options_.module_id};
     int raw_{-1}, neighbours_{-1}, wake_{-1}, page_fd_{-1};
     stead_farm_control* page_{};
 };

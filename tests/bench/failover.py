@@ -3,6 +3,7 @@
 
 A UDP probe asks every 2 ms from 64 ports; the outage is the span of the questions that nobody answered. keepalived has
 one active node, so the active one is cut; of a farm any node may be cut, and only its share is out."""
+import os
 import pathlib
 import statistics
 import subprocess
@@ -68,12 +69,13 @@ def keepalived(version, advert):
             farm.traffic("serve", "--name", node.name, "--target", lab.VIP, "--port", support.PORT, host=node)
 
         def settled():
-            support.wait_served(farm, ["node1"], timeout=60)
+            lab.wait_for("node1 serves", lambda: support.served_by(farm, {"node1"}), 60)
         settled()
         return [probe_through(farm, farm.nodes[0], settled) for _ in range(RUNS)]
 
 
 def main():
+    os.environ.setdefault("STEAD_LAB_SECONDS", "3000")  # several labs, one after the other
     lab.enter()
     rows = [("keepalived, VRRP 2, 1 s", lambda: keepalived(2, 1)), ("stead, profile default", lambda: stead("default")),
             ("keepalived, VRRP 3, 10 ms", lambda: keepalived(3, 0.01)), ("stead, profile fast", lambda: stead("fast"))]

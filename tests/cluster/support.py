@@ -50,20 +50,22 @@ def tcp(farm, *arguments, **options):
     return farm.traffic("tcp", "--target", lab.VIP, "--port", PORT, "--sources", lab.CLIENTS, *arguments, **options)
 
 
+def served_by(farm, wanted):
+    """Is every datagram answered once, by exactly these nodes?"""
+    seen = lab.result(udp(farm, "--flows", 300, "--rate", 3000, "--count", 300, "--deadline-ms", 200))
+    return seen["unanswered"] == 0 and seen["answered_more"] == 0 and set(seen["names"]) == wanted
+
+
 def wait_served(farm, names=None, timeout=15):
-    """Until the farm has settled: every datagram answered once, by exactly these nodes."""
+    """Until the farm has settled: one view of these nodes, and all of them serve."""
     wanted = set(names or [node.name for node in farm.nodes])
 
     def one_view():
         """Two halves that just met again can answer everything once, by luck: ask the nodes as well."""
         return all(f"view: {' '.join(sorted(wanted))} (" in node.stead("state -m echo -v", check=False).stdout
                    for node in farm.nodes if node.name in wanted)
-
-    def served():
-        seen = lab.result(udp(farm, "--flows", 300, "--rate", 3000, "--count", 300, "--deadline-ms", 200))
-        return seen["unanswered"] == 0 and seen["answered_more"] == 0 and set(seen["names"]) == wanted
     lab.wait_for(f"one view of {sorted(wanted)}", one_view, timeout)
-    lab.wait_for(f"traffic served by {sorted(wanted)}", served, timeout)
+    lab.wait_for(f"traffic served by {sorted(wanted)}", lambda: served_by(farm, wanted), timeout)
 
 
 def shares(seen):

@@ -21,6 +21,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LANS = {"default": ("10.42.0", "fd42::"), "repli": ("10.43.0", "fd43::")}
+BRIDGES = ("br0", "br1")
 VIP = "10.42.0.100"
 VIP6 = "fd42::100"
 CLIENTS = "10.42.100.1+50"
@@ -97,7 +98,7 @@ class Host:
         return f"p{self.number}" + ("" if lan == "default" else "r")
 
     def bridge(self, lan="default"):
-        return "br0" if lan == "default" else "br1"
+        return BRIDGES[0] if lan == "default" else BRIDGES[1]
 
     def device(self, lan="default"):
         return "eth0" if lan == "default" else "eth1"
@@ -237,7 +238,7 @@ class Lab:
             pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
 
     def __enter__(self):
-        for bridge in ("br0", "br1")[:len(self.lans)]:
+        for bridge in BRIDGES[:len(self.lans)]:
             sh(f"ip link add {bridge} type bridge mcast_snooping 0 && ip link set {bridge} up")
         for host in [*self.nodes, self.client]:
             host.power_on()
@@ -253,6 +254,8 @@ class Lab:
         for host in [*self.nodes, self.client]:
             if host.init.poll() is None:
                 host.power_off()
+        for bridge in BRIDGES[:len(self.lans)]:
+            sh(f"ip link del {bridge}", check=False)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def print_logs(self):
