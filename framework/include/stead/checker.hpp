@@ -147,6 +147,8 @@ protected:
     virtual void begin() = 0;
     /// Too late, or not wanted any more: lets go of what the probe holds. No finish() follows.
     virtual void abandon() = 0;
+    /// What was asked, for the reason of a time-out: "127.0.0.1 port 80: ".
+    [[nodiscard]] virtual std::string about() const { return {}; }
     /// A probe that began still waits for its turn at something shared: that is no verdict on what it probes.
     [[nodiscard]] virtual bool waiting() const { return false; }
     /// Ends the probe that began last.
@@ -190,12 +192,13 @@ private:
     void too_late() {
         if (std::exchange(probing_, false)) {
             const bool late = !waiting();
+            const std::string asked = about();
             abandon();
             if (!late) {
                 return;
             }
             const auto milliseconds = std::chrono::ceil<std::chrono::milliseconds>(spec().timeout).count();
-            judge(bad("no answer within " + std::to_string(milliseconds) + " ms"));
+            judge(bad(asked + "no answer within " + std::to_string(milliseconds) + " ms"));
         }
     }
     void end_probe() {
@@ -296,7 +299,8 @@ template <class T>
     } else {
         std::vector<Plan<T>> all;
         for (const plugin::Config& element : elements_of(service, T::path)) {
-            all.push_back({read_spec(element, T::label), [element] { return std::make_shared<T>(element); }});
+            all.push_back({read_spec(element, element.string("ident"), T::label),
+                           [element] { return std::make_shared<T>(element); }});
         }
         return all;
     }

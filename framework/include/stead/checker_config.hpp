@@ -91,10 +91,10 @@ struct Spec {
 }
 
 /// An element read in the usual way. `label`: of its rule; empty = none. Throws std::invalid_argument.
-[[nodiscard]] inline Spec read_spec(plugin::Config element, std::string_view label) {
+[[nodiscard]] inline Spec read_spec(plugin::Config element, std::string_view ident, std::string_view label) {
     Spec spec;
     spec.line = element.line();
-    spec.ident = element.string("ident");
+    spec.ident = ident;
     spec.resource = std::string{element.name()} + "." + spec.ident;
     spec.fingerprint = fingerprint_of(element);
     const std::string when{attribute_of(element, "when").value_or("pre")};
@@ -185,6 +185,10 @@ constexpr stead_attr_schema fall() {
 constexpr stead_attr_schema text(const char* name, const char* default_value, const char* help,
                                  std::uint32_t flags = 0) {
     return {name, STEAD_TYPE_STRING, flags | dynamic, default_value, nullptr, nullptr, 0, 0, help};
+}
+
+constexpr stead_attr_schema flag(const char* name, const char* default_value, const char* help) {
+    return {name, STEAD_TYPE_BOOLEAN, dynamic, default_value, nullptr, nullptr, 0, 0, help};
 }
 
 } // namespace attribute

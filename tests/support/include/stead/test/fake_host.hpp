@@ -219,13 +219,50 @@ private:
     return *static_cast<const stead_plugin_descriptor*>(symbol);
 }
 
+/// "1500ms" in nanoseconds, as text; digits alone are left as they are.
+[[nodiscard]] inline std::string in_nanoseconds(const std::string& text) {
+    static const std::map<std::string, std::int64_t> units{
+        {"", 1}, {"us", 1'000}, {"ms", 1'000'000}, {"s", 1'000'000'000}, {"h", 3'600'000'000'000}};
+    std::size_t digits = 0;
+    const std::int64_t number = std::stoll(text, &digits);
+    return std::to_string(number * units.at(text.substr(digits)));
+}
+
+/// What the host makes of the configuration: the defaults of the plugin's schema filled in, durations in nanoseconds.
+[[nodiscard]] inline Element filled(const stead_plugin_descriptor& plugin, Element element,
+                                    const std::string& path = {}) {
+    for (std::uint32_t i = 0; i < plugin.schema_count; ++i) {
+        const stead_elem_schema& schema = plugin.schema[i];
+        for (std::uint32_t j = 0; path == schema.path && j < schema.attr_count; ++j) {
+            const stead_attr_schema& attribute = schema.attrs[j];
+            auto at = element.attributes.begin();
+            while (at != element.attributes.end() && at->first != attribute.name) {
+                ++at;
+            }
+            if (at == element.attributes.end()) {
+                if (attribute.default_value == nullptr) {
+                    continue;
+                }
+                at = element.attributes.emplace(at, attribute.name, attribute.default_value);
+            }
+            if (attribute.type == STEAD_TYPE_DURATION) {
+                at->second = in_nanoseconds(at->second);
+            }
+        }
+    }
+    for (Element& child : element.children) {
+        child = filled(plugin, child, path.empty() ? child.name : path + "/" + child.name);
+    }
+    return element;
+}
+
 /// One instance of a plugin under a FakeHost, from create and start to stop and destroy.
 class Running {
 public:
     /// Throws the plugin's text when it refuses.
     Running(const stead_plugin_descriptor& plugin, FakeHost& host, const Element& service) : plugin_(plugin) {
         char err[512]{};
-        const Xml xml(service);
+        const Xml xml(filled(plugin, service));
         self_ = plugin_.create(&host.c, xml.get(), err, sizeof err);
         if (self_ == nullptr) {
             throw std::runtime_error(err);
@@ -242,7 +279,7 @@ public:
     /// Empty, or why it was refused.
     [[nodiscard]] std::string update(const Element& service) {
         char err[512]{};
-        const Xml xml(service);
+        const Xml xml(filled(plugin_, service));
         return plugin_.on_update(self_, xml.get(), err, sizeof err) == 0 ? "" : err;
     }
     [[nodiscard]] std::string describe() {
@@ -260,7 +297,7 @@ private:
 /// What the plugin's check() finds: "7: text" per error, "7: warning: text" per warning.
 [[nodiscard]] inline std::vector<std::string> findings(const stead_plugin_descriptor& plugin, const Element& service) {
     std::vector<std::string> all;
-    const Xml xml(service);
+    const Xml xml(filled(plugin, service));
     plugin.check(xml.get(), &all, [](void* to, std::uint32_t line, std::uint32_t warning, stead_str what) {
         static_cast<std::vector<std::string>*>(to)->push_back(
             std::to_string(line) + (warning != 0 ? ": warning: " : ": ") + FakeHost::text(what));
