@@ -46,7 +46,7 @@ inline SchemaSet schemas() {
     SchemaSet set;
     set.owners = {{"host", host_schema()}, {"farm", elements}};
     set.classic_elements = *read_classic_elements(STEAD_CLASSIC_ELEMENTS);
-    for (const char* checker : {"check", "errd"}) { // as in a release whose checkers are still to come
+    for (const char* checker : {"check", "errd", "tcp"}) { // as in a release whose checkers are still to come
         set.classic_elements.emplace_back(checker);
     }
     set.plugins_folder = "/opt/lib/stead/plugins";
