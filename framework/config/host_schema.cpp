@@ -72,7 +72,9 @@ constexpr std::array failover_attributes{
 constexpr std::array vip_attributes{
     flag("tcpreset", "on", "farm; reset the connections that are left when the virtual address goes"),
     flag("scriptcontrol", "off", "farm; scripts open and close the traffic gate: stead set -r farm.gate -v up|down"),
-    time_of("drain", "5s", "ms", day, "how long established connections are served by a stopping node; 0s: not at all"),
+    time_of("drain", nullptr, "ms", day,
+            "how long established connections are served by a stopping node; 0s: not at all; default 5s; with "
+            "type=\"external\" how long the application goes on after ready.txt said 404, default 10s"),
     time_of("movecap", "0s", "ms", day, "longest transition of a bucket; 0s: until its connections end"),
     time_of("slowstart", "0s", "ms", day, "time in which the weight of a joining node grows; 0s: at once"),
 };

@@ -324,6 +324,7 @@ void ModuleHost::perform(const automaton::AskServices& effect) {
             transition.to = static_cast<std::uint32_t>(effect.to);
             transition.restart = effect.restart ? 1 : 0;
             transition.at_once = effect.at_once ? 1 : 0;
+            transition.automatic = automatic_ ? 1 : 0;
             transition.timeout_ns = static_cast<std::uint64_t>(limit.count());
             asked_[transition.token] = slot.get();
             round.emplace_back(slot.get(), transition);
@@ -444,6 +445,7 @@ void ModuleHost::save_loops() {
 
 void ModuleHost::act(const std::string& action, const std::string& by, bool automatic, bool at_once) {
     using Then = automaton::Stop::Then;
+    automatic_ = automatic;
     if (action == "stop" || (action != "restart" && automaton_.stopping())) {
         feed(automaton::Stop{
             .then = action == "stopstart" ? Then::start_again : Then::stay, .by = by, .at_once = at_once});

@@ -176,6 +176,7 @@ private:
 
     // One round of the services
     std::uint64_t next_token_{1};
+    bool automatic_{}; ///< the last action was asked for by a rule or checker
     std::map<std::uint64_t, Slot*> asked_;
     std::string refusal_;
     automaton::Moment asked_moment_{};

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <iostream>
 #include <memory>
 #include <optional>
@@ -38,13 +39,13 @@ Result<std::shared_ptr<control::Connection>> connect_to_steadd(boost::asio::io_c
 /// From the first word of steadd to the last.
 class Program {
 public:
-    Program(boost::asio::io_context& io, std::shared_ptr<control::Connection> steadd)
-        : io_(io), timer_(io), client_(io, std::move(steadd),
-                                       {[this](const web::Setup& setup) {
-                                            setup_ = setup;
-                                            listen(0);
-                                        },
-                                        [this] { outlive(BootClock::now() + orphan_max); }}) {}
+    Program(boost::asio::io_context& io, std::shared_ptr<control::Connection> steadd, const web::ServerLimits& limits)
+        : io_(io), timer_(io), limits_(limits), client_(io, std::move(steadd),
+                                                        {[this](const web::Setup& setup) {
+                                                             setup_ = setup;
+                                                             listen(0);
+                                                         },
+                                                         [this] { outlive(BootClock::now() + orphan_max); }}) {}
 
 private:
     void listen(int attempt) {
@@ -113,11 +114,13 @@ int main(int argc, char** argv) {
     if (!steadd) {
         return fail(steadd.error());
     }
-    if (const Result<void> dropped = web::drop_privileges(web::ServerLimits{}.connections_max + other_descriptors);
-        !dropped) {
-        return fail(dropped.error());
+    web::ServerLimits limits;
+    const Result<std::size_t> descriptors = web::drop_privileges(limits.connections_max + other_descriptors);
+    if (!descriptors) {
+        return fail(descriptors.error());
     }
-    const Program program(io, std::move(*steadd));
+    limits.connections_max = *descriptors - std::min(*descriptors - 1, other_descriptors);
+    const Program program(io, std::move(*steadd), limits);
     io.run();
     return 0;
 }

@@ -21,11 +21,6 @@ namespace {
 constexpr rlim_t output_bytes_max = 65536; // last words, to the file that steadd gave us
 
 Result<void> limit(int resource, const char* name, rlim_t value) {
-    rlimit now{};
-    ::getrlimit(static_cast<__rlimit_resource>(resource), &now);
-    if (::geteuid() != 0 && now.rlim_max != RLIM_INFINITY && value > now.rlim_max) {
-        value = now.rlim_max;
-    }
     const rlimit wanted{value, value};
     if (::setrlimit(static_cast<__rlimit_resource>(resource), &wanted) != 0) {
         return os_error(name, "cannot set this limit to " + std::to_string(value), errno);
@@ -69,18 +64,23 @@ Result<void> drop_capabilities() {
 
 } // namespace
 
-Result<void> drop_privileges(std::size_t descriptors) {
+Result<std::size_t> drop_privileges(std::size_t descriptors) {
     be_killed_first();
-    if (const Result<void> done = limit(RLIMIT_NOFILE, "open files", descriptors); !done) {
-        return done;
+    if (!limit(RLIMIT_NOFILE, "open files", descriptors)) { // in a container even root may be held to less
+        rlimit now{};
+        ::getrlimit(RLIMIT_NOFILE, &now);
+        descriptors = now.rlim_max;
+        if (const Result<void> done = limit(RLIMIT_NOFILE, "open files", now.rlim_max); !done) {
+            return done.error();
+        }
     }
     if (::geteuid() == 0) {
         if (const Result<void> changed = change_user(); !changed) {
-            return changed;
+            return changed.error();
         }
     }
     if (const Result<void> dropped = drop_capabilities(); !dropped) {
-        return dropped;
+        return dropped.error();
     }
     if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
         return os_error("no_new_privs", "cannot set it", errno);
@@ -92,13 +92,13 @@ Result<void> drop_privileges(std::size_t descriptors) {
     } limits[]{{RLIMIT_NPROC, "processes", 0}, {RLIMIT_FSIZE, "file size", output_bytes_max}, {RLIMIT_CORE, "core", 0}};
     for (const auto& [resource, name, value] : limits) {
         if (const Result<void> done = limit(resource, name, value); !done) {
-            return done;
+            return done.error();
         }
     }
     if (::geteuid() == 0 || ::setuid(0) == 0) {
         return Error{Errc::io, "stead-web", "is still root"};
     }
-    return {};
+    return descriptors;
 }
 
 } // namespace stead::web

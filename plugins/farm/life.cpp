@@ -154,13 +154,19 @@ void FarmPlugin::poll_close() {
             complain(filter_->set_draining(true), "draining");
         }
     }
-    if (close.draining) {
-        const auto left = connections();
-        if (left == 0 || at >= close.drain_until) {
-            host_.event(left == 0 ? "drained: no connection left"
-                                  : "drain time is over, connections still open: " + std::to_string(left));
-            finish();
-        }
+    if (!close.draining) {
+        return;
+    }
+    const auto left = connections();
+    // Where a rule took the node out, waiting for the balancer would only keep a broken application from its restart.
+    const bool balancer_sends = options_.external && close.transition.automatic == 0;
+    if (at >= close.drain_until && (left > 0 || balancer_sends)) {
+        host_.event(left > 0 ? "drain time is over, connections still open: " + std::to_string(left)
+                             : "drain time is over: the balancer has had it to notice ready.txt");
+        finish();
+    } else if (left == 0 && !balancer_sends) {
+        host_.event("drained: no connection left");
+        finish();
     }
 }
 

@@ -44,6 +44,7 @@ void read_virtual_interface(const plugin::Config& interface, const plugin::Confi
                 "interface/@arpreroute: 'on' does not go with type=\"vmac_invisible\", whose "
                 "address never moves; remove it");
     }
+    options.external = options.external || type == "external";
     const auto addresses = element.children("virtual_addr");
     if (addresses.empty() && type != "external") {
         finding(element.line(), false, "virtual_interface: no virtual_addr; add <virtual_addr addr=\"…\"/>");
@@ -202,7 +203,6 @@ FarmOptions read_options(const plugin::Config& service, const Finding& finding) 
     if (!vip) {
         return options;
     }
-    options.drain = duration_or(*vip, "drain", seconds{5});
     options.movecap = duration_or(*vip, "movecap", nanoseconds{0});
     options.slowstart = duration_or(*vip, "slowstart", nanoseconds{0});
     options.script_control = vip->attribute("scriptcontrol").value_or("off") == "on";
@@ -214,10 +214,16 @@ FarmOptions read_options(const plugin::Config& service, const Finding& finding) 
             }
         }
     }
+    options.drain = duration_or(*vip, "drain", options.external ? seconds{10} : seconds{5});
     if (options.vips.size() > vips_max) {
         finding(vip->line(), false, "vip: " + std::to_string(options.vips.size()) + " virtual addresses; allowed: 16");
     }
+    const bool all_external = std::ranges::all_of(options.vips, &FarmOptions::Vip::external);
     if (const auto list = vip->child("loadbalancing_list")) {
+        if (options.external && all_external) {
+            finding(list->line(), true, "loadbalancing_list has no effect with type=\"external\": the balancer in front "
+                                        "decides the shares");
+        }
         for (const auto& element : list->children("group")) {
             auto group = read_group(element, options, finding);
             const bool twice = std::any_of(options.groups.begin(), options.groups.end(),

@@ -43,6 +43,7 @@ struct FarmOptions {
     };
     std::vector<Vip> vips;
     std::vector<Group> groups;
+    bool external{}; ///< another balancer asks the health URL: it needs the whole drain to notice a stop
     nanoseconds drain{}, movecap{}, slowstart{};
     nanoseconds period{milliseconds{50}}; ///< T of the heartbeats, as far as the farm's element says
     shim::Backend backend{};

@@ -20,7 +20,7 @@
  *
  * Change log (append; a reader checks struct_size before a later field; anything else bumps abi_major)
  *   1.0  first (bus_wish is part of it)
- *   1.1  host: add_rule, start_hook, cancel_hook; plugin: on_armed, switch_name
+ *   1.1  host: add_rule, start_hook, cancel_hook; plugin: on_armed, switch_name; transition: automatic
  */
 #ifndef STEAD_PLUGIN_H
 #define STEAD_PLUGIN_H
@@ -151,7 +151,7 @@ typedef struct stead_transition {
     uint32_t from, to; /* stead_state */
     uint32_t restart;  /* 1: application restart only; CLOSE and OPEN follow each other, no RELEASE */
     uint32_t at_once;  /* 1: forced; do not drain */
-    uint32_t reserved_zero;
+    uint32_t automatic; /* 1: a rule or checker asked for it, not a person; 0 from a host of ABI 1.0 */
     uint64_t timeout_ns;
 } stead_transition;
 

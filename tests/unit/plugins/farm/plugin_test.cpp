@@ -178,6 +178,29 @@ protected:
     std::uint64_t epoch_{};
 };
 
+// type="external": no address, no filter; a person's stop gives the balancer the whole drain, a rule's does not.
+TEST_F(FarmPluginTest, ExternalWaitsForTheBalancerButNotWithABrokenApplication) {
+    Element service = configuration("external", {});
+    service.children[1].attributes[0] = {"drain", "700000000"};
+    for (const bool automatic : {false, true}) {
+        const Xml xml{service};
+        serve(xml);
+        EXPECT_FALSE(has_address());
+        const Instant begun = BootClock::now();
+        stead_transition close{};
+        close.token = ++epoch_;
+        close.moment = STEAD_MOMENT_CLOSE;
+        close.automatic = automatic ? 1 : 0;
+        plugin_->on_transition(self_, &close);
+        EXPECT_EQ(host_->weight, 0u);
+        view(0);
+        EXPECT_EQ(answer(), "");
+        const auto took = BootClock::now() - begun;
+        EXPECT_TRUE(automatic ? took < milliseconds{600} : took >= milliseconds{700}) << took.count();
+        leave();
+    }
+}
+
 // One node's whole life: prepare, open, change of power, close, release.
 TEST_F(FarmPluginTest, LivesAndLeavesNothingBehind) {
     for (const std::string type : {"vmac_directed", "vmac_invisible"}) {
