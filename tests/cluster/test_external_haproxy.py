@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""A real HAProxy, with its default check interval, before three `external` nodes that run nginx: a clean stop and a start
+"""A real HAProxy, with its default check interval (2 s, three failures), before three `external` nodes that run nginx: a clean stop and a start
 lose no request; after a crash or a loss of power failures end within HAProxy's own check interval. HAProxy repeats and
 redispatches nothing here, so every lost request is seen."""
 import json
@@ -12,7 +12,7 @@ from light import make_safe
 from support import check, lab
 
 PORT, STATS = 8080, 8404
-INTER, FALL = 2.0, 3  # HAProxy's defaults
+INTER, FALL, TIMEOUT = 2.0, 3, 1.0  # HAProxy's defaults, and its time limit for one check
 XML = """<safe><service mode="farm" boot="off"><farm><lan name="default"/></farm>
   <vip><interface_list><interface><virtual_interface type="external"/></interface></interface_list></vip>
   <user/></service></safe>
@@ -43,6 +43,7 @@ defaults
   mode http
   retries 0
   timeout connect 1s
+  timeout check 1s
   timeout client 20s
   timeout server 20s
 listen stats
@@ -138,7 +139,7 @@ def power_loss(farm):
     time.sleep(1)
     event = time.monotonic()
     farm.nodes[2].power_off()
-    failures_end(load, event, FALL * INTER + 3.5, "a loss of power")
+    failures_end(load, event, FALL * (INTER + TIMEOUT) + TIMEOUT + 1.5, "a loss of power")
 
 
 def main():

@@ -80,7 +80,7 @@ TEST(Module, ClassicFarm) {
     EXPECT_EQ(m.settings.loop_interval, std::chrono::hours{24});
     EXPECT_TRUE(m.user.present);
     EXPECT_EQ(m.vars.at("SERVICES"), "nginx");
-    EXPECT_EQ(m.service.child("vip")->attribute("drain"), "5000000000");
+    EXPECT_EQ(m.service.child("vip")->attribute("slowstart"), "0");
     EXPECT_EQ(m.service.child("errd"), nullptr);
     EXPECT_THAT(m.expanded_xml, HasSubstr("<to addr=\"127.0.0.1\" port=\"80\"/>"))
         << "scripts still read classic parts";
@@ -215,10 +215,11 @@ TEST(Macros, BombIsHarmless) {
 
 TEST(Digest, OfTheMeaning) {
     const auto digest = [](const std::string& inside) { return module(farm_file(inside)).value->digest; };
-    const auto base = digest("<vip drain=\"5s\" tcpreset=\"on\"/>");
-    EXPECT_EQ(base, digest(" <!-- c -->\n<vip tcpreset=\"yes\"  drain=\"5000ms\"/>"));
+    const auto base = digest("<vip slowstart=\"0s\" tcpreset=\"on\"/>");
+    EXPECT_EQ(base, digest(" <!-- c -->\n<vip tcpreset=\"yes\"  slowstart=\"0ms\"/>"));
     EXPECT_EQ(base, digest("<vip/>")) << "defaults count as written";
     EXPECT_NE(base, digest("<vip drain=\"6s\"/>"));
+    EXPECT_EQ(digest("<vip drain=\"5s\"/>"), digest("<vip drain=\"5000ms\"/>"));
 }
 
 TEST(Parts, EachPluginSeesItsOwnAndTheWayThere) {
@@ -228,7 +229,7 @@ TEST(Parts, EachPluginSeesItsOwnAndTheWayThere) {
     EXPECT_NE(farm.child("farm"), nullptr);
     EXPECT_EQ(farm.child("user"), nullptr);
     ASSERT_NE(farm.child("vip"), nullptr);
-    EXPECT_EQ(farm.child("vip")->attribute("drain"), "5000000000");
+    EXPECT_EQ(farm.child("vip")->attribute("slowstart"), "0");
     EXPECT_EQ(farm.child("vip")->child("loadbalancing_list")->child("group")->children.size(), 3u);
     EXPECT_TRUE(m.uses(set, "farm"));
     EXPECT_FALSE(m.uses(set, "mirror"));

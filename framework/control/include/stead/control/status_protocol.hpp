@@ -7,7 +7,7 @@
 #include <cstdint>
 
 /// What steadd and stead-web say to each other on /run/stead/status.sock (frames of channel.hpp). steadd serves, and
-/// talks only to the stead-web that it started itself (its pid, by peer credentials) and to root. Nothing that comes in
+/// talks only to the stead-web that it started itself (its pid, by peer credentials). Nothing that comes in
 /// here can change anything: what steadd answers is decided by steadd, not by stead-web.
 ///
 /// steadd says
