@@ -221,8 +221,9 @@ FarmOptions read_options(const plugin::Config& service, const Finding& finding) 
     const bool all_external = std::ranges::all_of(options.vips, &FarmOptions::Vip::external);
     if (const auto list = vip->child("loadbalancing_list")) {
         if (options.external && all_external) {
-            finding(list->line(), true, "loadbalancing_list has no effect with type=\"external\": the balancer in front "
-                                        "decides the shares");
+            finding(list->line(), true,
+                    "loadbalancing_list has no effect with type=\"external\": the balancer in front "
+                    "decides the shares");
         }
         for (const auto& element : list->children("group")) {
             auto group = read_group(element, options, finding);

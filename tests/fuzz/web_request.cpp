@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a client of stead-web may send, in pieces as the first byte says: no more is kept than one header, nothing follows
-// what is malformed, and whatever is asked for is a read of the command table or a well-formed module name.
+// What a client of stead-web may send, in pieces as the first byte says: no more is kept than one header, nothing
+// follows what is malformed, and whatever is asked for is a read of the command table or a well-formed module name.
 #include <stead/control/command.hpp>
 #include <stead/control/paths.hpp>
 #include <stead/web/request_reader.hpp>
