@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Single cases of the farm. usage: test_farm_cases.py arp|flooding|two"""
+"""Single cases of the farm. usage: test_farm_cases.py arp|flooding|two|tempo|lans"""
 import contextlib
 import json
 import pathlib
@@ -9,18 +9,21 @@ import sys
 import tempfile
 import time
 
-from support import HERE, PORT, archive_of, check, check_shares, exactly_once, lab, udp, wait_served
+from farm_load import nothing_lost
+from support import (HERE, PORT, archive_of, check, check_shares, echo_farm, exactly_once, lab, shares, tcp, udp,
+                     wait_served)
 
 
 @contextlib.contextmanager
-def farm_with(rules="", macros=None):
-    """The echo farm with more rules in its group."""
+def farm_with(rules="", macros=None, lans=("default",)):
+    """The echo farm with more rules in its group, and heartbeats on all of `lans`."""
     lab.enter()
     folder = pathlib.Path(tempfile.mkdtemp(prefix="stead-case-")) / "echo_farm"
     shutil.copytree(HERE / "echo_farm", folder)
     config = folder / "conf" / "userconfig.xml"
-    config.write_text(config.read_text().replace("</cluster>", "</cluster>" + rules).replace('check="off"', 'check="on"'))
-    with lab.Lab() as farm:
+    config.write_text(config.read_text().replace("</cluster>", "</cluster>" + rules).replace('check="off"', 'check="on"')
+                      .replace('<lan name="default"/>', "".join(f'<lan name="{lan}"/>' for lan in lans)))
+    with lab.Lab(lans=lans) as farm:
         farm.form_cluster()
         farm.install("echo", archive_of(folder), macros={"TRAFFIC": lab.traffic_program(), **(macros or {})})
         farm.start("echo")
@@ -97,4 +100,68 @@ def two():
         exactly_once(ask("10.42.0.101"))
 
 
-{"arp": arp, "flooding": flooding, "two": two}[sys.argv[1]]()
+def tempo():
+    """slowstart: a joiner's share grows. movecap: a transition ends although connections are open."""
+    with echo_farm(TYPE="vmac_invisible", SLOWSTART="5s", MOVECAP="3s", DRAIN="0s") as farm:
+        node1, node2, node3 = farm.nodes
+
+        def share():
+            seen = lab.result(udp(farm, "--flows", 2000, "--rate", 5000, "--count", 2000))
+            exactly_once(seen)
+            return shares(seen).get("node3", 0)
+        lab.wait_for("all shares have grown", lambda: 31 < share() < 36, 20)
+        node3.stead("stop -m echo")
+        node3.stead("start -m echo")
+        grown = [lab.wait_for("node3 serves", share, 20)]
+        check(grown[0] < 25, f"node3 begins small ({grown[0]} %)")
+        lab.wait_for("its whole share", lambda: grown.append(share()) or grown[-1] > 31, 20)
+        check(any(grown[0] + 3 < step < 28 for step in grown), f"and grows in steps ({grown})")
+
+        held = tcp(farm, "--rate", 0, "--hold", 300, "--seconds", 60, "--held-interval-ms", 200)
+        time.sleep(2)
+        node1.stead("power -m echo node2 9")
+        holding = "still held by earlier owners"
+        lab.wait_for("the transition", lambda: holding in node1.stead("state -m echo -v").stdout, 5)
+        begin = time.monotonic()
+        lab.wait_for("its end", lambda: all(holding not in node.stead("state -m echo -v").stdout for node in farm.nodes), 15)
+        check(time.monotonic() - begin < 8, f"movecap=3s ended the transition after {time.monotonic() - begin:.1f} s")
+        time.sleep(1)
+        held.send_signal(15)
+        seen = lab.result(held)
+        check(seen["held_broken"] > 0, f"connections that outlived it were reset, not left hanging ({seen['broken_by']})")
+
+
+def lans():
+    """One of two LANs goes down: without the virtual IP's nothing is served there, without the other nothing is lost."""
+    with farm_with(lans=("default", "repli")) as farm:
+        node3 = farm.nodes[2]
+
+        def cut(lan, wait):
+            held = tcp(farm, "--rate", 200, "--hold", 200, "--seconds", 60, "--deadline-ms", 900)
+            probe = udp(farm, "--flows", 200, "--rate", 500, "--seconds", 60, "--deadline-ms", 300)
+            time.sleep(1.5)
+            node3.link_down(lan)
+            wait()
+            time.sleep(1)
+            held.send_signal(15)
+            probe.send_signal(15)
+            return lab.result(held), lab.result(probe)
+
+        def members():
+            return all("view: node1 node2 node3 (" in node.stead("state -m echo -v").stdout for node in farm.nodes)
+        seen, datagrams = cut("repli", lambda: time.sleep(1))
+        nothing_lost("the heartbeats' second LAN is down", seen, datagrams)
+        node3.link_up("repli")
+        seen, datagrams = cut("default", lambda: lab.wait_for(
+            "node3 gives its share away", lambda: " node3=0" in farm.nodes[0].stead("state -m echo -v").stdout, 10))
+        check(members(), "node3 is still a member, by the other LAN")
+        broken = {name: count for name, count in seen["broken_by"].items() if name != "node3"}
+        check(not broken, f"no connection of the others broke ({seen['broken_by']})")
+        check(datagrams["outage_ms"] <= 500 and datagrams["answered_by_two"] == 0, f"outage {datagrams['outage_ms']} ms")
+        check(lab.result(udp(farm, "--flows", 500, "--rate", 2000, "--count", 1000))["names"].keys() == {"node1", "node2"},
+              "node1 and node2 serve all")
+        node3.link_up("default")
+        wait_served(farm)
+
+
+{"arp": arp, "flooding": flooding, "two": two, "tempo": tempo, "lans": lans}[sys.argv[1]]()

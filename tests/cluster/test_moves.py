@@ -4,7 +4,7 @@
 import sys
 import time
 
-from support import check, echo_farm, lab, tcp, udp, wait_served
+from support import check, check_shares, echo_farm, exactly_once, lab, tcp, udp, wait_served
 
 mode = sys.argv[1]
 with echo_farm(start=False, TYPE=f"vmac_{mode}", DRAIN="30s") as farm:
@@ -29,8 +29,17 @@ with echo_farm(start=False, TYPE=f"vmac_{mode}", DRAIN="30s") as farm:
 
     during("join", lambda: (node3.stead("start -m echo"), lab.wait_for("node3", lambda: node3.ready("echo")),
                             wait_served(farm)))
-    during("power", lambda: (node1.stead("power -m echo node3 3"), time.sleep(1)))
-    during("power back", lambda: (node1.stead("power -m echo node3 1"), time.sleep(1)))
+    def power(value, weights):
+        node1.stead(f"power -m echo node3 {value}")
+        lab.wait_for("the move", lambda: all("move: settled" in node.stead("state -m echo -v").stdout and
+                                             f"node3={value}" in node.stead("state -m echo -v").stdout
+                                             for node in farm.nodes))
+        seen = lab.result(udp(farm, "--flows", 6000, "--rate", 4000, "--count", 6000))
+        exactly_once(seen)
+        check_shares(seen, weights)
+
+    during("power", lambda: power(3, {"node1": 1, "node2": 1, "node3": 3}))
+    during("power back", lambda: power(1, {"node1": 1, "node2": 1, "node3": 1}))
 
     # A clean stop with a drain: new connections go elsewhere at once, those that are held go on until they end.
     probe = udp(farm, "--flows", 300, "--rate", 500, "--seconds", 60, "--deadline-ms", 900)
