@@ -173,6 +173,12 @@ private:
             report_.warning(lans.line, "lans: pulse and slost_count are written, so profile='" + *cluster_.profile +
                                            "' only fills in what they leave open");
         }
+        if (cluster_.pulse.value_or(milliseconds{10}) < milliseconds{10}) {
+            report_.warning(lans.line, "lans/@pulse: shorter than 10ms, 10ms is used; profile='fast' beats every 5ms");
+        }
+        if (cluster_.slost_count.value_or(4) < 4) {
+            report_.warning(lans.line, "lans/@slost_count: less than 4, 4 is used; a lease must fit in");
+        }
         const auto takeover = cluster_.pulse.value_or(milliseconds{50}) * cluster_.slost_count.value_or(10);
         if ((cluster_.pulse || cluster_.slost_count) && takeover < milliseconds{30}) {
             report_.error(lans.line, "lans: pulse x slost_count is less than 30 ms; no lease fits into it");

@@ -8,6 +8,7 @@ namespace stead::control {
 namespace {
 
 constexpr std::size_t header_bytes = 4;
+constexpr std::size_t descriptors_waiting_max = 8 * frame_descriptors_max; // of frames that came at once
 
 std::uint32_t read_length(std::string_view bytes) {
     std::uint32_t length = 0;
@@ -51,6 +52,9 @@ Result<std::string> encode_frame(const boost::json::value& body) {
 }
 
 Result<std::optional<Frame>> FrameDecoder::next() {
+    if (fds_.size() > descriptors_waiting_max) {
+        return Error{Errc::out_of_range, "control socket", "descriptors came that no frame announces"};
+    }
     const std::string_view rest = std::string_view(buffer_).substr(offset_);
     if (rest.size() < header_bytes) {
         buffer_.erase(0, offset_);

@@ -59,11 +59,16 @@ std::string tool_output(const std::vector<std::string>& argv) {
     return {};
 }
 
-/// MTU of the interface that carries this address; 0 when there is none.
-int mtu_of(const std::string& address) {
+struct Carrier {
+    std::string interface;
+    int mtu{};
+};
+
+/// The interface that carries this address; none has no name.
+Carrier carrier_of(const std::string& address) {
     ifaddrs* raw = nullptr;
     if (::getifaddrs(&raw) != 0) {
-        return 0;
+        return {};
     }
     const std::unique_ptr<ifaddrs, void (*)(ifaddrs*)> all(raw, ::freeifaddrs);
     const Fd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
@@ -80,9 +85,9 @@ int mtu_of(const std::string& address) {
             continue;
         }
         std::strncpy(request.ifr_name, one->ifa_name, sizeof(request.ifr_name) - 1);
-        return ::ioctl(socket.get(), SIOCGIFMTU, &request) == 0 ? request.ifr_mtu : 0;
+        return {one->ifa_name, ::ioctl(socket.get(), SIOCGIFMTU, &request) == 0 ? request.ifr_mtu : 0};
     }
-    return 0;
+    return {};
 }
 
 /// Loads the smallest tc program there is; "" when the kernel takes it.
@@ -151,6 +156,7 @@ json::object Daemon::probe_facts() {
     facts["key"] = wire::key_name(cluster_->keys[0]);
     json::object heard;
     json::object mtu;
+    json::array interfaces;
     for (std::size_t lan = 0; lan < cluster_->cluster.lans.size(); ++lan) {
         json::array names;
         if (bus_) {
@@ -161,10 +167,13 @@ json::object Daemon::probe_facts() {
         heard[cluster_->cluster.lans[lan].name] = std::move(names);
         const config::ClusterLan& configured = cluster_->cluster.lans[lan];
         const std::string& local = configured.local_addresses[index(cluster_->self)];
-        mtu[configured.name] = mtu_of(local.empty() ? configured.addresses[index(cluster_->self)] : local);
+        Carrier carrier = carrier_of(local.empty() ? configured.addresses[index(cluster_->self)] : local);
+        mtu[configured.name] = carrier.mtu;
+        interfaces.emplace_back(std::move(carrier.interface));
     }
     facts["heard"] = std::move(heard);
     facts["mtu"] = std::move(mtu);
+    facts["interfaces"] = std::move(interfaces);
     if (bus_) {
         const bus::BusCounters counters = bus_->counters();
         facts["unauthentic"] = counters.dropped_unauthentic; // since the start

@@ -7,6 +7,7 @@
 #include <boost/json/serialize.hpp>
 
 #include <algorithm>
+#include <set>
 #include <sstream>
 
 namespace stead::node {
@@ -315,40 +316,59 @@ private:
         return {};
     }
 
+    static bool is_ours(std::string_view program) {
+        return program.starts_with("stead") || program.starts_with("farm_");
+    }
+
+    /// The interfaces of our LANs, and those that carry a filter of ours: what runs on others does not concern us.
+    static std::set<std::string> interfaces_of_interest(const json::object& own, const json::value* tc) {
+        std::set<std::string> names;
+        const json::value* lans = own.if_contains("interfaces");
+        for (const json::value& name : lans != nullptr && lans->is_array() ? lans->get_array() : json::array{}) {
+            if (name.is_string()) {
+                names.emplace(name.get_string());
+            }
+        }
+        for (const json::value& value : tc != nullptr && tc->is_array() ? tc->get_array() : json::array{}) {
+            const json::object* program = value.if_object();
+            if (program != nullptr && is_ours(text_of(*program, "name"))) {
+                names.insert(text_of(*program, "devname"));
+            }
+        }
+        return names;
+    }
+
     void judge_foreign_bpf() {
         json::error_code error;
-        const json::value links = json::parse(facts_.links.empty() ? "[]" : facts_.links, error);
-        if (!error && links.is_array()) {
-            for (const json::value& link : links.get_array()) {
-                const json::object* xdp = link.is_object() ? object_in(link.get_object(), "xdp") : nullptr;
-                const json::object* program = xdp != nullptr ? object_in(*xdp, "prog") : nullptr;
-                if (program != nullptr) {
-                    foreign("XDP", text_of(link.get_object(), "ifname"), text_of(*program, "name"),
-                            number_of(*program, "id"));
-                }
-            }
-        }
         const json::value net = json::parse(facts_.bpf_net.empty() ? "[]" : facts_.bpf_net, error);
-        if (error || !net.is_array() || net.get_array().empty() || !net.get_array()[0].is_object()) {
-            return;
-        }
-        if (const json::value* tc = net.get_array()[0].get_object().if_contains("tc");
-            tc != nullptr && tc->is_array()) {
-            for (const json::value& value : tc->get_array()) {
-                const json::object* program = value.if_object();
-                if (program != nullptr) {
-                    const std::string kind = text_of(*program, "kind");
-                    const std::int64_t id = number_of(*program, program->contains("prog_id") ? "prog_id" : "id");
-                    foreign(kind.find("tcx") != kind.npos ? "tcx" : "tc", text_of(*program, "devname"),
-                            text_of(*program, "name"), id, kind.find("egress") != kind.npos ? "egress" : "ingress");
-                }
+        const json::object* attached =
+            !error && net.is_array() && !net.get_array().empty() ? net.get_array()[0].if_object() : nullptr;
+        const json::value* tc = attached != nullptr ? attached->if_contains("tc") : nullptr;
+        const std::set<std::string> interfaces = interfaces_of_interest(facts_.own, tc);
+        const json::value links = json::parse(facts_.links.empty() ? "[]" : facts_.links, error);
+        for (const json::value& link : !error && links.is_array() ? links.get_array() : json::array{}) {
+            const json::object* xdp = link.is_object() ? object_in(link.get_object(), "xdp") : nullptr;
+            const json::object* program = xdp != nullptr ? object_in(*xdp, "prog") : nullptr;
+            if (program != nullptr && interfaces.contains(text_of(link.get_object(), "ifname"))) {
+                foreign("XDP", text_of(link.get_object(), "ifname"), text_of(*program, "name"),
+                        number_of(*program, "id"));
             }
+        }
+        for (const json::value& value : tc != nullptr && tc->is_array() ? tc->get_array() : json::array{}) {
+            const json::object* program = value.if_object();
+            if (program == nullptr || !interfaces.contains(text_of(*program, "devname"))) {
+                continue;
+            }
+            const std::string kind = text_of(*program, "kind");
+            const std::int64_t id = number_of(*program, program->contains("prog_id") ? "prog_id" : "id");
+            foreign(kind.find("tcx") != kind.npos ? "tcx" : "tc", text_of(*program, "devname"),
+                    text_of(*program, "name"), id, kind.find("egress") != kind.npos ? "egress" : "ingress");
         }
     }
 
     void foreign(const std::string& hook, const std::string& device, const std::string& name, std::int64_t id,
                  const std::string& side = {}) {
-        if (name.starts_with("stead") || name.starts_with("farm_")) {
+        if (is_ours(name)) {
             return;
         }
         const std::string effect =

@@ -153,6 +153,11 @@ void read_farm(const plugin::Config& farm, FarmOptions& options, const Finding& 
     options.period = profile == "fast" ? milliseconds{5} : profile == "safe" ? milliseconds{500} : milliseconds{50};
     if (farm.attribute("pulse")) {
         options.period = farm.duration("pulse");
+        if (options.period < milliseconds{10}) {
+            options.period = milliseconds{10};
+            finding(farm.line(), true,
+                    "farm: pulse is shorter than 10ms, 10ms is used; profile=\"fast\" beats every 5ms");
+        }
         if (farm.attribute("profile")) {
             finding(farm.line(), true, "farm: pulse is written, so profile is not used");
         }

@@ -104,19 +104,26 @@ NodeSet Core::State::eligible() const noexcept {
 }
 
 Matrix Core::State::matrix() const noexcept {
-    std::array<std::array<NodeSet, limits::lans_max>, limits::nodes_max> heard{};
     const NodeSet nodes = eligible();
-    for (const NodeId node : nodes) {
-        for (std::uint8_t lan = 0; lan < options.lans; ++lan) {
-            heard[index(node)][lan] = node == options.self ? heard_on(lan) : peers[index(node)].beat.heard[lan];
+    Matrix rows{};
+    for (std::uint8_t lan = 0; lan < options.lans; ++lan) {
+        Matrix hears{};
+        for (const NodeId node : nodes) {
+            const NodeSet heard = node == options.self ? heard_on(lan) : peers[index(node)].beat.heard[lan];
+            hears[index(node)] = (heard & nodes).bits();
+        }
+        Matrix is_heard_by = hears;
+        transpose(is_heard_by);
+        for (const NodeId node : nodes) {
+            rows[index(node)] |= hears[index(node)] & is_heard_by[index(node)];
         }
     }
-    Matrix rows{};
     for (const NodeId a : nodes) {
-        for (std::uint8_t lan = 0; lan < options.lans; ++lan) {
-            for (const NodeId b : heard[index(a)][lan] & nodes) {
-                if (heard[index(b)][lan].contains(a) && config_agrees(a, b)) {
-                    rows[index(a)] |= NodeSet{b}.bits();
+        if (config_of(a) != options.config) { // else it disagrees only with those that this finds
+            for (const NodeId b : nodes) {
+                if (!config_agrees(a, b)) {
+                    rows[index(a)] &= ~NodeSet{b}.bits();
+                    rows[index(b)] &= ~NodeSet{a}.bits();
                 }
             }
         }

@@ -89,7 +89,27 @@ bool better_set(NodeSet a, NodeSet b, NodeSet present) noexcept {
     return !only_a.empty() && only_a.first() < (b - a).first(); // equal sizes: b - a is not empty either
 }
 
+void transpose(Matrix& matrix) noexcept {
+    // Exchanges ever smaller blocks across the diagonal: 32 x 32 bits first, single bits last.
+    std::uint64_t low = 0xffffffffu;
+    for (unsigned width = 32; width != 0; width /= 2, low ^= low << width) {
+        for (unsigned row = 0; row < limits::nodes_max; row = (row + width + 1) & ~width) {
+            const std::uint64_t other = (matrix[row] >> width ^ matrix[row + width]) & low;
+            matrix[row] ^= other << width;
+            matrix[row + width] ^= other;
+        }
+    }
+}
+
 Clique maximum_clique(const Matrix& matrix, NodeSet nodes, NodeSet present, std::uint32_t budget) noexcept {
+    // Nearly always everybody hears everybody: no search then, for this runs with every heartbeat.
+    bool complete = true;
+    for (const NodeId node : nodes) {
+        complete = complete && (nodes - NodeSet{matrix[index(node)]} - NodeSet{node}).empty();
+    }
+    if (complete) {
+        return {nodes, false};
+    }
     Search search(matrix, present, budget);
     search.run({}, nodes, {});
     if (!search.exhausted()) {

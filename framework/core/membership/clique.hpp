@@ -19,6 +19,9 @@ struct Clique {
     bool budget_exceeded{};
 };
 
+/// Rows become columns: bit j of row i goes to bit i of row j.
+void transpose(Matrix& matrix) noexcept;
+
 /// The best clique among `nodes`: most members, then most of `present`, then lowest ids. Equal input, equal answer on
 /// every machine; also when the budget is exceeded.
 [[nodiscard]] Clique maximum_clique(const Matrix& matrix, NodeSet nodes, NodeSet present,

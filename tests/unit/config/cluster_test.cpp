@@ -83,8 +83,10 @@ TEST(Cluster, GoldenErrors) {
     EXPECT_EQ(only(one_lan(two + "<nod/>")), "E c.xml:1: unknown element <nod> in <lan>; allowed: <node>");
     EXPECT_EQ(only(one_lan(two + "<node name=\"c\" addr=\"224.0.0.1\"/>")),
               "E c.xml:1: node: '224.0.0.1' is no address of one server; allowed: a unicast address");
-    EXPECT_EQ(only(one_lan(two, "pulse=\"5\" slost_count=\"3\"")),
-              "E c.xml:1: lans: pulse x slost_count is less than 30 ms; no lease fits into it");
+    EXPECT_EQ(only(one_lan(two, "pulse=\"10\" slost_count=\"3\"")),
+              "W c.xml:1: lans/@slost_count: less than 4, 4 is used; a lease must fit in");
+    EXPECT_EQ(only(one_lan(two, "pulse=\"5\" slost_count=\"10\"")),
+              "W c.xml:1: lans/@pulse: shorter than 10ms, 10ms is used; profile='fast' beats every 5ms");
     EXPECT_EQ(only(one_lan("<node name=\"a\" addr=\"192.0.2.1\"/>")),
               "W c.xml:1: the cluster has one node: nothing takes over when it fails");
 }

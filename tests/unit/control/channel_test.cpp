@@ -49,6 +49,16 @@ TEST(FrameDecoder, RefusesWhatIsNoFrame) {
     }
 }
 
+TEST(FrameDecoder, DescriptorsThatNobodyAnnouncesEndTheConnection) {
+    FrameDecoder decoder;
+    for (int i = 0; i < 65; ++i) {
+        decoder.feed(Fd(::dup(0)));
+    }
+    const auto frame = decoder.next();
+    ASSERT_FALSE(frame);
+    EXPECT_EQ(frame.error().code, Errc::out_of_range);
+}
+
 TEST(FrameDecoder, AnnouncedDescriptorsMustHaveCome) {
     FrameDecoder decoder;
     decoder.feed(std::string_view(frame_of(R"({"fds":1})")));

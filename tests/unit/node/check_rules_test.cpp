@@ -23,7 +23,7 @@ CheckFacts healthy() {
     facts.cluster.cluster.lans = {lan};
     facts.cluster.self = NodeId{0};
     facts.own = json::parse(R"({"version":"1","digest":"d","key":"k","heard":{"default":["n2"]},"unauthentic":0,
-        "foreign":0,"modules":{"web":{"id":1,"digest":"m"}}})").as_object();
+        "foreign":0,"interfaces":["eth0"],"modules":{"web":{"id":1,"digest":"m"}}})").as_object();
     facts.peers.resize(2);
     facts.peers[1].node = "n2";
     facts.peers[1].addresses = {"10.0.0.2"};
@@ -91,12 +91,18 @@ TEST(ClusterCheck, VersionClockAndMtu) {
 TEST(ClusterCheck, ForeignProgramsAreNamedOursAreNot) {
     CheckFacts facts = healthy();
     facts.links = R"([{"ifname":"eth0","xdp":{"mode":1,"prog":{"id":9,"name":"intruder"}}},
-                      {"ifname":"eth1","xdp":{"mode":1,"prog":{"id":8,"name":"stead_xdp"}}}])";
-    facts.bpf_net = R"([{"xdp":[],"tc":[{"devname":"eth0","kind":"tcx/ingress","name":"other","prog_id":4}]}])";
+                      {"ifname":"eth1","xdp":{"mode":1,"prog":{"id":8,"name":"stead_xdp"}}},
+                      {"ifname":"docker0","xdp":{"mode":1,"prog":{"id":7,"name":"elsewhere"}}}])";
+    facts.bpf_net = R"([{"xdp":[],"tc":[{"devname":"eth0","kind":"tcx/ingress","name":"other","prog_id":4},
+                      {"devname":"cali1","kind":"tcx/ingress","name":"elsewhere","prog_id":5},
+                      {"devname":"eth2","kind":"clsact/ingress","name":"farm_ingress","id":6},
+                      {"devname":"eth2","kind":"clsact/ingress","name":"beside_ours","id":7}]}])";
     const Answer answer = judge(facts);
     EXPECT_THAT(answer.text, HasSubstr("interface eth0 carries the XDP program 'intruder'"));
     EXPECT_THAT(answer.text, HasSubstr("tcx program 'other'"));
+    EXPECT_THAT(answer.text, HasSubstr("interface eth2 carries the tc program 'beside_ours'"));
     EXPECT_THAT(answer.text, Not(HasSubstr("stead_xdp")));
+    EXPECT_THAT(answer.text, Not(HasSubstr("elsewhere"))) << "neither our LANs nor our filter are on that interface";
 }
 
 TEST(ClusterCheck, BrokenFlooding) {

@@ -39,6 +39,21 @@ void disconnect(Matrix& rows, unsigned a, unsigned b) {
     rows[b] &= ~(std::uint64_t{1} << a);
 }
 
+TEST(Matrix, RowsBecomeColumns) {
+    Matrix rows{};
+    std::uint64_t state = 7;
+    for (std::uint64_t& row : rows) {
+        row = state = state * 6364136223846793005u + 1442695040888963407u;
+    }
+    Matrix columns = rows;
+    transpose(columns);
+    for (unsigned i = 0; i < 64; ++i) {
+        for (unsigned j = 0; j < 64; ++j) {
+            ASSERT_EQ(columns[j] >> i & 1, rows[i] >> j & 1) << i << "," << j;
+        }
+    }
+}
+
 TEST(Clique, OfNothingIsNothing) { EXPECT_TRUE(maximum_clique({}, {}, {}).members.empty()); }
 
 TEST(Clique, ANodeWithoutEdgesIsAlone) { EXPECT_EQ(maximum_clique({}, set({5}), {}).members, set({5})); }
