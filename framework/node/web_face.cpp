@@ -53,13 +53,14 @@ Result<const control::Command*> readable(const Request& request) {
         !request.nodes.empty() || !request.arguments.empty()) {
         return Error{Errc::denied, "", "'" + request.verb + "' cannot be asked over HTTP"};
     }
-    for (const auto& [name, value] : request.options) {
+    for (const auto& given : request.options) {
         const bool known = std::ranges::any_of(command->used_options(), [&](const control::Option& option) {
-            const bool in_route = name == "r" && command->rest.find("{r}") != command->rest.npos;
-            return option.name.substr(1) == name && (!option.query.empty() || in_route);
+            const bool in_route = given.first == "r" && command->rest.find("{r}") != command->rest.npos;
+            return option.name.substr(1) == given.first && (!option.query.empty() || in_route);
         });
         if (!known) {
-            return Error{Errc::denied, "", "option -" + name + " of '" + request.verb + "' cannot be asked over HTTP"};
+            return Error{Errc::denied, "",
+                         "option -" + given.first + " of '" + request.verb + "' cannot be asked over HTTP"};
         }
     }
     return command;

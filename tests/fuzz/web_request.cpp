@@ -30,9 +30,9 @@ void check(const web::Request& request) {
         const control::Command* command = control::find_command(question->verb);
         require(command != nullptr && command->access != control::Access::change && command->rest.starts_with("GET "));
         require(question->module.empty() || control::is_module_name(question->module));
-        for (const auto& [name, value] : question->options) {
+        for (const auto& given : question->options) {
             require(std::ranges::any_of(command->used_options(),
-                                        [&](const auto& option) { return option.name.substr(1) == name; }));
+                                        [&](const auto& option) { return option.name.substr(1) == given.first; }));
         }
     } else if (const auto* refusal = std::get_if<web::Refusal>(&route)) {
         require(refusal->status >= 400 && refusal->status < 500);
