@@ -80,7 +80,7 @@ constexpr std::array vip_attributes{
 };
 
 constexpr std::array interface_attributes{
-    flag("check", "on", "classic link checker intf.<network>; inactive until its plugin is there"),
+    flag("check", "on", "makes the checker intf.<network>: carrier and address of this network"),
     flag("arpreroute", "off", "repeat announcements of the address (IPv4)"),
     time_of("arpinterval", "60s", "s", day, "period of repeated announcements"),
     time_of("arpelapse", "1200s", "s", day, "how long announcements are repeated"),

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "facts.hpp"
 
+#include "generated.hpp"
+
 #include <stead/base/files.hpp>
 
 #include <boost/json/parse.hpp>
@@ -211,8 +213,16 @@ config::Checked<config::Module> read_config(const Facts& facts) {
                                     .message = text.error().what + "; run: stead config -m " + facts.module});
         return missing;
     }
-    return config::parse_module(*text, file.string(), facts.schemas,
-                                facts.cluster.nodes.empty() ? nullptr : &facts.cluster);
+    auto parsed = config::parse_module(*text, file.string(), facts.schemas,
+                                       facts.cluster.nodes.empty() ? nullptr : &facts.cluster);
+    const auto interfaces = parsed.ok() ? net::interfaces() : Result<std::vector<net::Interface>>{};
+    if (parsed.ok() && interfaces) {
+        for (std::string& problem : generate_checks(*parsed.value, facts.schemas, *interfaces)) {
+            parsed.findings.push_back(
+                {.warning = true, .file = file.string(), .line = 0, .message = std::move(problem)});
+        }
+    }
+    return parsed;
 }
 
 std::vector<config::Finding> unsupported(const config::Module& module, const Registry& registry) {

@@ -130,9 +130,7 @@ void FarmPlugin::poll_prepare() {
         return;
     }
     released_ = false;
-    addresses_up_ = true;
     const std::string error = network_.add_addresses();
-    publish_verdicts();
     finish(error);
 }
 
@@ -204,8 +202,6 @@ void FarmPlugin::release(const stead_transition& transition) {
         reset_connections();
     }
     network_.remove_addresses();
-    addresses_up_ = false;
-    publish_verdicts();
     for (std::size_t i = 0; i < network_.places().size(); ++i) {
         complain(filter_->set_receiver(i, false), "receiver");
     }

@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "network.hpp"
 
-#include <arpa/inet.h>
-
 #include <algorithm>
-#include <charconv>
 #include <stdexcept>
 
 namespace stead::farm {
@@ -15,34 +12,6 @@ constexpr std::uint64_t burst_ms[]{0, 50, 200, 1000};
 constexpr std::uint64_t contested_interval_ms = 250;
 constexpr std::uint64_t ns_per_ms = 1'000'000;
 constexpr auto probe_time = milliseconds{45}; // on the strand: see plugin.h
-
-/// "192.0.2.0" of "192.0.2.11/24" when `address` lies in it, and is not itself a subnet of one.
-std::optional<std::string> network_of(const std::string& with_prefix, const shim::Ip& address) {
-    const auto slash = with_prefix.find('/');
-    auto ip = parse_address(with_prefix.substr(0, slash));
-    unsigned prefix = 0;
-    if (!ip || slash == std::string::npos ||
-        std::from_chars(with_prefix.data() + slash + 1, with_prefix.data() + with_prefix.size(), prefix).ec !=
-            std::errc{}) {
-        return std::nullopt;
-    }
-    const bool four = with_prefix.find(':') == std::string::npos;
-    const unsigned bits = prefix + (four ? 96 : 0);
-    if (bits >= 128) {
-        return std::nullopt;
-    }
-    for (unsigned bit = 0; bit < 128; ++bit) {
-        const auto mask = static_cast<std::uint8_t>(0x80u >> (bit % 8));
-        if (bit >= bits) {
-            (*ip)[bit / 8] = static_cast<std::uint8_t>((*ip)[bit / 8] & ~mask);
-        } else if (((*ip)[bit / 8] & mask) != (address[bit / 8] & mask)) {
-            return std::nullopt;
-        }
-    }
-    std::array<char, INET6_ADDRSTRLEN> text{};
-    inet_ntop(four ? AF_INET : AF_INET6, ip->data() + (four ? 12 : 0), text.data(), text.size());
-    return std::string{text.data()};
-}
 
 } // namespace
 
@@ -226,35 +195,6 @@ std::vector<std::string> Network::published() const {
             }
         }
         result.push_back(text);
-    }
-    return result;
-}
-
-std::map<std::string, bool> Network::verdicts() const {
-    std::map<std::string, bool> result;
-    const auto all = net::interfaces();
-    for (const auto& place : places_) {
-        const auto vip = parse_address(place.vip.address);
-        std::string network = place.interface;
-        bool here = false;
-        bool up = false;
-        for (const auto& link : all ? all.value() : std::vector<net::Interface>{}) {
-            if (link.index != place.ifindex) {
-                continue;
-            }
-            up = link.up;
-            for (const auto& with_prefix : link.addresses) {
-                const std::string address = with_prefix.substr(0, with_prefix.find('/'));
-                here = here || parse_address(address) == vip;
-                network = network_of(with_prefix, *vip).value_or(network);
-            }
-        }
-        if (place.vip.check) {
-            result["ip." + place.vip.address] = here && up;
-        }
-        if (place.vip.interface_check) {
-            result["intf." + network] = up;
-        }
     }
     return result;
 }

@@ -49,8 +49,6 @@ public:
 
     /// "eth0=02:00:…;192.0.2.11;2001:db8::11" of one interface, for the other members, by ordinal of the interface.
     [[nodiscard]] std::vector<std::string> published() const;
-    /// What the checks say: "ip.192.0.2.50" and "intf.192.0.2.0", up or not.
-    [[nodiscard]] std::map<std::string, bool> verdicts() const;
     /// What a member published about its interface number `ordinal`, as the filter wants it.
     [[nodiscard]] std::optional<shim::Member> parse_member(NodeId node, std::size_t ordinal,
                                                            std::string_view text) const;

@@ -56,8 +56,6 @@ void read_virtual_interface(const plugin::Config& interface, const plugin::Confi
         vip.external = type == "external";
         vip.delivery = type == "vmac_invisible" ? shim::Delivery::invisible : shim::Delivery::directed;
         vip.announce_interval = duration_or(interface, "arpinterval", seconds{60});
-        vip.check = item.attribute("check").value_or("on") == "on";
-        vip.interface_check = interface.attribute("check").value_or("on") == "on";
         const auto ip = parse_address(vip.address);
         if (!ip) {
             finding(item.line(), false, "virtual_addr/@addr: '" + vip.address + "' is not an IPv4 or IPv6 address");

@@ -21,8 +21,6 @@ struct FarmOptions {
         shim::Delivery delivery{};
         shim::Mac vmac{};
         nanoseconds announce_interval{};
-        bool check{true};           ///< publish ip.<address>
-        bool interface_check{true}; ///< publish intf.<network>
     };
     struct Rule {
         std::optional<std::string> address;

@@ -15,6 +15,12 @@ void FarmPlugin::complain(const Result<void>& result, const char* what) {
 void FarmPlugin::start() {
     running_ = true;
     host_.watch("farm.mac.");
+    std::size_t number = 0;
+    for (const auto& place : network_.places()) { // for the address checker: this MAC is no stranger's
+        if (place.vip.delivery == shim::Delivery::invisible) {
+            host_.publish("farm.vmac." + std::to_string(number++), to_text(place.vip.vmac));
+        }
+    }
     if (options_.script_control) {
         host_.watch(gate_resource);
     }
@@ -79,7 +85,6 @@ void FarmPlugin::on_resource(std::uint32_t node, std::string_view name, std::opt
 void FarmPlugin::on_link(std::uint32_t ifindex, bool up) {
     network_.set_link(ifindex, up, host_.now());
     apply_weight();
-    publish_verdicts();
     on_timer(announce_timer);
 }
 
@@ -94,7 +99,6 @@ void FarmPlugin::second() {
         }
         published_ = published;
     }
-    publish_verdicts();
     tell_clients(false);
     if (flooding_) {
         watch_flooding();

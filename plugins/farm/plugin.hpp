@@ -81,7 +81,6 @@ private:
     void push_members();
     void update_receivers();
     void report_shares();
-    void publish_verdicts();
     [[nodiscard]] std::string describe() const; ///< for `state -v`
     void log_once(const std::string& key, const std::string& line);
     void second();
@@ -117,8 +116,6 @@ private:
     std::uint32_t weight_{};
     std::vector<std::string> published_;
     std::map<std::string, std::string> share_lines_; ///< last line of each kind and group
-    std::map<std::string, bool> verdicts_;
-    bool addresses_up_{};
     std::string audit_;
     NodeSet missing_; ///< members that went without a word and are not back
 };

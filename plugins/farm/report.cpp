@@ -73,21 +73,4 @@ std::string FarmPlugin::describe() const {
     return text;
 }
 
-/// `check="on"` of virtual_addr and interface: resources for failover rules, while the addresses should be there.
-void FarmPlugin::publish_verdicts() {
-    const auto verdicts = addresses_up_ ? network_.verdicts() : std::map<std::string, bool>{};
-    for (const auto& [name, up] : verdicts) {
-        const auto known = verdicts_.find(name);
-        if (known == verdicts_.end() || known->second != up) {
-            host_.publish(name, up ? "up" : "down");
-        }
-    }
-    for (const auto& [name, up] : verdicts_) {
-        if (!verdicts.contains(name)) {
-            host_.publish(name, "init");
-        }
-    }
-    verdicts_ = verdicts;
-}
-
 } // namespace stead::farm

@@ -21,7 +21,8 @@ def farm_with(rules="", macros=None, lans=("default",)):
     folder = pathlib.Path(tempfile.mkdtemp(prefix="stead-case-")) / "echo_farm"
     shutil.copytree(HERE / "echo_farm", folder)
     config = folder / "conf" / "userconfig.xml"
-    config.write_text(config.read_text().replace("</cluster>", "</cluster>" + rules).replace('check="off"', 'check="on"')
+    config.write_text(config.read_text().replace("</cluster>", "</cluster>" + rules)
+                      .replace('"CHECK" value="off"', '"CHECK" value="on"')
                       .replace('<lan name="default"/>', "".join(f'<lan name="{lan}"/>' for lan in lans)))
     with lab.Lab(lans=lans) as farm:
         farm.form_cluster()

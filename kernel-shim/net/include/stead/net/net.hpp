@@ -48,6 +48,20 @@ struct Interface {
 /// Errors: unsupported by the kernel, denied.
 [[nodiscard]] Result<std::size_t> reset_connections(const std::string& address);
 
+/// Hears who claims an address on one interface: the sender of an ARP frame, the target of a neighbour advertisement.
+/// It listens before tc, so a filter that drops foreign claims does not blind it. One thread at a time.
+class Claims {
+public:
+    [[nodiscard]] static Result<std::unique_ptr<Claims>> open(std::uint32_t ifindex, const std::string& address);
+    virtual ~Claims() = default;
+    [[nodiscard]] virtual int fd() const noexcept = 0;
+    /// MACs that claimed the address since the last call, in order; those of frames that this machine sent are left
+    /// out. Never blocks.
+    [[nodiscard]] virtual std::vector<Mac> heard() = 0;
+    /// Asks who has the address (ARP probe, or NS from ::): answers are heard soon after.
+    [[nodiscard]] virtual Result<void> ask() = 0;
+};
+
 /// Unicast filter entry (`bridge fdb add … self permanent`), so that frames to a virtual MAC are received without
 /// promiscuous mode. Already there / not there is success.
 [[nodiscard]] Result<void> add_unicast_filter(std::uint32_t ifindex, const Mac& mac);
