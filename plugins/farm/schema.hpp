@@ -41,7 +41,7 @@ inline constexpr stead_attr_schema virtual_interface_attributes[]{
 inline constexpr stead_attr_schema virtual_addr_attributes[]{
     {"addr", STEAD_TYPE_ADDRESS, STEAD_ATTR_REQUIRED, nullptr, nullptr, nullptr, 0, 0, "the virtual IP, v4 or v6"},
     {"where", STEAD_TYPE_CHOICE, 0, "alias", "alias", nullptr, 0, 0, "farm: on every node"},
-    {"check", STEAD_TYPE_BOOLEAN, 0, "on", nullptr, nullptr, 0, 0, "makes the checker ip.<address>: present, and claimed by no stranger"},
+    {"check", STEAD_TYPE_BOOLEAN, 0, "on", nullptr, nullptr, 0, 0, "makes the checker ip.<address>"},
     {"connections", STEAD_TYPE_BOOLEAN, 0, "off", nullptr, nullptr, 0, 0, "classic; accepted, no effect"},
     {"netmask", STEAD_TYPE_STRING, STEAD_ATTR_IGNORED, nullptr, nullptr, nullptr, 0, 0,
      "a virtual address has no subnet of its own here (/32 or /128)"},

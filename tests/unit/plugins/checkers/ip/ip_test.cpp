@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The address checker under a fake host, with a real cable in a namespace of the test's own (tests/support/root_or_skip):
+// The address checker under a fake host, with a real cable in a namespace of its own:
 // a stranger announces from the other end.
 #include <stead/net/net.hpp>
 #include <stead/test/fake_host.hpp>
