@@ -22,8 +22,8 @@ using stead::checker::Verdict;
 namespace net = stead::net;
 namespace plugin = stead::plugin;
 
-/// A removal is told for at least so long, even where the host puts the address back at once; shorter than the hold time
-/// of the rule ip_failure, which is for addresses that stay away.
+/// A removal is told for so long at least, even where the host puts the address back at once. Shorter than the hold
+/// time of the rule ip_failure, which is for addresses that stay away.
 constexpr nanoseconds removal_told = std::chrono::milliseconds{500};
 /// How long a claim may be that of a member which has not told us its MAC yet.
 constexpr nanoseconds patience = seconds{1}, patience_farm = seconds{3};
