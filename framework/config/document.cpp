@@ -32,7 +32,12 @@ std::string_view reason(tinyxml2::XMLError error) {
 
 class Converter {
 public:
-    explicit Converter(Report& report) : report_(report) {}
+    Converter(std::string_view source, Report& report) : source_(source), report_(report) {
+        line_starts_.push_back(0);
+        for (std::size_t end = source.find('\n'); end != std::string_view::npos; end = source.find('\n', end + 1)) {
+            line_starts_.push_back(end + 1);
+        }
+    }
 
     Raw convert(const XMLElement& element, int depth) {
         Raw raw;
@@ -77,6 +82,9 @@ private:
                 if (text->CData() && after_cdata) {
                     raw.text += "\n\f\n";
                 }
+                if (raw.text_starts.empty() || (text->CData() && after_cdata)) {
+                    raw.text_starts.push_back(start_of(*text));
+                }
                 after_cdata = after_cdata || text->CData();
                 raw.text += text->Value();
             } else if (const auto* unknown = node->ToUnknown()) {
@@ -85,6 +93,37 @@ private:
         }
     }
 
+    /// What a person would look at: a line is not searched to its end when that is far.
+    [[nodiscard]] std::string_view source_line(int number) const {
+        constexpr std::size_t bytes_max = 4096;
+        const auto line = static_cast<std::size_t>(number) - 1;
+        const auto rest = line < line_starts_.size() ? source_.substr(line_starts_[line], bytes_max) : "";
+        return rest.substr(0, rest.find('\n'));
+    }
+
+    /// The parser tells the line of a CDATA's bracket, or of the first character of a text that is not blank.
+    [[nodiscard]] TextStart start_of(const tinyxml2::XMLText& text) const {
+        constexpr std::string_view bracket = "<![CDATA[";
+        const std::string_view value = text.Value();
+        const int line = text.GetLineNum();
+        const auto column_of = [&](std::string_view what) {
+            const std::string_view here = source_line(line);
+            const std::size_t found = here.find(what);
+            const std::size_t at = found == std::string_view::npos ? 0 : found;
+            return static_cast<int>(std::ranges::count_if(
+                here.substr(0, at), [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U; }));
+        };
+        if (text.CData()) {
+            return {line, column_of(bracket) + static_cast<int>(bracket.size()) + 1};
+        }
+        const auto blank = value.substr(0, value.find_first_not_of(" \t\r\n"));
+        const auto lines = static_cast<int>(std::ranges::count(blank, '\n'));
+        return lines > 0 ? TextStart{line - lines, 1}
+                         : TextStart{line, column_of(value.substr(0, value.find_first_of("\r\n"))) + 1};
+    }
+
+    std::string_view source_;
+    std::vector<std::size_t> line_starts_;
     Report& report_;
     std::size_t elements_{};
     bool stopped_{};
@@ -155,7 +194,7 @@ std::optional<Raw> parse_document(std::string_view xml, Report& report) {
     if (root == nullptr || report.failed()) {
         return std::nullopt;
     }
-    Converter converter{report};
+    Converter converter{*text, report};
     Raw raw = converter.convert(*root, 1);
     if (converter.stopped()) {
         return std::nullopt;

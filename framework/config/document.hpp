@@ -27,6 +27,7 @@ struct Raw {
     std::vector<Attribute> attributes;
     std::vector<Raw> children;
     std::string text; ///< character data; two CDATA sections are parted by a line that holds a form feed
+    std::vector<TextStart> text_starts; ///< one for each section
     [[nodiscard]] const Attribute* attribute(std::string_view attribute_name) const;
 };
 

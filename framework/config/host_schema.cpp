@@ -99,7 +99,7 @@ constexpr std::array elements{
     element("user", user_attributes, STEAD_ELEM_DYNAMIC, "scripts run only when this is there"),
     element("user/var", var_attributes, STEAD_ELEM_REPEATABLE | STEAD_ELEM_DYNAMIC, "exported to scripts"),
     element("failover", failover_attributes, STEAD_ELEM_TEXT,
-            "rules, in CDATA; read, and not evaluated by this release"),
+            "rules, in CDATA, in the classic language or (first line --Lua Rules) in Lua: docs/failover-machine.md"),
     element("vip", vip_attributes, 0, "virtual IP addresses"),
     stead_elem_schema{"vip/interface_list", nullptr, 0, 0, nullptr, "the interfaces that carry them"},
     element("vip/interface_list/interface", interface_attributes, STEAD_ELEM_REPEATABLE, "one network"),

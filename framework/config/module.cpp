@@ -94,6 +94,7 @@ private:
             std::ranges::any_of(owners, [](const auto& owner) { return (owner.schema->flags & STEAD_ELEM_TEXT) != 0; });
         if (allowed) {
             element.text = raw.text;
+            element.text_starts = raw.text_starts;
         } else if (!blank(raw.text)) {
             const auto begin = raw.text.find_first_not_of(" \t\r\n\f");
             report_.error(raw.line,
@@ -362,6 +363,7 @@ std::optional<Element> filter(const Element& element, const std::string& path, c
     out.line = element.line;
     out.attributes = element.attributes;
     out.text = mine ? element.text : "";
+    out.text_starts = mine ? element.text_starts : std::vector<TextStart>{};
     return out;
 }
 

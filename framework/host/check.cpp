@@ -94,7 +94,8 @@ void check_mandatory_hooks(const config::Module& module, const fs::path& bin, st
 }
 
 json::object to_json(const config::Finding& finding) {
-    return {{"warning", finding.warning}, {"file", finding.file}, {"line", finding.line}, {"text", finding.text()}};
+    return {{"warning", finding.warning}, {"file", finding.file}, {"line", finding.line},
+            {"column", finding.column}, {"text", finding.text()}};
 }
 
 Result<void> write_out(const fs::path& out, const config::Module& module) {
@@ -156,6 +157,12 @@ int check_module(const CheckRequest& request, const Registry& registry, const co
         ask_plugins(*module, schemas, registry, {.findings = &findings, .file = "userconfig.xml"});
         std::ranges::move(unsupported(*module, registry), std::back_inserter(findings));
         check_mandatory_hooks(*module, request.bin, findings);
+        std::ranges::move(read_rules(*module, {.defaults = paths.lua() / "rules/default.lua",
+                                               .conf = request.conf,
+                                               .bin = request.bin,
+                                               .userconfig = "userconfig.xml"})
+                              .findings,
+                          std::back_inserter(findings));
         answer["mode"] = std::string{module->mode_name()};
         answer["digest"] = hex(module->digest);
     }

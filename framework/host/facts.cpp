@@ -202,6 +202,13 @@ script::ModuleFolders Facts::folders() const {
     return folders;
 }
 
+RuleFiles Facts::rule_files() const {
+    return {.defaults = paths.lua() / "rules/default.lua",
+            .conf = active / "conf",
+            .bin = bin(),
+            .userconfig = (active / "conf/userconfig.xml").string()};
+}
+
 config::Checked<config::Module> read_config(const Facts& facts) {
     const auto file = facts.active / "conf" / "userconfig.xml";
     const auto text = read_file(file, xml_bytes_max);
@@ -244,13 +251,6 @@ std::vector<config::Finding> unsupported(const config::Module& module, const Reg
         refuse("service/@mode: no plugin in " + registry.folder().string() + " serves mode '" + std::string{mode} +
                "'; install the " + std::string{mode} + " plugin there, or choose another mode");
     }
-    if (const config::Element* failover = module.service.child("failover")) {
-        findings.push_back(
-            {.warning = true,
-             .file = "userconfig.xml",
-             .line = failover->line,
-             .message = "<failover>: rules are not evaluated by this release; it takes no action of them"});
-    }
     if (module.settings.automatic_reboot) {
         refuse(
             "service/@automatic_reboot: 'on' is not supported by this release, a stopstart never reboots the server; "
@@ -285,6 +285,10 @@ Result<Facts> read_facts(const std::string& module, const control::Paths& paths,
     }
     facts.config = std::move(*parsed.value);
     facts.warnings = std::move(parsed.findings);
+    facts.rules = read_rules(facts.config, facts.rule_files());
+    if (const std::string wrong = errors_of(facts.rules.findings); !wrong.empty()) {
+        return Error{Errc::malformed, {}, wrong};
+    }
     if (network) {
         if (auto read = read_secrets(facts); !read) {
             return read.error();

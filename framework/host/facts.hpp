@@ -2,6 +2,7 @@
 #pragma once
 
 #include "registry.hpp"
+#include "rule_book.hpp"
 
 #include <stead/base/ids.hpp>
 #include <stead/base/result.hpp>
@@ -31,6 +32,7 @@ struct Facts {
     config::Cluster cluster;
     config::Module config;
     std::vector<config::Finding> warnings;
+    RuleBook rules;
     NodeId self{};
     std::vector<std::string> keys; ///< [0] seals, all open
     std::uint64_t seed_high{}, seed_low{};
@@ -40,6 +42,7 @@ struct Facts {
 
     [[nodiscard]] std::filesystem::path bin() const { return active / "bin"; }
     [[nodiscard]] script::ModuleFolders folders() const;
+    [[nodiscard]] RuleFiles rule_files() const;
 };
 
 /// What the schemas cannot say: modes that no plugin serves, attributes that this release does not act on.

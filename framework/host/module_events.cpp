@@ -62,7 +62,9 @@ void ModuleHost::on_view(const membership::ViewInstalled& installed) {
     }
     if (installed.view.members.contains(facts_.self)) {
         publish_own("config.same", "up");
-        feed(automaton::Block{});
+        failover_.set_cluster(installed.view.members.size() > 1);
+        hold_back({}, rules_block_);
+        evaluate();
     }
 }
 
@@ -80,7 +82,9 @@ void ModuleHost::on_excluded(const std::string& reason) {
     if (reason.find("config") != std::string::npos) {
         publish_own("config.same", "down");
     }
-    feed(automaton::Block{.reason = reason, .expected = false});
+    failover_.set_cluster(false);
+    hold_back({.reason = reason, .expected = false}, rules_block_);
+    evaluate();
 }
 
 void ModuleHost::on_resource(const bus::Resource& resource, bool removed) {
@@ -96,6 +100,10 @@ void ModuleHost::on_resource(const bus::Resource& resource, bool removed) {
     for (const auto& slot : slots_) {
         slot->on_resource(node, resource.name,
                           removed ? std::nullopt : std::optional<std::string_view>{resource.value});
+    }
+    if (resource.owner != facts_.self) { // own ones come at once, by publish_as
+        failover_.put_remote(resource.name, removed ? std::nullopt : std::optional<std::string_view>{resource.value});
+        evaluate();
     }
 }
 
@@ -117,8 +125,8 @@ void ModuleHost::on_peer_state(NodeId node, std::uint32_t code) {
 }
 
 void ModuleHost::publish_own(const std::string& name, const std::string& value) {
-    if (!publish(name, value)) {
-        write(log::Level::warning, "host", "resource " + name + " could not be published");
+    if (const auto done = publish_as(nullptr, name, value); !done) {
+        write(log::Level::warning, "host", "resource " + name + ": " + done.error().text());
     }
 }
 

@@ -39,7 +39,7 @@ ModuleHost::ModuleHost(boost::asio::io_context& io, const Registry& registry, Fa
     : io_(io), registry_(registry), facts_(std::move(facts)),
       user_log_(facts_.paths.user_log(facts_.module), facts_.module, user_log_bytes(facts_.config)),
       loops_(facts_.config.settings.maxloop, std::chrono::duration_cast<seconds>(facts_.config.settings.loop_interval)),
-      signals_(io), services_timer_(io), end_timer_(io) {}
+      signals_(io), services_timer_(io), end_timer_(io), failover_timer_(io) {}
 
 ModuleHost::~ModuleHost() {
     ended_ = true;
@@ -101,6 +101,8 @@ Result<void> ModuleHost::start() {
     if (auto created = create_plugins(); !created) {
         return created;
     }
+    refresh_rules();
+    load_switches();
     start_supervisor();
     start_runners();
     if (auto started = start_bus(); !started) {
@@ -109,17 +111,18 @@ Result<void> ModuleHost::start() {
     handle_signals();
     for (const auto& slot : slots_) {
         slot->start();
-        slot->on_armed(armed_);
+        tell_errd_classes(*slot);
+        arm_checker(*slot);
     }
     post([this] {
-        feed(automaton::Block{.reason = "no view of the module's nodes yet", .expected = true});
+        hold_back({.reason = "no view of the module's nodes yet", .expected = true}, rules_block_);
         feed(automaton::Start{"steadd"});
     });
     return {};
 }
 
-Result<void> ModuleHost::create_plugins() {
-    const SlotFacts slot_facts{.module = facts_.module,
+SlotFacts ModuleHost::slot_facts() const {
+    return {.module = facts_.module,
                                .node = facts_.node(),
                                .mode = std::string{facts_.config.mode_name()},
                                .var_folder = facts_.paths.module_var(facts_.module).string(),
@@ -128,11 +131,14 @@ Result<void> ModuleHost::create_plugins() {
                                .self = index(facts_.self),
                                .seed_high = facts_.seed_high,
                                .seed_low = facts_.seed_low};
+}
+
+Result<void> ModuleHost::create_plugins() {
     for (const Plugin& plugin : registry_.plugins()) {
         if (!facts_.config.uses(facts_.schemas, plugin.descriptor.id)) {
             continue;
         }
-        auto slot = std::make_unique<Slot>(plugin, static_cast<Services&>(*this), slot_facts);
+        auto slot = std::make_unique<Slot>(plugin, static_cast<Services&>(*this), slot_facts());
         if (auto created = slot->create(facts_.config.part_for(facts_.schemas, plugin.descriptor.id)); !created) {
             return created.error();
         }
@@ -161,7 +167,7 @@ void ModuleHost::start_runners() {
 void ModuleHost::start_supervisor() {
     script::Supervisor::Events events;
     events.publish = [this](const std::string& resource, std::optional<std::string> value) {
-        (void)publish(resource, value ? std::optional<std::string_view>(*value) : std::nullopt);
+        (void)publish_as(nullptr, resource, value ? std::optional<std::string_view>(*value) : std::nullopt);
     };
     events.died = [this](const std::string& name, const std::string& action, const std::string& reason) {
         post([this, name, action, reason] { on_supervised_death(name, action, reason); });
@@ -225,7 +231,9 @@ Result<void> ModuleHost::start_bus() {
         bus_->set_weight(*weight_);
     }
     for (const auto& [name, value] : early) {
-        publish_own(name, value);
+        if (auto told = bus_->publish(name, value); !told) { // the failover machine knows it
+            write(log::Level::warning, "host", "publish " + name + ": " + told.error().text());
+        }
     }
     for (const auto& slot : slots_) {
         if (slot->takes_lease()) {
@@ -263,6 +271,7 @@ void ModuleHost::feed(const automaton::Event& event) {
     for (const automaton::Effect& effect : automaton_.step(event)) {
         std::visit([this](const auto& e) { perform(e); }, effect);
     }
+    evaluate(); // what was not possible may be now
 }
 
 void ModuleHost::perform(const automaton::RunHook& effect) {
@@ -411,20 +420,20 @@ void ModuleHost::perform(const automaton::Armed& effect) {
                   automaton::armed_sec == STEAD_WHEN_SEC);
     armed_ = effect.classes;
     for (const auto& slot : slots_) {
-        slot->on_armed(armed_);
+        arm_checker(*slot);
     }
 }
 
 // ---- Actions
 // ------------------------------------------------------------------------------------------------------------
 
-bool ModuleHost::loop_allows(const std::string& action) {
+bool ModuleHost::loop_allows(const std::string& action, const std::string& by) {
     load_loops();
     const bool allowed = loops_.count(wall_seconds());
     save_loops();
     if (!allowed) {
         write(log::Level::warning, "host",
-              action + " refused: " + std::to_string(facts_.config.settings.maxloop) +
+              action + " called by " + by + " refused: " + std::to_string(facts_.config.settings.maxloop) +
                   " automatic actions within loop_interval (maxloop)");
     }
     return allowed;
@@ -454,7 +463,7 @@ void ModuleHost::act(const std::string& action, const std::string& by, bool auto
     if (!automatic) {
         loops_.reset(); // a person looked after it
         save_loops();
-    } else if (!loop_allows(action)) {
+    } else if (!loop_allows(action, by)) {
         feed(automaton::Stop{.then = Then::stay, .by = "maxloop", .at_once = false});
         return;
     }
@@ -493,6 +502,7 @@ void ModuleHost::end() {
     ended_ = true;
     server_.reset();
     services_timer_.cancel();
+    failover_timer_.cancel();
     signals_.cancel();
     timers_.clear();
     addresses_->close();

@@ -3,6 +3,7 @@
 
 #include "address_keeper.hpp"
 #include "facts.hpp"
+#include "failover.hpp"
 #include "side_hooks.hpp"
 #include "slot.hpp"
 
@@ -49,6 +50,7 @@ private:
     using Connections = std::vector<std::shared_ptr<control::Connection>>;
 
     // module_host.cpp: life and effects of the automaton
+    [[nodiscard]] SlotFacts slot_facts() const;
     [[nodiscard]] Result<void> create_plugins();
     [[nodiscard]] Result<void> start_bus();
     void start_runners();
@@ -71,9 +73,23 @@ private:
     void end();
     void await_last_answers(Instant until);
     void act(const std::string& action, const std::string& by, bool automatic, bool at_once);
-    [[nodiscard]] bool loop_allows(const std::string& action);
+    [[nodiscard]] bool loop_allows(const std::string& action, const std::string& by);
     void load_loops();
     void save_loops();
+
+    // module_failover.cpp: rules and switches
+    void take_own(const std::string& name, const std::optional<std::string>& value, const Slot* by);
+    void refresh_rules();
+    void evaluate();
+    void arm_failover_timer();
+    void hold_back(const automaton::Block& by_bus, const automaton::Block& by_rules);
+    void arm_checker(Slot& slot);
+    void load_switches();
+    void tell_errd_classes(Slot& slot);
+    [[nodiscard]] Result<void> keep_setting(const std::string& name, const std::string& value);
+    [[nodiscard]] Result<void> turn_switch(const std::string& name, bool on, const std::string& by);
+    [[nodiscard]] Result<std::string> command_errd(const std::vector<std::string>& argv, const std::string& by);
+    [[nodiscard]] Result<std::string> update_plugins(const config::Module& fresh);
 
     // module_events.cpp: the bus, and what it tells to plugins
     void on_view(const membership::ViewInstalled& installed);
@@ -85,7 +101,9 @@ private:
     // module_services.cpp: Services, called by plugins from any thread
     void plugin_log(const Slot& slot, log::Level level, std::string_view line) override;
     void set_timer(Slot& slot, std::uint64_t id, std::uint64_t at_boottime_ns) override;
-    [[nodiscard]] bool publish(std::string_view name, std::optional<std::string_view> value) override;
+    [[nodiscard]] bool publish(const Slot& slot, std::string_view name, std::optional<std::string_view> value) override;
+    [[nodiscard]] Result<void> publish_as(const Slot* slot, std::string_view name,
+                                          std::optional<std::string_view> value);
     [[nodiscard]] std::optional<std::string> read(std::uint32_t node, std::string_view name) override;
     void watch(Slot& slot, std::string prefix) override;
     [[nodiscard]] bool send(const Slot& slot, std::uint64_t nodes, std::string_view kind, std::uint32_t version,
@@ -125,6 +143,7 @@ private:
     [[nodiscard]] Result<boost::json::object> do_peer_died(const boost::json::object& request);
     [[nodiscard]] Result<boost::json::object> do_print(const boost::json::object& request);
     [[nodiscard]] Result<boost::json::object> do_rekey();
+    [[nodiscard]] Result<boost::json::object> do_switch(const boost::json::object& request);
     void hello(const std::shared_ptr<control::Connection>& connection, boost::json::object reply);
     [[nodiscard]] boost::json::object state_object() const;
     void describe(boost::json::object& object);
@@ -141,6 +160,11 @@ private:
     control::ModuleLog user_log_;
     automaton::Automaton automaton_{automaton::State::up};
     automaton::LoopGuard loops_;
+    Failover failover_;
+    bool evaluating_{};
+    std::map<std::string, const Slot*> owners_;   ///< checkers, by the resources they published first
+    std::map<std::string, std::string> settings_; ///< "usersetting.…"
+    automaton::Block bus_block_, rules_block_, told_block_;
     std::optional<AddressKeeper> addresses_;
     boost::asio::signal_set signals_;
 
@@ -182,6 +206,7 @@ private:
     automaton::Moment asked_moment_{};
     boost::asio::steady_timer services_timer_;
     boost::asio::steady_timer end_timer_;
+    boost::asio::steady_timer failover_timer_;
 
     std::unique_ptr<control::Server> server_;
     Fd lock_;

@@ -56,6 +56,16 @@ std::string text_of(const json::object& request, std::string_view field, std::st
     return std::string{value != nullptr && value->is_string() ? std::string_view{value->as_string()} : fallback};
 }
 
+std::vector<std::string> texts_of(const json::object& request, std::string_view field) {
+    std::vector<std::string> texts;
+    if (const json::value* list = request.if_contains(field); list != nullptr && list->is_array()) {
+        for (const json::value& one : list->as_array()) {
+            texts.emplace_back(one.is_string() ? std::string_view{one.as_string()} : std::string_view{});
+        }
+    }
+    return texts;
+}
+
 bool flag_of(const json::object& request, std::string_view field) {
     const json::value* value = request.if_contains(field);
     return value != nullptr && value->is_bool() && value->as_bool();
@@ -181,12 +191,15 @@ Result<json::object> ModuleHost::answer(const std::string& verb, const json::obj
     if (verb == "print") {
         return do_print(request);
     }
+    if (verb == "switch") {
+        return do_switch(request);
+    }
     if (verb == "rekey") {
         return do_rekey();
     }
     return Error{
         Errc::unsupported, "verb '" + verb + "'",
-        "allowed: hello state start stop restart stopstart set get command update loop peer_died print rekey dump"};
+        "allowed: hello state start stop restart stopstart set get command update loop switch peer_died print rekey dump"};
 }
 
 Result<json::object> ModuleHost::do_action(const std::string& verb, const json::object& request) {
@@ -208,7 +221,7 @@ Result<json::object> ModuleHost::do_action(const std::string& verb, const json::
 Result<json::object> ModuleHost::do_set(const json::object& request) {
     const std::string name = text_of(request, "resource");
     const std::string value = text_of(request, "value");
-    if (const auto done = bus_->publish(name, value); !done) {
+    if (const auto done = publish_as(nullptr, name, value); !done) {
         return done.error();
     }
     if (!flag_of(request, "silent")) {
@@ -229,12 +242,7 @@ Result<json::object> ModuleHost::do_get(const json::object& request) {
 
 Result<json::object> ModuleHost::do_command(const json::object& request) {
     const std::string command = text_of(request, "command");
-    std::vector<std::string> argv;
-    if (const json::value* list = request.if_contains("argv"); list != nullptr && list->is_array()) {
-        for (const json::value& one : list->as_array()) {
-            argv.emplace_back(one.is_string() ? std::string_view{one.as_string()} : std::string_view{});
-        }
-    }
+    const std::vector<std::string> argv = texts_of(request, "argv");
     for (const auto& slot : slots_) {
         std::string text;
         const auto code = slot->command(command, argv, text);
@@ -257,28 +265,35 @@ Result<json::object> ModuleHost::do_update() {
     if (!parsed.ok()) {
         return Error{Errc::malformed, {}, errors_of(parsed.findings)};
     }
+    RuleBook rules = read_rules(*parsed.value, facts_.rule_files());
+    if (const std::string wrong = errors_of(rules.findings); !wrong.empty()) {
+        return Error{Errc::malformed, {}, wrong};
+    }
     std::string fixed;
     for (const std::string& change : config::static_changes(facts_.config, *parsed.value, facts_.schemas)) {
         fixed += (fixed.empty() ? "" : ", ") + change;
     }
+    if (const std::string label = first_difference(facts_.rules, rules); fixed.empty() && !label.empty()) {
+        fixed = "rules.lua (" + label + ")";
+    }
     if (!fixed.empty()) {
         return Error{Errc::refused, facts_.module, "these may not change while the module runs: " + fixed};
     }
-    std::string text;
-    for (const auto& slot : slots_) {
-        if (auto updated = slot->update(parsed.value->part_for(facts_.schemas, slot->id())); !updated) {
-            return updated.error();
-        }
-        text += (text.empty() ? "" : ", ") + std::string{slot->id()};
+    auto updated = update_plugins(*parsed.value);
+    if (!updated) {
+        return updated.error();
     }
     facts_.config = std::move(*parsed.value);
+    facts_.rules = std::move(rules);
+    refresh_rules();
+    evaluate();
     start_runners(); // with the new variables
     automaton::LoopGuard loops(facts_.config.settings.maxloop,
                                std::chrono::duration_cast<seconds>(facts_.config.settings.loop_interval));
     loops.load(loops_.save());
     loops_ = std::move(loops);
     write(log::Level::event, "host", "Action update: dynamic attributes read again");
-    return json::object{{"text", "updated: host" + (text.empty() ? "" : ", " + text)}};
+    return json::object{{"text", "updated: host" + (updated->empty() ? "" : ", " + *updated)}};
 }
 
 Result<json::object> ModuleHost::do_loop(const json::object& request) {
@@ -297,6 +312,25 @@ Result<json::object> ModuleHost::do_loop(const json::object& request) {
     }
     save_loops();
     return json::object{{"reached", reached}};
+}
+
+Result<json::object> ModuleHost::do_switch(const json::object& request) {
+    const std::string name = text_of(request, "name");
+    const std::vector<std::string> argv = texts_of(request, "argv");
+    const std::string by = text_of(request, "by", "administrator");
+    if (name == "errd" && !argv.empty() && argv[0] != "on" && argv[0] != "off") {
+        auto text = command_errd(argv, by);
+        return text ? Result<json::object>{json::object{{"text", *text}}} : text.error();
+    }
+    if ((name != "failover" && name != "checker" && name != "errd") || argv.size() != 1 ||
+        (argv[0] != "on" && argv[0] != "off")) {
+        return Error{Errc::out_of_range, "switch '" + name + "'",
+                     "allowed: failover, checker, errd, with on or off; errd with list, enable or disable"};
+    }
+    if (auto turned = turn_switch(name, argv[0] == "on", by); !turned) {
+        return turned.error();
+    }
+    return json::object{{"text", name + " is " + argv[0]}};
 }
 
 Result<json::object> ModuleHost::do_peer_died(const json::object& request) {

@@ -46,7 +46,15 @@ void ModuleHost::arm(Slot& slot, std::uint64_t id, std::uint64_t at_boottime_ns)
     });
 }
 
-bool ModuleHost::publish(std::string_view name, std::optional<std::string_view> value) {
+bool ModuleHost::publish(const Slot& slot, std::string_view name, std::optional<std::string_view> value) {
+    const auto done = publish_as(&slot, name, value);
+    if (!done) {
+        write(log::Level::warning, slot.id(), "publish: " + done.error().text());
+    }
+    return static_cast<bool>(done);
+}
+
+Result<void> ModuleHost::publish_as(const Slot* slot, std::string_view name, std::optional<std::string_view> value) {
     bus::Bus* bus = nullptr;
     {
         const std::lock_guard lock(shared_);
@@ -54,21 +62,25 @@ bool ModuleHost::publish(std::string_view name, std::optional<std::string_view> 
         if (bus == nullptr) { // during create: told to the bus as soon as it is there
             if (name.empty() || name.size() > limits::resource_name_bytes_max ||
                 (value && value->size() > limits::resource_value_bytes_max)) {
-                return false;
+                return Error{Errc::out_of_range, "resource '" + std::string{name.substr(0, 40)} + "'",
+                             "allowed: a name of 1 to 127 bytes, a value of at most 255 bytes"};
             }
             if (value) {
                 own_before_bus_[std::string{name}] = *value;
             } else {
                 own_before_bus_.erase(std::string{name});
             }
-            return true;
         }
     }
-    const auto done = bus->publish(name, value);
-    if (!done) {
-        write(log::Level::warning, "host", "publish " + std::string{name} + ": " + done.error().text());
+    if (bus != nullptr) {
+        if (auto done = bus->publish(name, value); !done) {
+            return done;
+        }
     }
-    return static_cast<bool>(done);
+    // Posted even from the strand: the failover machine sees all threads' values in the order of their calls.
+    post([this, slot, name = std::string{name},
+          value = value ? std::optional{std::string{*value}} : std::nullopt] { take_own(name, value, slot); });
+    return {};
 }
 
 std::optional<std::string> ModuleHost::read(std::uint32_t node, std::string_view name) {
@@ -277,11 +289,7 @@ std::optional<std::string> ModuleHost::resource(std::string_view name) {
 }
 
 Result<void> ModuleHost::set_resource(std::string_view name, std::string_view value) {
-    if (!publish(name, value)) {
-        return Error{Errc::out_of_range, std::string{name},
-                     "not published; allowed: a name of 1 to 127 bytes, a value of at most 255 bytes"};
-    }
-    return {};
+    return publish_as(nullptr, name, value);
 }
 
 std::string ModuleHost::view_json() {

@@ -26,7 +26,7 @@ public:
         log::write(level, slot.id(), line);
     }
     void set_timer(Slot&, std::uint64_t, std::uint64_t) override {}
-    bool publish(std::string_view, std::optional<std::string_view>) override { return false; }
+    bool publish(const Slot&, std::string_view, std::optional<std::string_view>) override { return false; }
     std::optional<std::string> read(std::uint32_t, std::string_view) override { return std::nullopt; }
     void watch(Slot&, std::string) override {}
     bool send(const Slot&, std::uint64_t, std::string_view, std::uint32_t, std::string_view) override { return false; }

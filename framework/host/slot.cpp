@@ -64,7 +64,7 @@ void host_set_timer(void* context, std::uint64_t id, std::uint64_t at) {
 }
 std::int32_t host_publish(void* context, stead_str name, stead_str value) {
     const auto given = value.data == nullptr ? std::nullopt : std::optional{view(value)};
-    return slot(context).services().publish(view(name), given) ? 0 : -1;
+    return slot(context).services().publish(slot(context), view(name), given) ? 0 : -1;
 }
 std::int64_t host_read(void* context, std::uint32_t node, stead_str name, char* out, std::uint64_t cap) {
     const auto value = slot(context).services().read(node, view(name));

@@ -27,7 +27,8 @@ public:
     virtual ~Services() = default;
     virtual void plugin_log(const Slot& slot, log::Level level, std::string_view line) = 0;
     virtual void set_timer(Slot& slot, std::uint64_t id, std::uint64_t at_boottime_ns) = 0;
-    [[nodiscard]] virtual bool publish(std::string_view name, std::optional<std::string_view> value) = 0;
+    [[nodiscard]] virtual bool publish(const Slot& slot, std::string_view name,
+                                       std::optional<std::string_view> value) = 0;
     [[nodiscard]] virtual std::optional<std::string> read(std::uint32_t node, std::string_view name) = 0;
     virtual void watch(Slot& slot, std::string prefix) = 0;
     [[nodiscard]] virtual bool send(const Slot& slot, std::uint64_t nodes, std::string_view kind, std::uint32_t version,

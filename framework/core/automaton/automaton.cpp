@@ -79,6 +79,15 @@ void Automaton::on(const Block& event) {
     }
 }
 
+Abilities Automaton::able() const noexcept {
+    const bool up = goal_ == Goal::active;
+    const bool stopped = state_ == State::stop && row_ == nullptr;
+    return {.stop = !stopped && goal_ != Goal::stop,
+            .stopstart = !stopped && up,
+            .wait = up && (row_ == nullptr ? state_ == active_ : row_->to == active_),
+            .restart = up && row_ == nullptr && state_ == active_};
+}
+
 // ---- What happened
 // ------------------------------------------------------------------------------------------------------
 
@@ -181,7 +190,7 @@ void Automaton::settle() {
     if (state_ == active_) {
         if (goal_ != Goal::active) {
             begin(State::wait);
-        } else if (block_) {
+        } else if (block_ && !block_->start) {
             tell(active_, Qualifier::transient, block_->reason);
         } else {
             tell(active_, Qualifier::ready, {});

@@ -14,11 +14,6 @@ using Which = Subject::Which;
 
 constexpr std::size_t witnesses_max = 8; // a log line is for a person
 
-bool same(const Rule& a, const Rule& b) {
-    return a.label == b.label && a.action == b.action && a.hold == b.hold && a.target == b.target &&
-           a.value == b.value && a.when == b.when;
-}
-
 std::string shown(const Subject& subject, std::string_view id, Verdict verdict) {
     return (subject.remote ? "remote." : "") + subject.kind + "." + std::string{id} + "=" + std::string{name(verdict)};
 }

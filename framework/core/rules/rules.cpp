@@ -38,6 +38,11 @@ ParsedAction parse_action(std::string_view word, const Dialect& dialect) {
     return {action, {}};
 }
 
+bool same(const Rule& a, const Rule& b) {
+    return a.label == b.label && a.action == b.action && a.hold == b.hold && a.target == b.target &&
+           a.value == b.value && a.when == b.when;
+}
+
 bool is_label(std::string_view text) noexcept {
     constexpr std::string_view allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.";
     return !text.empty() && text.size() <= label_bytes_max && text.find_first_not_of(allowed) == std::string_view::npos;

@@ -272,6 +272,21 @@ TEST(Failover, RulesAreKeptAsText) {
     EXPECT_TRUE(module(checked.value->expanded_xml).ok());
 }
 
+TEST(Failover, EachSectionOfTextKnowsWhereItStands) {
+    const auto checked = module(farm_file("<failover>\n  <![CDATA[\na: x]]>\n\xc3\xa9 <![CDATA[b]]></failover>"));
+    ASSERT_TRUE(checked.ok());
+    const Element& failover = *checked.value->service.child("failover");
+    ASSERT_EQ(failover.text_starts.size(), 2U);
+    EXPECT_EQ(failover.text_starts[0].line, failover.line + 1);
+    EXPECT_EQ(failover.text_starts[0].column, 12);
+    EXPECT_EQ(failover.text_starts[1].line, failover.line + 3);
+    EXPECT_EQ(failover.text_starts[1].column, 12);
+
+    const auto plain = module(farm_file("<failover>\n\n  a: if (x.y == down) then stop();</failover>"));
+    ASSERT_TRUE(plain.ok());
+    EXPECT_EQ(plain.value->service.child("failover")->text_starts[0].line, plain.value->service.child("failover")->line);
+}
+
 TEST(Shipped, ModulesHaveNothingToReport) {
     for (const char* name : {"farm", "light", "nginx_farm", "shell_farm"}) {
         const auto file = std::filesystem::path{STEAD_MODULES} / name / "conf/userconfig.xml";

@@ -120,9 +120,8 @@ TEST(RuleEngine, WhatCannotBeDoneNowIsDoneWhenItCanIfItStillHolds) {
 TEST(RuleEngine, TheStrongestActionCoversTheOthers) {
     Bench bench("a: if (tcp.x == down) then restart();\nb: if (tcp.x == down) then wait();\n"
                 "c: if (tcp.x == down) then stopstart();\nd: if (tcp.x == down) then rfs.uptodate=up;");
-    EXPECT_THAT(bench.down("tcp.x"),
-                ElementsAre("stopstart c: tcp.x=down", "wait b: tcp.x=down; covered by c",
-                            "restart a: tcp.x=down; covered by c", "assign d: tcp.x=down"));
+    EXPECT_THAT(bench.down("tcp.x"), ElementsAre("stopstart c: tcp.x=down", "wait b: tcp.x=down; covered by c",
+                                                 "restart a: tcp.x=down; covered by c", "assign d: tcp.x=down"));
 }
 
 TEST(RuleEngine, Wildcards) {

@@ -19,14 +19,17 @@
 /// cluster.xml and userconfig.xml: parsed, macros expanded, checked against the schemas, every finding with its place.
 namespace stead::config {
 
-/// One finding. text(): "userconfig.xml:14: vip/@drain: '5x' is not a time; allowed: a number with d h m s ms us".
+/// One finding. text(): "userconfig.xml:14: vip/@drain: '5x' is not a time; allowed: a number with d h m s ms us", or
+/// "userconfig.xml:20:9: found 'dwon'; allowed: …" where a column is known.
 struct Finding {
     bool warning{};
     std::string file;
     int line{};
     std::string message;
+    int column{}; ///< 0: none
     [[nodiscard]] std::string text() const {
-        return file + (line > 0 ? ":" + std::to_string(line) : std::string{}) + ": " + message;
+        return file + (line > 0 ? ":" + std::to_string(line) : std::string{}) +
+               (column > 0 ? ":" + std::to_string(column) : std::string{}) + ": " + message;
     }
 };
 
@@ -80,13 +83,20 @@ struct Cluster {
 
 // ---- userconfig.xml -------------------------------------------------------------------------------------------------
 
+/// Where the first character of a text stands in the file; both count from 1.
+struct TextStart {
+    int line{1};
+    int column{1};
+};
+
 /// Macros expanded, defaults filled, values normalised as plugin.h says (durations in ns, booleans on/off).
 struct Element {
     std::string name;
     int line{};
     std::vector<std::pair<std::string, std::string>> attributes;
     std::vector<Element> children;
-    std::string text;
+    std::string text; ///< of several CDATA sections: parted by a line that holds a form feed
+    std::vector<TextStart> text_starts; ///< one for each section
     [[nodiscard]] const Element* child(std::string_view element_name) const;
     [[nodiscard]] std::optional<std::string_view> attribute(std::string_view attribute_name) const;
 };

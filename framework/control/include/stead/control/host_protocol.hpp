@@ -28,6 +28,8 @@
 /// | command   | command, argv                                 | text, of the plugin that owns the command ("power") |
 /// | update    | -                                             | text: what was changed; refused when it cannot be |
 /// | loop      | op: inc, check, reset                         | reached (bool) |
+/// | switch    | name: failover, checker, errd; argv: on, off; | text |
+/// |           | errd: list, enable CLASS, disable CLASS; by   | |
 /// | peer_died | node, session                                 | - |
 /// | rekey     | -                                             | - : cluster.key and cluster.key.next are read again |
 /// |           |                                               | and given to the bus; refused says why not |

@@ -29,6 +29,8 @@ struct Restart {
 struct Block {
     std::string reason;
     bool expected{}; ///< a normal part of starting: Transient instead of NotReady
+    bool start{};    ///< keeps the module in WAIT only; UP is not concerned
+    bool operator==(const Block&) const = default;
 };
 struct HookDone {
     bool ok{};
@@ -73,6 +75,11 @@ struct Armed { ///< checkers of these classes probe from now on, all others do n
 using Effect = std::variant<RunHook, CancelHook, AskServices, StateChanged, Log, Finished, Armed>;
 using Effects = std::vector<Effect>;
 
+/// The actions that mean something now. What is left out would be ignored.
+struct Abilities {
+    bool stop{}, stopstart{}, wait{}, restart{};
+};
+
 /// Failures. A start_* or prestart that fails, times out or is cancelled stops the module (classic), as does a service
 /// that refuses PREPARE or OPEN: every stop script runs, and the reason is in the state and the log. Failures of
 /// stop_*,
@@ -92,6 +99,11 @@ public:
     [[nodiscard]] std::uint64_t ignored() const noexcept { return ignored_; }
     /// Asked to stop, or stopping because something failed.
     [[nodiscard]] bool stopping() const noexcept { return goal_ != Goal::active; }
+    [[nodiscard]] Abilities able() const noexcept;
+    /// In WAIT, and only a block keeps it there.
+    [[nodiscard]] bool held() const noexcept {
+        return row_ == nullptr && state_ == State::wait && goal_ == Goal::active;
+    }
     /// Scripts and services are being asked, one after the other.
     [[nodiscard]] bool changing() const noexcept { return row_ != nullptr; }
 

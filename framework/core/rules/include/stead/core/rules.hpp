@@ -77,6 +77,9 @@ struct Rule {
     Place place;
 };
 
+/// The same rule, wherever it is written.
+[[nodiscard]] bool same(const Rule& a, const Rule& b);
+
 struct Problem {
     Place place;
     std::string text; ///< "found 'dwon'; allowed: init, down, up, unknown"

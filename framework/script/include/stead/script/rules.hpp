@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <stead/core/rules.hpp>
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+/// Failover rules written in Lua, compiled to what the classic language compiles to.
+namespace stead::script {
+
+inline constexpr std::size_t rules_memory_bytes = 16u << 20;
+inline constexpr std::uint64_t rules_instructions_max = 10'000'000;
+
+struct LuaRules {
+    std::vector<rules::Rule> rules;       ///< in the order of their lines
+    std::vector<std::string> disabled;    ///< labels given to Rules.disable
+    std::vector<rules::Problem> problems; ///< with one, nothing else is to be used
+};
+
+/// Does a text begin with the line that says so, "--Lua Rules"?
+[[nodiscard]] bool is_lua_rules(std::string_view text) noexcept;
+
+/// Runs the text once, in a state of its own with limits. `start`: where its first character stands; `hold`: hold time
+/// of rules that say none.
+[[nodiscard]] LuaRules load_lua_rules(std::string_view text, const rules::Place& start, const rules::Dialect& dialect,
+                                      nanoseconds hold);
+
+} // namespace stead::script
