@@ -127,7 +127,7 @@ std::string bash_completion() {
             words.append(" ").append(option.name);
         }
         if (command.arguments.find('|') != command.arguments.npos) {
-            std::string choices(command.arguments);
+            std::string choices(command.arguments.substr(0, command.arguments.find(" [")));
             std::replace(choices.begin(), choices.end(), '|', ' ');
             words.append(" ").append(choices);
         }

@@ -252,6 +252,9 @@ private:
         if (!got_.nodes.empty() && !command.distributed) {
             return usage("'" + verb + "' cannot be sent to other nodes with -H; run it there");
         }
+        if (got_.command->everywhere && got_.nodes.empty()) {
+            got_.nodes = "*";
+        }
         return check_arguments();
     }
 

@@ -94,8 +94,11 @@ void check_mandatory_hooks(const config::Module& module, const fs::path& bin, st
 }
 
 json::object to_json(const config::Finding& finding) {
-    return {{"warning", finding.warning}, {"file", finding.file}, {"line", finding.line},
-            {"column", finding.column}, {"text", finding.text()}};
+    return {{"warning", finding.warning},
+            {"file", finding.file},
+            {"line", finding.line},
+            {"column", finding.column},
+            {"text", finding.text()}};
 }
 
 Result<void> write_out(const fs::path& out, const config::Module& module) {

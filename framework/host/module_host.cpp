@@ -123,14 +123,14 @@ Result<void> ModuleHost::start() {
 
 SlotFacts ModuleHost::slot_facts() const {
     return {.module = facts_.module,
-                               .node = facts_.node(),
-                               .mode = std::string{facts_.config.mode_name()},
-                               .var_folder = facts_.paths.module_var(facts_.module).string(),
-                               .prefix = facts_.paths.prefix.string(),
-                               .module_id = facts_.module_id,
-                               .self = index(facts_.self),
-                               .seed_high = facts_.seed_high,
-                               .seed_low = facts_.seed_low};
+            .node = facts_.node(),
+            .mode = std::string{facts_.config.mode_name()},
+            .var_folder = facts_.paths.module_var(facts_.module).string(),
+            .prefix = facts_.paths.prefix.string(),
+            .module_id = facts_.module_id,
+            .self = index(facts_.self),
+            .seed_high = facts_.seed_high,
+            .seed_low = facts_.seed_low};
 }
 
 Result<void> ModuleHost::create_plugins() {

@@ -3,6 +3,7 @@
 #include "module_host.hpp"
 
 #include <stead/control/host_protocol.hpp>
+#include <stead/control/user_settings.hpp>
 
 #include <boost/json/array.hpp>
 #include <boost/json/serialize.hpp>
@@ -197,9 +198,9 @@ Result<json::object> ModuleHost::answer(const std::string& verb, const json::obj
     if (verb == "rekey") {
         return do_rekey();
     }
-    return Error{
-        Errc::unsupported, "verb '" + verb + "'",
-        "allowed: hello state start stop restart stopstart set get command update loop switch peer_died print rekey dump"};
+    return Error{Errc::unsupported, "verb '" + verb + "'",
+                 "allowed: hello state start stop restart stopstart set get command update loop switch peer_died print "
+                 "rekey dump"};
 }
 
 Result<json::object> ModuleHost::do_action(const std::string& verb, const json::object& request) {
@@ -330,7 +331,7 @@ Result<json::object> ModuleHost::do_switch(const json::object& request) {
     if (auto turned = turn_switch(name, argv[0] == "on", by); !turned) {
         return turned.error();
     }
-    return json::object{{"text", name + " is " + argv[0]}};
+    return json::object{{"text", std::string{control::user_setting_prefix} + name + " is " + argv[0]}};
 }
 
 Result<json::object> ModuleHost::do_peer_died(const json::object& request) {

@@ -78,8 +78,9 @@ Result<void> ModuleHost::publish_as(const Slot* slot, std::string_view name, std
         }
     }
     // Posted even from the strand: the failover machine sees all threads' values in the order of their calls.
-    post([this, slot, name = std::string{name},
-          value = value ? std::optional{std::string{*value}} : std::nullopt] { take_own(name, value, slot); });
+    post([this, slot, name = std::string{name}, value = value ? std::optional{std::string{*value}} : std::nullopt] {
+        take_own(name, value, slot);
+    });
     return {};
 }
 

@@ -198,7 +198,9 @@ void Daemon::handle(const CallPtr& call) {
         }
         if (request.verb != "module install" && request.nodes.empty()) {
             if (const Result<InstalledModule> module = registry_.find(request.module); !module) {
-                return call->finish(Answer::failed(module.error()));
+                const bool elsewhere = command->everywhere && request.from_peer; // a module need not be on all nodes
+                return call->finish(elsewhere ? Answer::done("module '" + request.module + "' is not on this node")
+                                              : Answer::failed(module.error()));
             }
         }
     }
@@ -526,6 +528,9 @@ const std::map<std::string, Daemon::Handler, std::less<>>& Daemon::handlers() {
         {"incloop", &Daemon::loop},
         {"checkloop", &Daemon::loop},
         {"resetloop", &Daemon::loop},
+        {"failover", &Daemon::turn_switch},
+        {"checker", &Daemon::turn_switch},
+        {"errd", &Daemon::turn_switch},
         {"confcheck", &Daemon::confcheck},
         {"config", &Daemon::config},
         {"confinfo", &Daemon::confinfo},

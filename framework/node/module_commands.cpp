@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "value_or.hpp"
 
+#include <stead/control/user_settings.hpp>
 #include <stead/node/daemon.hpp>
 
 #include <boost/json/array.hpp>
@@ -258,8 +259,8 @@ void Daemon::boot(const CallPtr& call) {
     const Result<InstalledModule> installed =
         module.empty() ? Error{Errc::malformed, "", "'boot " + what + "' needs -m AM"} : registry_.find(module);
     if (!installed) {
-        return call->finish(Answer::failed(module.empty() ? exit_code::usage : exit_code::not_found,
-                                           installed.error().text()));
+        return call->finish(
+            Answer::failed(module.empty() ? exit_code::usage : exit_code::not_found, installed.error().text()));
     }
     if (what != "status") {
         if (const Result<void> set = registry_.set_boot(module, what == "on"); !set) {
@@ -456,6 +457,33 @@ void Daemon::get_resource(const CallPtr& call) {
         return call->finish(Answer::failed(exit_code::usage, "usage: stead get -m AM -r RESOURCE"));
     }
     finish_from_host(call, {{"verb", "get"}, {"resource", call->request.option("r")}}, "value");
+}
+
+void Daemon::turn_switch(const CallPtr& call) {
+    const std::string& verb = call->request.verb;
+    std::vector<std::string> argv = call->request.arguments;
+    if (argv[0] == "suspend" || argv[0] == "resume") {
+        argv[0] = argv[0] == "suspend" ? "off" : "on";
+    }
+    const bool of_class = argv[0] == "enable" || argv[0] == "disable";
+    if (argv.size() != (of_class ? 2 : 1)) {
+        return call->finish(Answer::failed(exit_code::usage, of_class ? "usage: stead errd " + argv[0] + " CLASS -m AM"
+                                                                      : "'" + argv[0] + "' takes no class"));
+    }
+    const std::string& module = call->request.module;
+    if (runner(module)->running()) {
+        return finish_from_host(call, {{"verb", "switch"},
+                                       {"name", verb},
+                                       {"argv", json::array(argv.begin(), argv.end())},
+                                       {"by", caller_of(call->request)}});
+    }
+    if (argv[0] == "list") {
+        return call->finish(Answer::failed(exit_code::conflict, "module '" + module + "' does not run"));
+    }
+    const std::string name = std::string(control::user_setting_prefix) + verb + (of_class ? "." + argv[1] : "");
+    const std::string value = of_class ? (argv[0] == "enable" ? "on" : "off") : argv[0];
+    const Result<void> kept = control::write_user_setting(paths_.module_var(module), name, value);
+    call->finish(kept ? Answer::done(name + " is " + value + " from the next start on") : Answer::failed(kept.error()));
 }
 
 void Daemon::loop(const CallPtr& call) {

@@ -284,7 +284,8 @@ TEST(Failover, EachSectionOfTextKnowsWhereItStands) {
 
     const auto plain = module(farm_file("<failover>\n\n  a: if (x.y == down) then stop();</failover>"));
     ASSERT_TRUE(plain.ok());
-    EXPECT_EQ(plain.value->service.child("failover")->text_starts[0].line, plain.value->service.child("failover")->line);
+    EXPECT_EQ(plain.value->service.child("failover")->text_starts[0].line,
+              plain.value->service.child("failover")->line);
 }
 
 TEST(Shipped, ModulesHaveNothingToReport) {

@@ -55,9 +55,9 @@ TEST(LuaRules, AreToldByTheirFirstLine) {
 }
 
 TEST(LuaRules, MaySetAResource) {
-    const LuaRules loaded =
-        load(R"lua(Rules = Rules + { f = if_then("remote.rfs.uptodate == down", Action.set("rfs.uptodate", "up")) })lua",
-             mirror);
+    const LuaRules loaded = load(
+        R"lua(Rules = Rules + { f = if_then("remote.rfs.uptodate == down", Action.set("rfs.uptodate", "up")) })lua",
+        mirror);
     ASSERT_THAT(loaded.problems, IsEmpty());
     EXPECT_EQ(loaded.rules[0].action, rules::Action::assign);
     EXPECT_EQ(loaded.rules[0].target, "rfs.uptodate");
@@ -87,8 +87,7 @@ TEST(LuaRules, TellEveryProblemOfOneRun) {
                     HasSubstr("rule 'e': found 'restart'; allowed: if_then(...)"),
                     HasSubstr("7:16: 'remote.tcp.x': a rule of this module sees the resources of its own node only"),
                     HasSubstr("swap() exchanges the roles of a mirror module"),
-                    HasSubstr("options: found 'holdtime'; allowed: handle_time"),
-                    HasSubstr("if_then with 1 arguments"),
+                    HasSubstr("options: found 'holdtime'; allowed: handle_time"), HasSubstr("if_then with 1 arguments"),
                     HasSubstr("found 'bad label'; allowed: a label of letters")));
 }
 
@@ -103,9 +102,10 @@ TEST(LuaRules, LuasOwnErrorsHaveAPlace) {
 }
 
 TEST(LuaRules, ReachNothingAndEnd) {
-    for (const char* text : {"os.execute('true')", "io.open('/etc/passwd')", "require('x')", "load('x=1')",
-                             "dofile('x')", "print('x')", "pcall(error)", "setmetatable({}, {})", "string.dump(if_then)",
-                             "debug.sethook()", "collectgarbage()", "coroutine.create(print)"}) {
+    for (const char* text :
+         {"os.execute('true')", "io.open('/etc/passwd')", "require('x')", "load('x=1')", "dofile('x')", "print('x')",
+          "pcall(error)", "setmetatable({}, {})", "string.dump(if_then)", "debug.sethook()", "collectgarbage()",
+          "coroutine.create(print)"}) {
         EXPECT_THAT(problems(text), SizeIs(1)) << text;
     }
     EXPECT_THAT(problems("while true do end"), ElementsAre(HasSubstr("more than 10 million instructions")));

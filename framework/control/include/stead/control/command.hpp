@@ -39,6 +39,7 @@ struct Command {
     std::string_view rest; ///< route of the REST API below /api/v1; {m} is the module, {r} the option -r
     std::string_view help; ///< one line
     std::array<Option, 5> options{};
+    bool everywhere{}; ///< on all nodes of the cluster unless -H names some
 
     [[nodiscard]] std::span<const Option> used_options() const noexcept;
 };

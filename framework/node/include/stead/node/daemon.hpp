@@ -84,6 +84,7 @@ private:
     void set_resource(const CallPtr& call);
     void get_resource(const CallPtr& call);
     void loop(const CallPtr& call);
+    void turn_switch(const CallPtr& call);
     void power(const CallPtr& call);
     void boot(const CallPtr& call);
     void boot_web(const CallPtr& call);

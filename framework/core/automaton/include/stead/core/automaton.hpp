@@ -69,7 +69,7 @@ struct Log {
 struct Finished { ///< STOP was reached; the process may end
     bool start_again{};
 };
-struct Armed { ///< checkers of these classes probe from now on, all others do not
+struct Armed {               ///< checkers of these classes probe from now on, all others do not
     std::uint32_t classes{}; ///< armed_pre and the like
 };
 using Effect = std::variant<RunHook, CancelHook, AskServices, StateChanged, Log, Finished, Armed>;
