@@ -33,6 +33,22 @@ TEST(Bus, ViewsFormResourcesSpreadAndALeaverTakesItsOwnAlong) {
     EXPECT_TRUE(group[0].seen.views.back().left.contains(NodeId{2})) << "said goodbye, so it did not die";
 }
 
+TEST(Bus, NodesThatPublishedNothingSendHeartbeatsOnly) {
+    Group group{3};
+    group.wishes = false; // as the node group: nobody tells a weight or a state either
+    group.start_all();
+    ASSERT_TRUE(eventually([&] { return group.agree(all_three); }));
+    const auto before = group[0].bus->counters();
+    const Instant began = BootClock::now();
+    const auto received = [&] { return group[0].bus->counters().datagrams_in - before.datagrams_in; };
+    const auto heartbeats = [&] {
+        return group[0].bus->counters().membership.heartbeats_received - before.membership.heartbeats_received;
+    };
+    ASSERT_TRUE(eventually([&] { return BootClock::now() - began > 20 * membership::default_timing().period; }));
+    EXPECT_GT(heartbeats(), 0U);
+    EXPECT_LE(received(), heartbeats() + heartbeats() / 10 + 2) << "something is repeated besides the heartbeats";
+}
+
 TEST(Bus, ADestroyedNodeIsDeadToTheOthersAndMayComeBack) {
     Group group{3};
     group.start_all();

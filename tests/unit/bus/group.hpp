@@ -157,7 +157,9 @@ public:
             [&node](std::uint64_t until) { node.lease = until; });
         ASSERT_TRUE(started) << started.error().text();
         node.bus = std::move(*started);
-        node.bus->set_weight(1);
+        if (wishes) {
+            node.bus->set_weight(1);
+        }
     }
     void start_all() {
         for (int node = 0; node < count_; ++node) {
@@ -180,6 +182,7 @@ public:
     std::uint16_t port() const { return port_; }
 
     std::function<bool(LanId, NodeId)> lose;
+    bool wishes{true}; ///< nodes tell a weight at their start, as those of a module do
 
 private:
     static BusEvents events(Node& node) {
