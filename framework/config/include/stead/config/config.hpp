@@ -96,7 +96,7 @@ struct Element {
     std::vector<std::pair<std::string, std::string>> attributes;
     std::vector<Element> children;
     std::string text; ///< of several CDATA sections: parted by a line that holds a form feed
-    std::vector<TextStart> text_starts; ///< one for each section
+    std::vector<TextStart> text_starts{}; ///< one for each section
     [[nodiscard]] const Element* child(std::string_view element_name) const;
     [[nodiscard]] std::optional<std::string_view> attribute(std::string_view attribute_name) const;
 };
