@@ -149,15 +149,15 @@ private:
         auto& top = module_.service.children;
         auto check = std::ranges::find(top, "check", &Element::name);
         if (check == top.end()) {
-            check = top.insert(top.end(), Element{"check", line, {}, {}, {}});
+            check = top.insert(top.end(), Element{"check", line, {}, {}, {}, {}});
         }
         if (std::ranges::any_of(check->children, [&](const Element& one) {
                 return one.name == tag && one.attribute("ident") == ident;
             })) {
             return;
         }
-        Element element{tag, line, {{"ident", ident}, {"when", when}}, {}, {}};
-        element.children.push_back({"to", line, std::move(to), {}, {}});
+        Element element{tag, line, {{"ident", ident}, {"when", when}}, {}, {}, {}};
+        element.children.push_back({"to", line, std::move(to), {}, {}, {}});
         check->children.push_back(std::move(element));
     }
 
