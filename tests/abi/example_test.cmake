@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# Builds docs/examples/file-checker against a prefix that holds the SDK headers alone, drops it into a plugins folder and lets
-# stead-host show its schema.
+# Builds docs/examples/file-checker against a prefix that holds the SDK headers alone, drops it into a plugins folder, lets
+# stead-host show its schema, and runs it under a fake host.
 file(REMOVE_RECURSE ${WORK})
 file(MAKE_DIRECTORY ${WORK}/prefix/lib/stead/plugins ${WORK}/prefix/libexec/stead)
 file(COPY ${SOURCE}/framework/include/stead DESTINATION ${WORK}/prefix/include FILES_MATCHING PATTERN "*.h" PATTERN "*.hpp")
@@ -15,6 +15,7 @@ endfunction()
 run(${CMAKE_COMMAND} -S ${SOURCE}/docs/examples/file-checker -B ${WORK}/build -DCMAKE_PREFIX_PATH=${WORK}/prefix)
 run(${CMAKE_COMMAND} --build ${WORK}/build)
 file(COPY ${WORK}/build/file_checker.so DESTINATION ${WORK}/prefix/lib/stead/plugins)
+run(${RUN} ${WORK}/prefix/lib/stead/plugins/file_checker.so ${WORK}/flag)
 run(${WORK}/prefix/libexec/stead/stead-host --schema)
 if(NOT out MATCHES "\"id\":\"checkers.file\"" OR NOT out MATCHES "\"path\":\"check/file\"" OR NOT out MATCHES "\"refused\":\\[\\]")
   message(FATAL_ERROR "the example is not in the schema:\n${out}")

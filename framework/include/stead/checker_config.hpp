@@ -160,8 +160,8 @@ constexpr stead_attr_schema action(const char* default_value = nullptr) {
                 : "what its rule does when it is down; none given: wait if when is pre, else restart"};
 }
 constexpr stead_attr_schema interval(const char* default_value = "10s") {
-    return {"interval", STEAD_TYPE_DURATION, dynamic,         default_value,        nullptr,
-            "s",        second / 10,         86'400 * second, "time between probes"};
+    return {"interval",      STEAD_TYPE_DURATION,  dynamic, default_value, nullptr, "s", second,
+            86'400 * second, "time between probes"};
 }
 constexpr stead_attr_schema timeout(const char* default_value = "5s") {
     return {"timeout",
@@ -170,7 +170,7 @@ constexpr stead_attr_schema timeout(const char* default_value = "5s") {
             default_value,
             nullptr,
             "s",
-            second / 100,
+            second,
             3'600 * second,
             "a probe without an answer after it has failed"};
 }

@@ -144,7 +144,7 @@ constexpr stead_attr_schema attributes[] = {
     attribute::text("exec", nullptr, "script or program in the module's bin; .lua: a Lua check", STEAD_ATTR_REQUIRED),
     attribute::text("arg", "", "arguments, after the module's name and the resource; separated by blanks"),
     attribute::action("noaction"),
-    {"interval", STEAD_TYPE_DURATION, attribute::dynamic, nullptr, nullptr, "s", attribute::second / 10,
+    {"interval", STEAD_TYPE_DURATION, attribute::dynamic, nullptr, nullptr, "s", attribute::second,
      86'400 * attribute::second,
      "run it once per interval, exit code 0 is up; none given: it runs on and sets the resource itself"},
     attribute::timeout(),
