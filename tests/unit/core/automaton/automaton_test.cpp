@@ -313,6 +313,83 @@ TEST(Automaton, EveryStateAnswersStop) {
     EXPECT_FALSE(stopped.finished);
 }
 
+/// A row without the moments of the services: "stop_sec transition"; force_* as "force:sec".
+std::string scripts_of(State from, State to) {
+    const Row* row = find_row(from, to);
+    std::string text;
+    for (const Step step : row != nullptr ? row->steps : std::array<Step, 12>{}) {
+        if (step != Step::none && !is_moment(step)) {
+            text += (text.empty() ? "" : " ") + (is_force(step) ? "force:" : std::string{}) +
+                    std::string{hook_name(step)};
+        }
+    }
+    return text;
+}
+
+TEST(Automaton, EveryRowHasTheClassicScripts) {
+    constexpr State stop = State::stop, wait = State::wait, alone = State::alone, prim = State::prim,
+                    second = State::second, up = State::up;
+    const std::map<std::pair<State, State>, std::string> classic{
+        {{stop, wait}, "transition prestart"},
+        {{wait, up}, "transition start_both start_prim start_sec"},
+        {{wait, alone}, "transition start_both start_prim start_sec"},
+        {{wait, prim}, "transition start_both start_prim"},
+        {{wait, second}, "transition start_both start_second start_sec"},
+        {{alone, prim}, "stop_sec transition"},
+        {{prim, alone}, "transition start_sec"},
+        {{second, alone}, "stop_second transition start_prim"},
+        {{alone, second}, "stop_prim transition start_second"},
+        {{prim, second}, "stop_prim transition start_second start_sec"},
+        {{second, prim}, "stop_sec stop_second transition start_prim"},
+        {{prim, prim}, "stop_prim stop_both start_both start_prim"},
+        {{alone, alone}, "stop_sec stop_prim stop_both start_both start_prim start_sec"},
+        {{up, up}, "stop_sec stop_prim stop_both start_both start_prim start_sec"},
+        {{second, second}, "stop_sec stop_second stop_both start_both start_second start_sec"},
+        {{prim, wait}, "stop_prim stop_both transition"},
+        {{alone, wait}, "stop_sec stop_prim stop_both transition"},
+        {{up, wait}, "stop_sec stop_prim stop_both transition"},
+        {{second, wait}, "stop_sec stop_second stop_both transition"},
+        {{wait, stop}, "force:stop_sec force:stop_prim force:stop_second force:stop_both poststop transition"},
+    };
+    for (const State from : {stop, wait, alone, prim, second, up}) {
+        for (const State to : {stop, wait, alone, prim, second, up}) {
+            const auto row = classic.find({from, to});
+            EXPECT_EQ(scripts_of(from, to), row == classic.end() ? "" : row->second) << name(from) << " " << name(to);
+        }
+    }
+}
+
+TEST(Automaton, SaysWhatIsPossible) {
+    const auto able = [](const Stage& stage) {
+        const Abilities now = stage.machine.able();
+        return std::string(now.stop ? "stop " : "") + (now.stopstart ? "stopstart " : "") +
+               (now.wait ? "wait " : "") + (now.restart ? "restart " : "");
+    };
+    Stage stage;
+    EXPECT_EQ(able(stage), "");
+    stage.send(Block{.reason = "rule", .expected = false, .start = true});
+    stage.hold = "prestart";
+    stage.send(Start{"x"});
+    EXPECT_EQ(able(stage), "stop stopstart ");
+    stage.hold = "start_both";
+    stage.release();
+    EXPECT_TRUE(stage.machine.held());
+    EXPECT_EQ(stage.states.back(), "WAIT NotReady: rule");
+    EXPECT_EQ(able(stage), "stop stopstart ");
+    stage.send(Block{});
+    EXPECT_EQ(able(stage), "stop stopstart wait ");
+    stage.hold = "stop_both";
+    stage.release();
+    EXPECT_EQ(able(stage), "stop stopstart wait restart ");
+    stage.send(Block{.reason = "rule", .expected = false, .start = true});
+    EXPECT_EQ(stage.states.back(), "UP Ready"); // it keeps a module in WAIT and does not take it there
+    stage.send(Stop{.then = Stop::Then::wait, .by = "rule", .at_once = false});
+    EXPECT_EQ(able(stage), "stop ");
+    stage.hold.clear();
+    stage.release();
+    EXPECT_EQ(stage.states.back(), "WAIT NotReady: rule");
+}
+
 TEST(Automaton, CheckersAreArmedAfterTheirScriptsAndDisarmedBefore) {
     Stage stage;
     stage.send(Start{"x"});

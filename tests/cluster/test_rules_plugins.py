@@ -1,0 +1,106 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Rules that a checker plugin brings: armed by the scripts, waited for while in init, made again by an update, switched
+off; and a checker whose library crashes takes down its module's host and nothing else. The plugin is probe/."""
+import os
+import pathlib
+import shutil
+import sys
+import tempfile
+
+from support import check, lab
+from light import Module, light_xml
+
+STOP, WAIT, UP = 0, 1, 2
+SHELL = "#!/bin/sh\n"
+HOOKS = {"prestart": SHELL + "exit 0\n", "start_both": SHELL + "exit 0\n", "stop_both": SHELL + "exit 0\n"}
+PRE, BOTH, PRIM, SEC = 1, 2, 4, 16
+
+
+def private_stage():
+    """A copy of the stage with one plugin more: what others test must not see it."""
+    copy = pathlib.Path(tempfile.mkdtemp(prefix="stead-stage-")) / "stage"
+    shutil.copytree(lab.stage(), copy, symlinks=True)
+    shutil.copy(os.environ["STEAD_PROBE"], copy / "lib" / "stead" / "plugins" / "probe.so")
+    os.environ["STEAD_STAGE"] = str(copy)
+    return copy.parent
+
+
+def find(module, ident, verdict):
+    path = module.folder() / "var" / f"probe.{ident}"
+    path.with_suffix(".new").write_text(verdict)
+    path.with_suffix(".new").rename(path)
+
+
+def value(module, resource):
+    return module.stead(f"get -r {resource}", check=False).stdout.strip()
+
+
+def settled(module):
+    lab.wait_for(f"{module.name} Ready", lambda: module.node.ready(module.name))
+
+
+def rules_of_checkers(node):
+    module = Module(node, "probed", HOOKS, xml=light_xml(
+        more='<check><probe ident="app"/><probe ident="net" when="pre" action="wait"/></check>'))
+    find(module, "net", "init")
+    module.stead("start")
+    lab.wait_for("WAIT for the verdict", lambda: "no verdict yet: probe.net=init" in module.stead("state").stdout)
+    check(value(module, "armed.probe") == str(PRE) and value(module, "probe.app") == "init",
+          "before the start only class pre is armed, and a wait rule's resource in init is waited for")
+    find(module, "net", "down")
+    lab.wait_for("the rule's name", lambda: "b_net" in module.stead("state").stdout)
+    find(module, "net", "up")
+    settled(module)
+    check(value(module, "armed.probe") == str(PRE | BOTH | PRIM | SEC), "UP: both, prim and sec are armed too")
+    find(module, "app", "down")
+    lab.wait_for("the restart", lambda: "Action restart called by b_app: probe.app=down" in module.log())
+    find(module, "app", "up")
+    settled(module)
+    path = module.edited() / "conf" / "userconfig.xml"
+    path.write_text(path.read_text().replace('<probe ident="app"/>', '<probe ident="other" action="stop"/>'))
+    hosts = node.processes("stead-host")
+    module.stead("update")
+    lab.wait_for("the new probe", lambda: value(module, "probe.other") == "up")
+    check(node.processes("stead-host") == hosts and value(module, "probe.app") == "", "update: checks changed in place")
+    module.stead("checker off")
+    lab.wait_for("nothing armed", lambda: value(module, "armed.probe") == "0")
+    find(module, "other", "down")
+    module.stead("checker on")
+    module.wait(STOP)
+    check("Action stop called by b_other: probe.other=down" in module.log(), "the new rule acts once checkers are on")
+
+
+def crash(node):
+    victim = Module(node, "victim", HOOKS, xml=light_xml(more='<check><probe ident="bad"/></check>'))
+    bystander = Module(node, "bystander", HOOKS, xml=light_xml())
+    bystander.start()
+    kept = set(node.processes("stead-host"))
+    victim.start()
+    for turn in range(1, 5):
+        old = set(node.processes("stead-host"))
+        find(victim, "bad", "crash")
+        lab.wait_for(f"death {turn}", lambda: set(node.processes("stead-host")) != old)
+        find(victim, "bad", "up")
+        if turn <= 3:
+            settled(victim)
+    lab.wait_for("the guard", lambda: "Action stop called by maxloop" in victim.log())
+    victim.wait(STOP)
+    check(set(node.processes("stead-host")) == kept and bystander.code() == UP,
+          "a library that crashes: its host is started again three times, the fourth stops its module; others serve")
+    victim.start()
+    check(victim.code() == UP, "a person starts it again")
+
+
+if __name__ == "__main__":
+    lab.enter()
+    made = private_stage()
+    try:
+        with lab.Lab(nodes=1) as machine:
+            machine.form_cluster()
+            for case in (rules_of_checkers, crash):
+                print(f"---- {case.__name__}", flush=True)
+                case(machine.nodes[0])
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    sys.exit(0)
