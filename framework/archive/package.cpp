@@ -66,10 +66,6 @@ Result<Tree> gather(const fs::path& folder) {
         problem.code = error.value() == ENOENT ? Errc::not_found : Errc::io;
         return problem;
     }
-    const auto config = tree.entries().find("conf/userconfig.xml");
-    if (config == tree.entries().end() || config->second.kind != 'f') {
-        return tree.error(Errc::malformed, "", "is not a module: conf/userconfig.xml is missing");
-    }
     if (auto links = tree.check_links(""); !links) {
         return links.error();
     }
@@ -151,19 +147,17 @@ private:
 
 } // namespace
 
-Result<Summary> package(const fs::path& folder, const fs::path& safe_file, const std::string& name) {
-    auto tree = gather(folder);
-    if (!tree) {
-        return tree.error();
-    }
+namespace {
+
+Result<Summary> write_zip(const Tree& tree, const fs::path& folder, const fs::path& file, const std::string& name) {
     const Utf8Locale utf8;
-    ZipFile zip{safe_file};
+    ZipFile zip{file};
     if (auto opened = zip.open(); !opened) {
         return opened.error();
     }
     Summary summary;
     summary.name = name;
-    for (const auto& [path, found] : tree->entries()) {
+    for (const auto& [path, found] : tree.entries()) {
         Entry entry = found;
         std::string content;
         if (entry.kind == 'f') {
@@ -176,7 +170,7 @@ Result<Summary> package(const fs::path& folder, const fs::path& safe_file, const
             summary.bytes += entry.bytes;
         }
         if (summary.bytes > total_bytes_max) {
-            return tree->error(Errc::out_of_range, path,
+            return tree.error(Errc::out_of_range, path,
                                "the files together are larger than " + std::to_string(total_bytes_max >> 20) + " MiB");
         }
         if (auto added = zip.add(entry, name.empty() ? path : name + "/" + path, content); !added) {
@@ -188,6 +182,25 @@ Result<Summary> package(const fs::path& folder, const fs::path& safe_file, const
         return closed.error();
     }
     return summary;
+}
+
+} // namespace
+
+Result<Summary> package(const fs::path& folder, const fs::path& safe_file, const std::string& name) {
+    const auto tree = gather(folder);
+    if (!tree) {
+        return tree.error();
+    }
+    const auto config = tree->entries().find("conf/userconfig.xml");
+    if (config == tree->entries().end() || config->second.kind != 'f') {
+        return tree->error(Errc::malformed, "", "is not a module: conf/userconfig.xml is missing");
+    }
+    return write_zip(*tree, folder, safe_file, name);
+}
+
+Result<Summary> pack_folder(const fs::path& folder, const fs::path& zip_file, const std::string& name) {
+    const auto tree = gather(folder);
+    return tree ? write_zip(*tree, folder, zip_file, name) : Result<Summary>(tree.error());
 }
 
 } // namespace stead::archive

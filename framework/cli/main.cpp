@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <stead/cli/cli.hpp>
 
+#include <unistd.h>
+
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
@@ -43,6 +46,15 @@ int print_help(const control::Invocation& invocation) {
     return control::exit_code::ok;
 }
 
+/// `stead -p` and `stead -r COMMAND`, as scripts of the classic product call them.
+int run_classic(char** argv) {
+    const std::string program = (control::paths().safe_compatibility() / "safekit").string();
+    argv[0] = const_cast<char*>(program.c_str());
+    ::execv(program.c_str(), argv);
+    std::cerr << "stead: " << os_error(program, "cannot run", errno).text() << "\n";
+    return control::exit_code::io;
+}
+
 int run(const std::vector<std::string_view>& words) {
     const char* module = std::getenv("SAFEMODULE");
     const Result<control::Invocation> invocation = control::parse_command(words, module != nullptr ? module : "");
@@ -70,4 +82,9 @@ int run(const std::vector<std::string_view>& words) {
 
 } // namespace
 
-int main(int argc, char** argv) { return run(std::vector<std::string_view>(argv + (argc > 0 ? 1 : 0), argv + argc)); }
+int main(int argc, char** argv) {
+    if (argc > 1 && (std::string_view(argv[1]) == "-p" || std::string_view(argv[1]) == "-r")) {
+        return run_classic(argv);
+    }
+    return run(std::vector<std::string_view>(argv + (argc > 0 ? 1 : 0), argv + argc));
+}

@@ -12,6 +12,8 @@
 #include <unistd.h>
 
 #include <array>
+#include <cstdio>
+#include <cstdlib>
 #include <iostream>
 
 namespace stead::cli {
@@ -82,23 +84,50 @@ void print_answer(const json::object& answer, const std::string& label) {
     }
 }
 
-int save_file(control::Frame& answer, const std::string& name) {
-    if (answer.fds.empty()) {
-        return exit_of(answer.body.get_object());
-    }
-    const Fd out(::open(name.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
-    bool written = static_cast<bool>(out);
+/// Answers that become a file of the caller's, written with the caller's rights.
+bool makes_file(std::string_view verb) {
+    return verb == "module package" || verb == "snapshot" || verb == "logsave";
+}
+
+bool copy_all(int from, int to) {
     std::array<char, 65536> bytes;
-    ::lseek(answer.fds[0].get(), 0, SEEK_SET);
-    for (ssize_t got = 0; written && (got = ::read(answer.fds[0].get(), bytes.data(), bytes.size())) > 0;) {
-        for (ssize_t at = 0; written && at < got;) {
-            const ssize_t put = ::write(out.get(), bytes.data() + at, static_cast<std::size_t>(got - at));
-            written = put > 0;
+    ::lseek(from, 0, SEEK_SET);
+    ssize_t got = 0;
+    while ((got = ::read(from, bytes.data(), bytes.size())) > 0) {
+        for (ssize_t at = 0; at < got;) {
+            const ssize_t put = ::write(to, bytes.data() + at, static_cast<std::size_t>(got - at));
+            if (put <= 0) {
+                return false;
+            }
             at += put;
         }
     }
-    if (!written) {
-        std::cerr << "stead: " << os_error(name, "cannot write", errno).text() << "\n";
+    return got == 0 && ::fsync(to) == 0;
+}
+
+/// The file appears whole or not at all. A snapshot is nobody else's to read.
+int save_file(control::Frame& answer, const control::Invocation& invocation) {
+    const std::string& name = invocation.arguments[0];
+    if (invocation.command->verb == "logsave") {
+        const Result<void> written = write_file_atomically(name, text_of(answer.body.get_object(), "text"), 0600);
+        if (!written) {
+            std::cerr << "stead: " << written.error().text() << "\n";
+        }
+        return written ? exit_code::ok : exit_code::of(written.error().code);
+    }
+    if (answer.fds.empty()) {
+        return exit_of(answer.body.get_object());
+    }
+    std::string temporary = name + ".XXXXXX";
+    const Fd out(::mkstemp(temporary.data()));
+    const mode_t mode = invocation.command->verb == "snapshot" ? 0600 : 0644;
+    if (!out || !copy_all(answer.fds[0].get(), out.get()) || ::fchmod(out.get(), mode) != 0 ||
+        ::rename(temporary.c_str(), name.c_str()) != 0) {
+        const Error error = os_error(name, "cannot write", errno);
+        if (out) {
+            ::unlink(temporary.c_str());
+        }
+        std::cerr << "stead: " << error.text() << "\n";
         return exit_code::io;
     }
     return exit_code::ok;
@@ -162,17 +191,24 @@ int receive_answer(control::Client& client, const control::Invocation& invocatio
             }
             continue;
         }
-        const int code = print_final(*frame, invocation);
-        if (code == exit_code::ok && invocation.command->verb == "module package") {
-            return save_file(*frame, invocation.arguments[0]);
+        if (invocation.command->verb == "logsave" && exit_of(body) == exit_code::ok) {
+            return save_file(*frame, invocation);
         }
-        return code;
+        const int code = print_final(*frame, invocation);
+        return code == exit_code::ok && makes_file(invocation.command->verb) ? save_file(*frame, invocation) : code;
     }
 }
 
 } // namespace
 
 int ask_daemon(const control::Invocation& invocation, const control::Paths& paths) {
+    const std::string_view verb = invocation.command->verb;
+    if ((verb == "snapshot" || verb == "logsave") && !invocation.arguments[0].starts_with('/')) {
+        std::cerr << "stead: " << verb << ": '" << invocation.arguments[0]
+                  << "' is not an absolute path; write it from / on, such as /tmp/" << verb
+                  << (verb == "snapshot" ? ".zip" : ".txt") << "\n";
+        return exit_code::usage;
+    }
     Result<control::Client> client = control::Client::connect(paths.daemon_socket(), seconds{5});
     if (!client) {
         return daemon_is_down(paths, client.error());

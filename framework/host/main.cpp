@@ -32,6 +32,7 @@ constexpr std::string_view usage =
     "       stead-host --cleanup AM               remove what a dead host of the module left behind\n"
     "       stead-host --hook AM NAME [ARG ...]   run one hook of the active configuration\n"
     "       stead-host --hook-in AM DIR NAME [ARG ...]   the same of the configuration in DIR\n"
+    "       stead-host --rehearse AM DIR          say what the hooks in DIR would do; prints one JSON object\n"
     "       stead-host --schema                   print elements and attributes of all plugins as JSON\n"
     "       stead-host --reference                print the configuration reference as markdown\n"
     "       stead-host --version\n"
@@ -143,11 +144,14 @@ int run_with_module(const std::string& verb, Arguments& arguments, const control
         log_to_module(*module, paths);
         return host::cleanup_module(*module, host::Registry::load(paths.plugins()), paths);
     }
-    if (verb == "--hook-in") {
+    if (verb == "--hook-in" || verb == "--rehearse") {
         active = arguments.take().value_or("");
         if (active.empty()) {
-            return wrong_usage("--hook-in needs the folder that holds conf and bin");
+            return wrong_usage(verb + " needs the folder that holds conf and bin");
         }
+    }
+    if (verb == "--rehearse") {
+        return host::rehearse_module(*module, host::Registry::load(paths.plugins()), paths, active);
     }
     const auto hook = arguments.take();
     if (!hook) {
@@ -168,7 +172,7 @@ int run(std::span<char*> argv) {
         return wrong_usage("what to do?");
     }
     if (*verb == "--module" || *verb == "--check" || *verb == "--cleanup" || *verb == "--hook" ||
-        *verb == "--hook-in") {
+        *verb == "--hook-in" || *verb == "--rehearse") {
         return run_with_module(*verb, arguments, paths);
     }
     if (*verb == "--schema") {

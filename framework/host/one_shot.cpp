@@ -6,7 +6,12 @@
 
 #include <stead/control/module_log.hpp>
 #include <stead/net/net.hpp>
+#include <stead/script/dry_run.hpp>
 #include <stead/script/supervisor.hpp>
+
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
+#include <boost/json/serialize.hpp>
 
 #include <algorithm>
 #include <future>
@@ -148,6 +153,29 @@ int run_one_hook(const std::string& module, const std::string& hook, const std::
         std::cerr << "stead-host: " << result.reason << "\n";
     }
     return result.ok() ? 0 : result.exit_code != 0 ? result.exit_code : 1;
+}
+
+int rehearse_module(const std::string& module, const Registry& registry, const control::Paths& paths,
+                    const std::filesystem::path& active) {
+    namespace json = boost::json;
+    const auto facts = read_facts(module, paths, registry, false, active);
+    if (!facts) {
+        std::cerr << "stead-host: " << facts.error().text() << "\n";
+        return 1;
+    }
+    auto folders = facts->folders();
+    folders.node.clear();
+    const script::DryRun done = script::dry_run(folders);
+    json::array findings;
+    for (const auto* list : {&done.errors, &done.warnings}) {
+        for (const Error& one : *list) {
+            findings.push_back(json::object{{"warning", list == &done.warnings}, {"text", one.text()}});
+        }
+    }
+    std::cout << json::serialize(json::object{
+                     {"ok", done.errors.empty()}, {"text", done.text}, {"findings", std::move(findings)}})
+              << "\n";
+    return done.errors.empty() ? 0 : 1;
 }
 
 } // namespace stead::host

@@ -21,4 +21,9 @@ namespace stead::host {
                                const std::vector<std::string>& arguments, const Registry& registry,
                                const control::Paths& paths, const std::filesystem::path& active);
 
+/// What the hooks of the configuration in `active` would do, as one JSON object on stdout: {"ok", "text", "findings"}.
+/// Returns 0, or 1 when there are errors.
+[[nodiscard]] int rehearse_module(const std::string& module, const Registry& registry, const control::Paths& paths,
+                                  const std::filesystem::path& active);
+
 } // namespace stead::host

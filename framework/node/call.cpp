@@ -63,7 +63,8 @@ Result<Request> parse_request(const json::value& body) {
     const json::object& object = body.get_object();
     Request request;
     for (const auto& [name, field] : {std::pair{"verb", &request.verb}, std::pair{"module", &request.module},
-                                      std::pair{"nodes", &request.nodes}, std::pair{"by", &request.by}}) {
+                                      std::pair{"nodes", &request.nodes}, std::pair{"by", &request.by},
+                                      std::pair{"caller", &request.caller}}) {
         Result<std::string> text = text_field(object, name);
         if (!text) {
             return text.error();

@@ -34,6 +34,7 @@ std::string text_of(const json::object& object, std::string_view name) {
 struct CheckReport {
     std::string warnings;
     json::array findings;
+    std::string rehearsal; ///< of `module check`
 };
 
 /// Runs the module's own checks in a process of their own: plugins are third-party code, and steadd loads none.
@@ -116,6 +117,34 @@ Result<void> check_dynamic(const control::Paths& paths, const std::string& modul
                  "module '" + module + "' is running, and these cannot change meanwhile:" + text +
                      "\nnothing was changed; 'stead stop -m " + module + "', then 'stead config -m " + module +
                      "' and 'stead start -m " + module + "' apply them"};
+}
+
+/// What `stead-host --rehearse` says of the hooks. Errors: malformed, one line per error of the hooks.
+Result<std::string> rehearse(const control::Paths& paths, const std::string& module, const fs::path& prepared,
+                             CheckReport& report) {
+    const Result<Finished> finished =
+        run_limited({paths.host().string(), "--rehearse", module, prepared.string()}, hook_limit);
+    if (!finished) {
+        return finished.error();
+    }
+    json::error_code error;
+    const json::value answer = json::parse(finished->output, error);
+    if (error || !answer.is_object()) {
+        return Error{Errc::io, paths.host().string(), finished->output};
+    }
+    const json::object& object = answer.get_object();
+    std::string text = text_of(object, "text"), errors;
+    for (const json::value& value : object.at("findings").as_array()) {
+        const json::object& finding = value.as_object();
+        const bool warning = finding.at("warning").as_bool();
+        (warning ? report.warnings : errors)
+            .append(warning ? "warning: " : errors.empty() ? "" : "\n")
+            .append(text_of(finding, "text"))
+            .append(warning ? "\n" : "");
+        report.findings.push_back(value);
+    }
+    report.rehearsal = text;
+    return errors.empty() ? Result<std::string>(std::move(text)) : Error{Errc::malformed, "", errors};
 }
 
 /// A hook of the active configuration that is no part of a transition (config, postconfig, deconfig); none is fine.
@@ -287,6 +316,34 @@ void Daemon::deconfig(const CallPtr& call) {
     });
 }
 
+void Daemon::module_check(const CallPtr& call) {
+    const std::string module = call->request.module;
+    change_module(call, [paths = paths_, module] {
+        CheckReport report;
+        const Generations generations(paths.module(module));
+        const Result<void> tried = generations.try_out(paths.edited(module), [&](const fs::path& prepared) {
+            Result<void> good = check_with_host(paths, module, prepared, report);
+            const Result<std::string> hooks = rehearse(paths, module, prepared, report);
+            if (good && !hooks) {
+                good = hooks.error();
+            } else if (!hooks) { // both: a script that does not compile is known to either
+                Error both = good.error();
+                std::istringstream lines(hooks.error().what);
+                for (std::string line; std::getline(lines, line);) {
+                    both.what += both.what.find(line) == std::string::npos ? "\n" + line : "";
+                }
+                good = both;
+            }
+            return good;
+        });
+        Answer answer = tried ? Answer::done("nothing was changed") : Answer::failed(tried.error());
+        answer.text = "what the hooks of '" + module + "' would do\n" + report.rehearsal + answer.text;
+        answer = with_report(std::move(answer), report, module);
+        answer.data.as_object()["text"] = report.rehearsal;
+        return answer;
+    });
+}
+
 // ---- Packages
 // --------------------------------------------------------------------------------------------------------
 
@@ -315,6 +372,42 @@ void Daemon::module_install(const CallPtr& call) {
                                      "; edit /etc/stead/modules/" + module +
                                      "/conf/userconfig.xml, then 'stead config -m " + module + "'");
         answer.data = json::object{{"module", module}, {"id", installed->id}};
+        return answer;
+    });
+}
+
+void Daemon::module_new(const CallPtr& call) {
+    const std::string name = call->request.arguments.at(0);
+    const std::string from = call->request.option("template", "light");
+    bool bad = false;
+    const std::optional<unsigned> id = id_option(call->request, "M", bad);
+    if (!control::is_module_name(name) || bad) {
+        return call->finish(Answer::failed(exit_code::usage, bad ? "-M: not a number from 1 to 64"
+                                                                 : "'" + name + "' is no name of a module: 1 to 63 of "
+                                                                              "A-Z a-z 0-9 . _ -"));
+    }
+    if (from != "farm" && from != "mirror" && from != "light") {
+        return call->finish(
+            Answer::failed(exit_code::usage, "--template " + from + ": no such template; allowed: farm, mirror, light"));
+    }
+    call->request.module = name;
+    change_module(call, [registry = registry_, paths = paths_, name, from, id] {
+        const Result<InstalledModule> made =
+            registry.install(name, id, false, paths.shipped_modules() / (from + ".safe"));
+        if (!made) {
+            return Answer::failed(made.error());
+        }
+        std::error_code ignored;
+        const bool no_mirror =
+            from == "mirror" && !fs::exists(paths.plugins() / "mirror.so", ignored);
+        Answer answer = Answer::done(
+            "module '" + name + "' (id " + std::to_string(made->id) + ") is in " + paths.edited(name).string() +
+            "\nedit conf/userconfig.xml and bin/, then 'stead module check -m " + name + "', 'stead config -m " + name +
+            "', 'stead start -m " + name + "'" +
+            (no_mirror ? "\nwarning: no mirror plugin in " + paths.plugins().string() +
+                             "; until it is there, 'stead config' refuses mode=\"mirror\""
+                       : ""));
+        answer.data = json::object{{"module", name}, {"id", made->id}, {"folder", paths.edited(name).string()}};
         return answer;
     });
 }

@@ -74,6 +74,24 @@ Result<std::vector<NodeId>> chosen_nodes(const config::Cluster& cluster, const s
     return nodes;
 }
 
+/// The command as typed, for the command log.
+std::string shown(const Request& request) {
+    std::string line = request.verb;
+    for (const std::string& argument : request.arguments) {
+        line.append(" ").append(argument);
+    }
+    for (const auto& [name, value] : request.options) {
+        line.append(" -").append(name).append(value == "on" ? "" : " " + value);
+    }
+    if (!request.module.empty()) {
+        line.append(" -m ").append(request.module);
+    }
+    if (!request.by.empty()) {
+        line.append(" -i ").append(request.by);
+    }
+    return line;
+}
+
 /// Gathers the answers of several nodes; finishes the call with the last.
 struct Gathering {
     CallPtr call;
@@ -183,6 +201,16 @@ void Daemon::on_request(const std::shared_ptr<control::Connection>& connection, 
 }
 
 void Daemon::handle(const CallPtr& call) {
+    const control::Command* command = control::find_command(call->request.verb);
+    const std::string& verb = call->request.verb;
+    const bool here = call->request.nodes.empty() || pushes(verb); // else each node writes its own line
+    const bool changes = command != nullptr && command->access == control::Access::change;
+    // (What scripts print is in the module's log, and not worth a second line.)
+    const bool audited = (changes && here && !verb.starts_with("print")) || verb == "_install" || verb == "_cluster";
+    dispatch(audited ? with_audit(call) : call, command);
+}
+
+void Daemon::dispatch(const CallPtr& call, const control::Command* command) {
     const Request& request = call->request;
     const bool internal = request.verb.starts_with('_');
     const auto found = handlers().find(request.verb);
@@ -191,7 +219,6 @@ void Daemon::handle(const CallPtr& call) {
                                            "this steadd (version " + version() + ") does not know '" + request.verb +
                                                "'; is another version installed than running?"));
     }
-    const control::Command* command = control::find_command(request.verb);
     if (command != nullptr && command->module == control::NeedsModule::yes) {
         if (!control::is_module_name(request.module)) {
             return call->finish(Answer::failed(control::exit_code::usage, "'" + request.verb + "' needs -m AM"));
@@ -207,27 +234,22 @@ void Daemon::handle(const CallPtr& call) {
     if (!request.nodes.empty() && !pushes(request.verb)) {
         return distribute(call);
     }
-    if (command != nullptr && command->access == control::Access::change && !request.verb.starts_with("print")) {
-        audit(request);
-    }
     (this->*found->second)(call);
 }
 
-void Daemon::audit(const Request& request) {
-    std::string line = request.verb;
-    for (const std::string& argument : request.arguments) {
-        line.append(" ").append(argument);
-    }
-    for (const auto& [name, value] : request.options) {
-        line.append(" -").append(name).append(value == "on" ? "" : " " + value);
-    }
-    if (!request.module.empty()) {
-        line.append(" -m ").append(request.module);
-    }
-    if (!request.by.empty()) {
-        line.append(" -i ").append(request.by);
-    }
-    command_log_->write(log::Level::event, request.caller, line);
+CallPtr Daemon::with_audit(const CallPtr& call) {
+    Request request = std::move(call->request);
+    const auto finish = [this, call, line = shown(request), who = request.caller](Answer answer) {
+        const bool failed = !answer.error.empty();
+        const std::string reason = answer.error.substr(0, answer.error.find('\n'));
+        command_log_->write(failed ? log::Level::warning : log::Level::event, who,
+                            line + (failed ? ": failed, exit " + std::to_string(answer.exit) + ": " + reason
+                                    : answer.exit != 0 ? ": exit " + std::to_string(answer.exit)
+                                                       : ": done"));
+        call->finish(std::move(answer));
+    };
+    return std::make_shared<Call>(
+        std::move(request), [call](const std::string& text) { call->progress(text); }, finish);
 }
 
 void Daemon::distribute(const CallPtr& call) {
@@ -249,6 +271,8 @@ void Daemon::ask_nodes(const CallPtr& call, const json::object& others, const js
     auto gathering = std::make_shared<Gathering>();
     gathering->call = call;
     gathering->missing = nodes->size();
+    json::object asked = others;
+    asked["caller"] = call->request.caller;
     for (const NodeId node : *nodes) {
         const std::string name = cluster_->cluster.nodes[index(node)];
         if (node == cluster_->self) {
@@ -263,8 +287,8 @@ void Daemon::ask_nodes(const CallPtr& call, const json::object& others, const js
             continue;
         }
         // A thread each: a node that hangs must not delay the others, nor fill the workers.
-        std::thread([this, others, node, name, gathering, file, cluster = *cluster_] {
-            Result<json::object> answer = ask_node(cluster, node, others, connect_limit, file->get());
+        std::thread([this, asked, node, name, gathering, file, cluster = *cluster_] {
+            Result<json::object> answer = ask_node(cluster, node, asked, connect_limit, file->get());
             json::object shown = answer ? std::move(*answer)
                                         : Answer::failed(control::exit_code::unreachable,
                                                          "node does not answer (" + answer.error().text() +
@@ -494,14 +518,35 @@ void Daemon::start_boot_modules() {
     for (const InstalledModule& module : registry_.list()) {
         const std::string boot = registry_.boot(module.name);
         const bool ran = fs::exists(paths_.module(module.name) / "running", ignored);
-        if (module.configured && (boot == "on" || (boot == "auto" && ran)) && !runner(module.name)->running()) {
-            runner(module.name)->start("steadd at boot", [name = module.name](const Result<json::object>& started) {
-                if (!started) {
-                    log::error("steadd", "module '" + name + "' does not start: " + started.error().text());
-                }
-            });
+        if (module.configured && (boot == "on" || (boot == "auto" && ran))) {
+            start_at_boot(module.name, registry_.boot_delay(module.name));
         }
     }
+}
+
+void Daemon::start_at_boot(const std::string& module, nanoseconds delay) {
+    const auto start = [this, module] {
+        if (runner(module)->running()) {
+            return;
+        }
+        runner(module)->start("steadd at boot", [module](const Result<json::object>& started) {
+            if (!started) {
+                log::error("steadd", "module '" + module + "' does not start: " + started.error().text());
+            }
+        });
+    };
+    if (delay <= nanoseconds{0}) {
+        return start();
+    }
+    log::event("steadd", "module '" + module + "' starts in " +
+                             std::to_string(std::chrono::ceil<seconds>(delay).count()) + " s (boot_delay)");
+    auto& timer = boot_timers_.emplace(module, asio::steady_timer(io_)).first->second;
+    timer.expires_after(delay);
+    timer.async_wait([this, module, start](const boost::system::error_code& error) {
+        if (!error && boot_timers_.contains(module)) {
+            start();
+        }
+    });
 }
 
 const std::map<std::string, Daemon::Handler, std::less<>>& Daemon::handlers() {
@@ -538,6 +583,12 @@ const std::map<std::string, Daemon::Handler, std::less<>>& Daemon::handlers() {
         {"update", &Daemon::update},
         {"boot", &Daemon::boot},
         {"webserver", &Daemon::webserver},
+        {"logsave", &Daemon::show_log},
+        {"dump", &Daemon::dump},
+        {"clean", &Daemon::clean},
+        {"snapshot", &Daemon::snapshot},
+        {"module new", &Daemon::module_new},
+        {"module check", &Daemon::module_check},
         {"module install", &Daemon::module_install},
         {"module package", &Daemon::module_package},
         {"module uninstall", &Daemon::module_uninstall},

@@ -130,6 +130,7 @@ void Daemon::start_module(const CallPtr& call) {
     if (changing_.contains(module)) {
         return call->finish(Answer::failed(exit_code::conflict, "its configuration is being changed; try again"));
     }
+    boot_timers_.erase(module);
     if (const Result<void> marked = write_file_atomically(paths_.module(module) / "running", "\n"); !marked) {
         return call->finish(Answer::failed(marked.error()));
     }
@@ -148,6 +149,7 @@ void Daemon::stop_module(const CallPtr& call) {
     const std::string& module = call->request.module;
     std::error_code ignored;
     std::filesystem::remove(paths_.module(module) / "running", ignored);
+    boot_timers_.erase(module);
     runner(module)->stop(call->request.verb == "forcestop", caller_of(call->request), !call->request.by.empty(),
                          [call, module](const Result<json::object>& stopped) {
                              if (!stopped) {
@@ -159,15 +161,24 @@ void Daemon::stop_module(const CallPtr& call) {
 }
 
 void Daemon::shutdown(const CallPtr& call) {
-    auto left = std::make_shared<std::size_t>(1);
-    const auto one_less = [call, left](const Result<json::object>&) {
-        if (--*left == 0) {
-            call->finish(Answer::done("all modules are stopped"));
+    struct Progress {
+        std::size_t left{1};
+        std::string failed;
+    };
+    const auto progress = std::make_shared<Progress>();
+    const auto one_less = [call, progress](const Result<json::object>& stopped) {
+        if (!stopped) {
+            progress->failed += (progress->failed.empty() ? "" : "\n") + stopped.error().text();
+        }
+        if (--progress->left == 0) {
+            call->finish(progress->failed.empty() ? Answer::done("all modules are stopped")
+                                                  : Answer::failed(exit_code::timed_out, progress->failed));
         }
     };
+    boot_timers_.clear(); // what has not started yet shall not
     for (const auto& [name, one] : runners_) {
         if (one->running()) {
-            ++*left;
+            ++progress->left;
             call->progress("stopping " + name);
             one->stop(false, caller_of(call->request), false, one_less);
         }
@@ -214,7 +225,11 @@ void Daemon::wait_state(const CallPtr& call) {
     if (call->request.verb == "waitstop") {
         condition = [one] { return !one->running(); };
     } else if (call->request.verb == "waitstart") {
-        condition = [one] { return one->state().qualifier == "Ready" && one->state().state != "STOP"; };
+        condition = [one, ran = std::make_shared<bool>(false)] {
+            const bool gave_up = *ran && !one->running(); // it was on its way, and stopped
+            *ran = one->running();
+            return gave_up || (one->state().qualifier == "Ready" && one->state().state != "STOP");
+        };
     } else if (call->request.arguments.at(0) == "STOP") {
         condition = [one] { return !one->running(); };
     } else {
@@ -224,6 +239,11 @@ void Daemon::wait_state(const CallPtr& call) {
     }
     one->wait_for(condition, limit ? std::optional(seconds{*limit}) : std::nullopt, [call, one](bool reached) {
         const std::string now = one->state().state + " " + one->state().qualifier;
+        if (reached && call->request.verb == "waitstart" && one->state().state == "STOP") {
+            return call->finish(Answer::failed(exit_code::no, "module '" + call->request.module + "' did not start" +
+                                                                  (one->state().reason.empty() ? "" : ": ") +
+                                                                  one->state().reason));
+        }
         call->finish(reached ? Answer::done(now)
                              : Answer::failed(exit_code::timed_out, "not reached in time; the state is " + now));
     });
@@ -262,13 +282,28 @@ void Daemon::boot(const CallPtr& call) {
         return call->finish(
             Answer::failed(module.empty() ? exit_code::usage : exit_code::not_found, installed.error().text()));
     }
+    const std::string configured = registry_.configured_boot(module);
     if (what != "status") {
+        if (configured != "ignore") {
+            return call->finish(Answer::failed(
+                exit_code::refused, "the configuration of '" + module + "' says boot=\"" + configured +
+                                        "\", and that wins; change it there and run 'stead config -m " + module +
+                                        "' (boot=\"ignore\" leaves it to this command)"));
+        }
         if (const Result<void> set = registry_.set_boot(module, what == "on"); !set) {
             return call->finish(Answer::failed(set.error()));
         }
     }
-    Answer answer = Answer::done("boot of '" + module + "' is " + registry_.boot(module));
-    answer.data = json::object{{"module", module}, {"boot", registry_.boot(module)}};
+    const std::string boot = registry_.boot(module);
+    const std::int64_t delay_s = std::chrono::ceil<seconds>(registry_.boot_delay(module)).count();
+    const char* meaning = boot == "auto" ? "; it starts at boot if it was running before"
+                          : boot == "ignore" ? "; it does not start at boot ('stead boot on' changes that)"
+                                             : "";
+    Answer answer = Answer::done("boot of '" + module + "' is " + boot + meaning +
+                                 (delay_s > 0 ? ", after " + std::to_string(delay_s) + " s" : "") + "; " +
+                                 (configured == "ignore" ? "set by 'stead boot'" : "set by its configuration"));
+    answer.data = json::object{
+        {"module", module}, {"boot", boot}, {"configured", configured}, {"boot_delay_s", delay_s}};
     call->finish(std::move(answer));
 }
 
@@ -383,7 +418,7 @@ void Daemon::level(const CallPtr& call) {
 
 void Daemon::show_log(const CallPtr& call) {
     const std::string& module = call->request.module;
-    const std::optional<unsigned> lines = number(call->request.option("s", "300"));
+    const std::optional<unsigned> lines = number(call->request.option("s", call->request.verb == "logsave" ? "100000000" : "300"));
     if (!lines) {
         return call->finish(Answer::failed(exit_code::usage, "-s " + call->request.option("s") + ": not a number"));
     }

@@ -43,13 +43,20 @@ Error stopped(const std::string& module) {
                  "module '" + module + "' is stopped on this node; 'stead start -m " + module + "' starts it"};
 }
 
+/// As /proc shows it: 'T' stopped, 'D' waiting for a device; ' ' when it is gone.
+char process_state(pid_t pid) {
+    const Result<std::string> text = read_file("/proc/" + std::to_string(pid) + "/stat", 4096);
+    const std::size_t name_end = text ? text->rfind(") ") : std::string::npos;
+    return name_end == std::string::npos || name_end + 2 >= text->size() ? ' ' : (*text)[name_end + 2];
+}
+
 std::int64_t wall_seconds() { return static_cast<std::int64_t>(std::time(nullptr)); }
 
 } // namespace
 
 ModuleRunner::ModuleRunner(asio::io_context& io, const control::Paths& paths, std::string module, Events events)
     : io_(io), paths_(paths), module_(std::move(module)), events_(std::move(events)),
-      log_(paths_.module_log(module_), module_), connect_timer_(io), kill_timer_(io) {}
+      log_(paths_.module_log(module_), module_), connect_timer_(io), kill_timer_(io), stop_timer_(io) {}
 
 // ---- Start and adoption
 // ----------------------------------------------------------------------------------------------
@@ -67,7 +74,9 @@ void ModuleRunner::start(const std::string& by, Done done) {
         spawn();
     } else if (phase_ == Phase::up) { // on its way out: again when it is gone
         [[maybe_unused]] const bool reset = loop("reset");
-        const auto again = [self = shared_from_this()](const Result<json::object>&) { self->spawn(); };
+        const auto again = [self = shared_from_this()](const Result<json::object>& stopped) {
+            stopped ? self->spawn() : self->finish_start(stopped.error());
+        };
         on_stop_.push_back(again);
     }
 }
@@ -194,7 +203,7 @@ void ModuleRunner::on_frame(control::Frame frame) {
     if (found == pending_.end()) {
         return;
     }
-    const Done done = std::move(found->second);
+    const Done done = std::move(found->second.done);
     pending_.erase(found);
     const json::value* ok = body.if_contains("ok");
     if (ok != nullptr && ok->is_bool() && ok->get_bool()) {
@@ -210,15 +219,42 @@ void ModuleRunner::on_frame(control::Frame frame) {
                "", text_of(body, "error")});
 }
 
-void ModuleRunner::request(json::object body, Done done) {
+void ModuleRunner::request(json::object body, Done done) { send(std::move(body), silence_max, std::move(done)); }
+
+void ModuleRunner::send(json::object body, std::optional<seconds> limit, Done done) {
     if (phase_ != Phase::up || !channel_ || !channel_->open()) {
         done(stopped(module_));
         return;
     }
     const std::int64_t id = next_id_++;
     body["id"] = id;
-    pending_[id] = std::move(done);
+    Pending& pending = pending_[id];
+    pending.done = std::move(done);
+    if (limit) {
+        pending.timer = std::make_unique<asio::steady_timer>(io_, *limit);
+        pending.timer->async_wait(
+            [self = shared_from_this(), id, limit = *limit](const boost::system::error_code& error) {
+                const auto found = self->pending_.find(id);
+                if (!error && found != self->pending_.end()) {
+                    const Done late = std::move(found->second.done);
+                    self->pending_.erase(found);
+                    late(self->silent(limit));
+                }
+            });
+    }
     channel_->send(body);
+}
+
+/// What a person can do about a host that answers nothing.
+Error ModuleRunner::silent(seconds time) const {
+    const char state = process_state(pid_);
+    const char* why = state == 'T' || state == 't' ? "stopped by a signal"
+                      : state == 'D'               ? "waiting for a device"
+                                                   : "busy or hanging in a plugin";
+    return Error{Errc::timed_out, "",
+                 "stead-host of module '" + module_ + "' (pid " + std::to_string(pid_) + ") has not answered for " +
+                     std::to_string(time.count()) + " s; it is " + why + "; 'stead forcestop -m " + module_ +
+                     "' kills it"};
 }
 
 void ModuleRunner::on_channel_closed(const std::string& reason) {
@@ -227,8 +263,8 @@ void ModuleRunner::on_channel_closed(const std::string& reason) {
 }
 
 void ModuleRunner::fail_pending(const std::string& why) {
-    for (const auto& [id, done] : std::exchange(pending_, {})) {
-        done(Error{Errc::refused, "", why});
+    for (const auto& [id, pending] : std::exchange(pending_, {})) {
+        pending.done(Error{Errc::refused, "", why});
     }
 }
 
@@ -243,14 +279,49 @@ void ModuleRunner::stop(bool force, const std::string& by, bool automatic, Done 
         ::kill(pid_, SIGTERM);
         return kill_later(seconds{10});
     }
-    request(json::object{{"verb", "stop"}, {"force", force}, {"by", by}, {"automatic", automatic}},
-            [self = shared_from_this()](const Result<json::object>& answer) {
-                if (!answer && self->phase_ == Phase::up) {
-                    self->log_.write(log::Level::warning, "steadd", "stop: " + answer.error().text());
-                }
-            });
+    send(json::object{{"verb", "stop"}, {"force", force}, {"by", by}, {"automatic", automatic}}, std::nullopt,
+         [self = shared_from_this()](const Result<json::object>& answer) {
+             if (!answer && self->phase_ == Phase::up) {
+                 self->log_.write(log::Level::warning, "steadd", "stop: " + answer.error().text());
+             }
+         });
+    watch_stop(force);
     if (force) {
         kill_later(seconds{20});
+    }
+}
+
+/// A host whose scripts run answers; one that answers nothing would be waited for in vain.
+void ModuleRunner::watch_stop(bool force) {
+    const seconds limit = force ? forced_silence_max : silence_max;
+    send(json::object{{"verb", "state"}}, limit,
+         [self = shared_from_this(), force](const Result<json::object>& answer) {
+             if (self->phase_ != Phase::up || self->on_stop_.empty()) {
+                 return;
+             }
+             if (!answer && answer.error().code == Errc::timed_out) {
+                 return self->on_silent_stop(force);
+             }
+             self->stop_timer_.expires_after(seconds{1});
+             self->stop_timer_.async_wait([self, force](const boost::system::error_code& error) {
+                 if (!error && !self->on_stop_.empty()) {
+                     self->watch_stop(force);
+                 }
+             });
+         });
+}
+
+void ModuleRunner::on_silent_stop(bool force) {
+    if (force) {
+        log_.write(log::Level::warning, "steadd",
+                   "stead-host answers nothing for " + std::to_string(forced_silence_max.count()) + " s; it is killed");
+        ::kill(pid_, SIGKILL);
+        return;
+    }
+    const Error error = silent(silence_max);
+    log_.write(log::Level::error, "steadd", "stop: " + error.text());
+    for (const Done& done : std::exchange(on_stop_, {})) {
+        done(error);
     }
 }
 
@@ -296,6 +367,7 @@ void ModuleRunner::reset_connection() {
     pidfd_.reset();
     connect_timer_.cancel();
     kill_timer_.cancel();
+    stop_timer_.cancel();
     fail_pending("stead-host has ended");
 }
 

@@ -143,7 +143,7 @@ void serve(boost::asio::io_context& io, const PeerServer::Handle& handle, const 
     }
     request->from_peer = true;
     request->nodes.clear();
-    request->caller = "peer " + stream.peer();
+    request->caller = "peer " + stream.peer() + (request->caller.empty() ? "" : ", " + request->caller);
     auto promise = std::make_shared<std::promise<std::string>>();
     std::future<std::string> answer = promise->get_future();
     auto call = std::make_shared<Call>(

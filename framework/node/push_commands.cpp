@@ -55,7 +55,6 @@ void Daemon::push_module(const CallPtr& call) {
         return call->finish(installed ? Answer::failed(exit_code::usage, "'-E' needs -H NODES: where should it go?")
                                       : Answer::failed(installed.error()));
     }
-    audit(call->request);
     asio::post(workers_, [this, call, module, id = installed->id] {
         auto file = std::make_shared<Result<Fd>>(package_of(paths_, module));
         asio::post(io_, [this, call, module, id, file] {
@@ -75,7 +74,6 @@ void Daemon::push_cluster(const CallPtr& call) {
     if (call->request.nodes.empty()) {
         return call->finish(Answer::failed(exit_code::usage, "'-G' needs -H NODES: where should it go?"));
     }
-    audit(call->request);
     const fs::path name = paths_.edited_cluster();
     const Result<std::string> xml = read_file(name, xml_bytes_max);
     if (!xml) {
@@ -111,7 +109,6 @@ void Daemon::take_module(const CallPtr& call) {
                                                                     std::to_string(present->id) + " here and " +
                                                                     id_text + " there"));
     }
-    audit(request);
     auto file = std::make_shared<Fd>(std::move(request.fds[0]));
     auto installed = std::make_shared<bool>(false);
     auto step = [this, module](std::function<void(Answer)> then) { // a call of our own to a handler of ours

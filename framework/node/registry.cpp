@@ -198,13 +198,23 @@ Result<void> Registry::uninstall(const std::string& name) const {
     return {};
 }
 
-std::string Registry::boot(const std::string& name) const {
-    const Result<std::string> set = read_file(paths_.module(name) / "boot", small_file_bytes_max);
-    if (set && (*set == "on\n" || *set == "off\n")) {
-        return set->substr(0, set->size() - 1);
-    }
+std::string Registry::configured_boot(const std::string& name) const {
     const std::string configured = text_setting(module_settings(paths_.active(name)), "boot");
     return configured.empty() ? "ignore" : configured;
+}
+
+std::string Registry::boot(const std::string& name) const {
+    if (const std::string configured = configured_boot(name); configured != "ignore") {
+        return configured;
+    }
+    const Result<std::string> set = read_file(paths_.module(name) / "boot", small_file_bytes_max);
+    return set && (*set == "on\n" || *set == "off\n") ? set->substr(0, set->size() - 1) : "ignore";
+}
+
+nanoseconds Registry::boot_delay(const std::string& name) const {
+    const boost::json::object settings = module_settings(paths_.active(name));
+    const boost::json::value* value = settings.if_contains("boot_delay_ns");
+    return nanoseconds{value != nullptr && value->is_int64() ? value->get_int64() : 0};
 }
 
 Result<void> Registry::set_boot(const std::string& name, bool on) const {

@@ -6,6 +6,8 @@
 
 #include <boost/json.hpp>
 
+#include <map>
+
 namespace stead::script {
 
 int bad_argument(lua_State* L, const char* function, const char* argument, const std::string& expected, int index) {
@@ -43,10 +45,6 @@ nanoseconds check_duration(lua_State* L, const char* function, const char* argum
 
 namespace {
 
-void push(lua_State* L, const std::string& text) {
-    lua_pushlstring(L, text.data(), text.size());
-}
-
 void push_json(lua_State* L, const boost::json::value& value) {
     luaL_checkstack(L, 4, "view");
     switch (value.kind()) {
@@ -75,12 +73,37 @@ void push_json(lua_State* L, const boost::json::value& value) {
     }
 }
 
+/// The table at `index` as " key=value key="two words"", in order of the keys.
+std::string fields_text(lua_State* L, const char* function, int index) {
+    std::map<std::string, std::string> fields;
+    for (lua_pushnil(L); lua_next(L, index) != 0; lua_pop(L, 1)) {
+        if (lua_type(L, -2) != LUA_TSTRING) {
+            bad_argument(L, function, "fields", "a table {name=value}", -2);
+        }
+        std::size_t size = 0;
+        const char* value = luaL_tolstring(L, -1, &size);
+        fields[lua_tostring(L, -3)] = std::string(value, size);
+        lua_pop(L, 1);
+    }
+    std::string text;
+    for (const auto& [name, value] : fields) {
+        const bool plain = !value.empty() && value.find_first_of(" \t\n\"=") == std::string::npos;
+        text += " " + name + "=" + (plain ? value : boost::json::serialize(boost::json::string(value)));
+    }
+    return text;
+}
+
 /// Upvalue: the level.
 int log_line(lua_State* L) {
     const int level = static_cast<int>(lua_tointeger(L, lua_upvalueindex(1)));
     static constexpr const char* names[] = {"stead.log.debug", "stead.log.info", "stead.log.warning",
                                             "stead.log.error"};
-    const std::string text = check_text(L, names[level], "text", 1);
+    std::string text = check_text(L, names[level], "text", 1);
+    if (lua_istable(L, 2)) {
+        text += fields_text(L, names[level], 2);
+    } else if (!lua_isnoneornil(L, 2)) {
+        return bad_argument(L, names[level], "fields", "a table {name=value}", 2);
+    }
     LuaRun& run = LuaRun::of(L);
     LineSplitter lines(run.call.limits.output_line_bytes, [&](std::string_view line) {
         run.gate->with_host([&](HookHost& host) { return host.log(level, line), 0; }, 0);
@@ -101,8 +124,8 @@ int resource_get(lua_State* L) {
 int resource_set(lua_State* L) {
     const std::string name = check_text(L, "stead.resource.set", "name", 1);
     const std::string value = check_text(L, "stead.resource.set", "value", 2);
-    const Result<void> done = LuaRun::of(L).gate->with_host(
-        [&](HookHost& host) { return host.set_resource(name, value); }, Result<void>());
+    const Result<void> done =
+        LuaRun::of(L).gate->with_host([&](HookHost& host) { return host.set_resource(name, value); }, Result<void>());
     if (!done) {
         return luaL_error(L, "stead.resource.set: %s", done.error().text().c_str());
     }
@@ -116,6 +139,19 @@ int view(lua_State* L) {
     const boost::json::value value = boost::json::parse(json, ec);
     if (ec) {
         return luaL_error(L, "stead.view: the host's view is not JSON: %s", ec.message().c_str());
+    }
+    push_json(L, value);
+    return 1;
+}
+
+/// decode(text) -> value, or nil and why
+int json_decode(lua_State* L) {
+    boost::system::error_code ec;
+    const boost::json::value value = boost::json::parse(check_text(L, "stead.json.decode", "text", 1), ec);
+    if (ec) {
+        lua_pushnil(L);
+        push(L, "not JSON: " + ec.message());
+        return 2;
     }
     push_json(L, value);
     return 1;
@@ -192,6 +228,9 @@ void open_stead(lua_State* L) {
     const luaL_Reg resources[] = {{"get", resource_get}, {"set", resource_set}, {nullptr, nullptr}};
     luaL_newlib(L, resources);
     lua_setfield(L, -2, "resource");
+    const luaL_Reg json[] = {{"decode", json_decode}, {nullptr, nullptr}};
+    luaL_newlib(L, json);
+    lua_setfield(L, -2, "json");
     add_system_functions(L);
     lua_newtable(L);
     lua_pushcfunction(L, library_function);

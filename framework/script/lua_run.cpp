@@ -6,6 +6,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 
 namespace stead::script {
 
@@ -196,7 +197,7 @@ int load_text(lua_State* L, const std::filesystem::path& path, const std::string
 
 LuaRun::LuaRun(ModuleFolders f, HookCall c, Surroundings s)
     : folders(std::move(f)), call(std::move(c)), gate(std::move(s.gate)), cancel(std::move(s.cancel)),
-      lingerer(std::move(s.lingerer)), supervisor(std::move(s.supervisor)) {}
+      lingerer(std::move(s.lingerer)), supervisor(std::move(s.supervisor)), rehearse(std::move(s.rehearse)) {}
 
 void* LuaRun::allocate(void* self, void* block, std::size_t old_size, std::size_t new_size) {
     LuaRun& run = *static_cast<LuaRun*>(self);
@@ -282,10 +283,91 @@ HookResult LuaRun::result_of(lua_State* L, int status) {
     return {End::failed, 1, text != nullptr ? text : "raised an error that is not a text", {}};
 }
 
+namespace {
+
+/// "bin/x.lua:12" of the nearest caller that is the module's own.
+std::string place_of(lua_State* L) {
+    lua_Debug frame{};
+    for (int level = 1; lua_getstack(L, level, &frame) != 0; ++level) {
+        lua_getinfo(L, "Sl", &frame);
+        if (std::string_view(frame.source).starts_with("@bin/")) {
+            return std::string(frame.source + 1) + ":" + std::to_string(frame.currentline);
+        }
+    }
+    return {};
+}
+
+/// tell(warning, text)
+int tell(lua_State* L) {
+    const bool warning = lua_toboolean(L, 1) != 0;
+    LuaRun::of(L).rehearse(warning, place_of(L), check_text(L, "tell", "text", 2));
+    return 0;
+}
+
+/// check(function, {allowed fields}, spec): raises what the function itself would.
+int check_only(lua_State* L) {
+    const std::string function = check_text(L, "check", "function", 1);
+    std::vector<std::string> names;
+    for (lua_Integer i = 1; lua_rawgeti(L, 2, i) != LUA_TNIL; ++i) {
+        names.push_back(check_text(L, "check", "allowed", -1));
+        lua_pop(L, 1);
+    }
+    lua_settop(L, 3);
+    lua_replace(L, 1);
+    lua_settop(L, 1);
+    (void)check_spec(L, function.c_str(), {names.begin(), names.end()});
+    return 0;
+}
+
+} // namespace
+
+/// The library's rehearsal.lua puts its own functions in the place of those that change something.
+int LuaRun::begin_rehearsal(lua_State* L) {
+    int status = load_text(L, folders.lua_library / "stead/rehearsal.lua", "lua/stead/rehearsal.lua");
+    if (status == LUA_OK) {
+        lua_pushstring(L, call.name.c_str());
+        lua_pushcfunction(L, tell);
+        lua_pushcfunction(L, check_only);
+        status = lua_pcall(L, 3, 0, 0);
+    }
+    return status;
+}
+
+std::string LuaRun::unknown_name(const std::vector<std::string>& names) {
+    const std::unique_ptr<lua_State, decltype(&lua_close)> state(lua_newstate(allocate, this), &lua_close);
+    lua_State* L = state.get();
+    if (L == nullptr || names.empty()) {
+        return {};
+    }
+    *static_cast<LuaRun**>(lua_getextraspace(L)) = this;
+    lua_pushcfunction(L, open_all);
+    if (lua_pcall(L, 0, 0, 0) != LUA_OK) {
+        return {};
+    }
+    lua_pushcfunction(L, [](lua_State* l) {
+        lua_getglobal(l, "stead");
+        lua_pushvalue(l, 1);
+        lua_gettable(l, -2);
+        return 1;
+    });
+    lua_pushstring(L, names[0].c_str());
+    if (lua_pcall(L, 1, 1, 0) != LUA_OK || lua_isnil(L, -1)) {
+        return "stead." + names[0];
+    }
+    const bool open = names[0] == "var" || names[0] == "macro"; // the configuration's names
+    if (names.size() > 1 && lua_istable(L, -1) && !open && lua_getfield(L, -1, names[1].c_str()) == LUA_TNIL) {
+        return "stead." + names[0] + "." + names[1];
+    }
+    return {};
+}
+
 HookResult LuaRun::run_in(lua_State* L) {
     *static_cast<LuaRun**>(lua_getextraspace(L)) = this;
     lua_pushcfunction(L, open_all);
     int status = lua_pcall(L, 0, 0, 0);
+    if (status == LUA_OK && rehearse) {
+        status = begin_rehearsal(L);
+    }
     if (status == LUA_OK) {
         lua_sethook(L, count_hook, LUA_MASKCOUNT, instructions_between_checks);
         lua_pushcfunction(L, with_traceback);

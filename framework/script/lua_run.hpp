@@ -9,6 +9,7 @@
 
 #include <lua.hpp>
 
+#include <functional>
 #include <mutex>
 
 namespace stead::script {
@@ -55,6 +56,8 @@ struct Surroundings {
     std::shared_ptr<Cancel> cancel;
     std::weak_ptr<Lingerer> lingerer;     ///< for what daemons go on writing
     std::weak_ptr<Supervisor> supervisor; ///< empty: this hook may supervise nothing
+    /// Set: nothing is changed; instead this is told what would be (or, as a warning, what is odd), and where.
+    std::function<void(bool warning, const std::string& place, const std::string& text)> rehearse;
 };
 
 /// One run of one Lua hook: its state, its limits and the `stead` table. Used by one thread.
@@ -63,6 +66,9 @@ public:
     LuaRun(ModuleFolders folders, HookCall call, Surroundings surroundings);
     /// Runs bin/<name>.lua to its end. Never throws. Kills what a hook that failed had started.
     HookResult execute();
+
+    /// "stead.a" or "stead.a.b" when there is no such thing, else empty.
+    std::string unknown_name(const std::vector<std::string>& names);
 
     enum class Ending { none, failed, timed_out, cancelled };
 
@@ -79,6 +85,7 @@ public:
     const std::shared_ptr<Cancel> cancel;
     const std::weak_ptr<Lingerer> lingerer;
     const std::weak_ptr<Supervisor> supervisor;
+    const decltype(Surroundings::rehearse) rehearse;
     Ending ending{Ending::none};
     std::string reason;
     bool started_processes{};
@@ -86,6 +93,7 @@ public:
 private:
     static void* allocate(void* self, void* block, std::size_t old_size, std::size_t new_size);
     HookResult run_in(lua_State* L);
+    int begin_rehearsal(lua_State* L);
     HookResult result_of(lua_State* L, int status);
     HookResult result_of_values(lua_State* L, int first);
 
@@ -96,13 +104,21 @@ private:
 void open_sandbox(lua_State* L);
 /// Sets the global `stead`.
 void open_stead(lua_State* L);
+/// Adds stead.file and expand.
+void add_file_functions(lua_State* L);
+/// Adds stead.wait_tcp, port_free, tcp and http.
+void add_network_functions(lua_State* L);
+void push(lua_State* L, std::string_view text);
+/// Sleeps until `until`, the hook's end or a cancel; raises for the last two.
+void wait_until(lua_State* L, Instant until);
+[[nodiscard]] Instant after(nanoseconds delay);
 /// Adds what stead.supervise needs to the table on top of the stack.
 void add_supervise_functions(lua_State* L);
 /// What the table at index 1 says of a program: {"program", "argument", …, env=, cwd=}. `allowed`: its other fields.
-ProcessSpec check_spec(lua_State* L, const char* function, std::initializer_list<std::string_view> allowed);
+ProcessSpec check_spec(lua_State* L, const char* function, const std::vector<std::string_view>& allowed);
 /// The number of the signal named at `index`: "TERM".
 int check_signal(lua_State* L, const char* function, const char* argument, int index);
-/// Adds stead.run, spawn, sleep, wait_tcp, process and file to the table on top of the stack.
+/// Adds stead.run, spawn, sleep, which, process, files and network to the table on top of the stack.
 void add_system_functions(lua_State* L);
 /// Loads Lua text (never bytecode) as a function. Error text is "place:line: …".
 int load_text(lua_State* L, const std::filesystem::path& path, const std::string& place);

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// What hooks do to the system: programs, daemons, files, time.
+// What hooks do to the system: programs, daemons, time.
 #include "environment.hpp"
 #include "lua_run.hpp"
 
-#include <netdb.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -16,7 +14,28 @@
 
 namespace stead::script {
 
-ProcessSpec check_spec(lua_State* L, const char* function, std::initializer_list<std::string_view> allowed) {
+void push(lua_State* L, std::string_view text) { lua_pushlstring(L, text.data(), text.size()); }
+
+void wait_until(lua_State* L, Instant until) {
+    LuaRun& run = LuaRun::of(L);
+    for (;;) {
+        run.check_end(L);
+        const Instant now = BootClock::now();
+        if (now >= until) {
+            return;
+        }
+        const auto left = std::chrono::ceil<milliseconds>(std::min(until, run.call.deadline) - now).count();
+        pollfd fd{run.cancel->fd(), POLLIN, 0};
+        ::poll(&fd, 1, static_cast<int>(std::clamp<std::int64_t>(left, 0, 3'600'000)));
+    }
+}
+
+Instant after(nanoseconds delay) {
+    const Instant now = BootClock::now();
+    return delay > never - now ? never : now + delay;
+}
+
+ProcessSpec check_spec(lua_State* L, const char* function, const std::vector<std::string_view>& allowed) {
     if (!lua_istable(L, 1)) {
         bad_argument(L, function, "1", "a table {\"program\", \"argument\", …}", 1);
     }
@@ -85,29 +104,8 @@ int check_signal(lua_State* L, const char* function, const char* argument, int i
 namespace {
 
 constexpr std::size_t output_bytes_max = 1u << 20;
-constexpr std::size_t file_bytes_max = 16u << 20;
 
 void push(lua_State* L, std::string_view text) { lua_pushlstring(L, text.data(), text.size()); }
-
-/// Sleeps until `until`, the hook's end or a cancel; raises for the last two.
-void wait_until(lua_State* L, Instant until) {
-    LuaRun& run = LuaRun::of(L);
-    for (;;) {
-        run.check_end(L);
-        const Instant now = BootClock::now();
-        if (now >= until) {
-            return;
-        }
-        const auto left = std::chrono::ceil<milliseconds>(std::min(until, run.call.deadline) - now).count();
-        pollfd fd{run.cancel->fd(), POLLIN, 0};
-        ::poll(&fd, 1, static_cast<int>(std::clamp<std::int64_t>(left, 0, 3'600'000)));
-    }
-}
-
-Instant after(nanoseconds delay) {
-    const Instant now = BootClock::now();
-    return delay > never - now ? never : now + delay;
-}
 
 int sleep(lua_State* L) {
     wait_until(L, after(check_duration(L, "stead.sleep", "duration", 1)));
@@ -211,127 +209,6 @@ int process_signal(lua_State* L) {
     return 1;
 }
 
-/// One attempt; empty text: connected.
-std::string try_connect(const addrinfo& address, Instant until, const Cancel& cancel) {
-    const Fd fd(::socket(address.ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    if (!fd || (::connect(fd.get(), address.ai_addr, address.ai_addrlen) != 0 && errno != EINPROGRESS)) {
-        return std::strerror(errno);
-    }
-    const auto left = std::chrono::ceil<milliseconds>(until - BootClock::now()).count();
-    pollfd fds[2] = {{fd.get(), POLLOUT, 0}, {cancel.fd(), POLLIN, 0}};
-    if (::poll(fds, 2, static_cast<int>(std::clamp<std::int64_t>(left, 0, 60'000))) <= 0 || fds[0].revents == 0) {
-        return "no answer";
-    }
-    int error = 0;
-    socklen_t size = sizeof error;
-    ::getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &error, &size);
-    return error == 0 ? std::string() : std::strerror(error);
-}
-
-struct AddressList {
-    addrinfo* first{};
-    ~AddressList() {
-        if (first != nullptr) {
-            ::freeaddrinfo(first);
-        }
-    }
-};
-
-/// wait_tcp(host, port, timeout) -> true, or false and why
-int wait_tcp(lua_State* L) {
-    const std::string host = check_text(L, "stead.wait_tcp", "host", 1);
-    if (lua_isinteger(L, 2) == 0 || lua_tointeger(L, 2) < 1 || lua_tointeger(L, 2) > 65535) {
-        return bad_argument(L, "stead.wait_tcp", "port", "an integer from 1 to 65535", 2);
-    }
-    const nanoseconds timeout = lua_isnoneornil(L, 3) ? seconds{10} : check_duration(L, "stead.wait_tcp", "timeout", 3);
-    LuaRun& run = LuaRun::of(L);
-    const Instant until = std::min(run.call.deadline, after(timeout));
-    addrinfo hints{};
-    hints.ai_socktype = SOCK_STREAM;
-    AddressList addresses;
-    const std::string port = std::to_string(lua_tointeger(L, 2));
-    const int error = ::getaddrinfo(host.c_str(), port.c_str(), &hints, &addresses.first);
-    std::string why = error != 0 ? ::gai_strerror(error) : "";
-    do {
-        for (const addrinfo* a = addresses.first; a != nullptr; a = a->ai_next) {
-            why = try_connect(*a, until, *run.cancel);
-            if (why.empty()) {
-                lua_pushboolean(L, 1);
-                return 1;
-            }
-        }
-        wait_until(L, std::min(until, after(milliseconds{50})));
-    } while (error == 0 && BootClock::now() < until);
-    lua_pushboolean(L, 0);
-    push(L, host + " port " + port + ": " + why);
-    return 2;
-}
-
-int file_read(lua_State* L) {
-    const auto text = read_file(check_text(L, "stead.file.read", "path", 1), file_bytes_max);
-    if (!text) {
-        lua_pushnil(L);
-        push(L, text.error().text());
-        return 2;
-    }
-    push(L, *text);
-    return 1;
-}
-
-int file_write(lua_State* L) {
-    const std::string path = check_text(L, "stead.file.write", "path", 1);
-    const std::string text = check_text(L, "stead.file.write", "text", 2);
-    mode_t mode = 0644;
-    if (!lua_isnoneornil(L, 3)) {
-        if (lua_isinteger(L, 3) == 0 || lua_tointeger(L, 3) < 0 || lua_tointeger(L, 3) > 0777) {
-            return bad_argument(L, "stead.file.write", "mode", "an integer from 0 to 0x1ff (0777 in octal)", 3);
-        }
-        mode = static_cast<mode_t>(lua_tointeger(L, 3));
-    }
-    const auto done = write_file_atomically(path, text, mode);
-    if (!done) {
-        return luaL_error(L, "stead.file.write: %s", done.error().text().c_str());
-    }
-    return 0;
-}
-
-int file_exists(lua_State* L) {
-    std::error_code ec;
-    lua_pushboolean(L, std::filesystem::exists(check_text(L, "stead.file.exists", "path", 1), ec) ? 1 : 0);
-    return 1;
-}
-
-/// template(text, table): ${name} becomes the table's field, $$ a dollar.
-int file_template(lua_State* L) {
-    const std::string text = check_text(L, "stead.file.template", "text", 1);
-    if (!lua_istable(L, 2)) {
-        return bad_argument(L, "stead.file.template", "table", "a table {name=\"value\"}", 2);
-    }
-    std::string result;
-    for (std::size_t i = 0; i < text.size(); ++i) {
-        if (text[i] != '$' || i + 1 == text.size() || (text[i + 1] != '{' && text[i + 1] != '$')) {
-            result += text[i];
-            continue;
-        }
-        ++i;
-        const std::size_t end = text[i] == '{' ? text.find('}', i) : i;
-        if (end == std::string::npos) {
-            return luaL_error(L, "stead.file.template: argument 'text': '${' without '}'");
-        }
-        if (text[i] == '$') {
-            result += '$';
-        } else {
-            const std::string name = text.substr(i + 1, end - i - 1);
-            lua_getfield(L, 2, name.c_str());
-            result += check_text(L, "stead.file.template", ("table." + name).c_str(), -1);
-            lua_pop(L, 1);
-        }
-        i = end;
-    }
-    push(L, result);
-    return 1;
-}
-
 int which(lua_State* L) {
     const LuaRun& run = LuaRun::of(L);
     auto environment = hook_environment(run.folders, run.call.hook_id);
@@ -343,20 +220,15 @@ int which(lua_State* L) {
 } // namespace
 
 void add_system_functions(lua_State* L) {
-    const luaL_Reg functions[] = {{"run", run_program},   {"spawn", spawn}, {"sleep", sleep},
-                                  {"wait_tcp", wait_tcp}, {"which", which}, {nullptr, nullptr}};
+    const luaL_Reg functions[] = {
+        {"run", run_program}, {"spawn", spawn}, {"sleep", sleep}, {"which", which}, {nullptr, nullptr}};
     luaL_setfuncs(L, functions, 0);
     const luaL_Reg processes[] = {{"start_time", process_start}, {"signal", process_signal}, {nullptr, nullptr}};
     luaL_newlib(L, processes);
     add_supervise_functions(L);
     lua_setfield(L, -2, "process");
-    const luaL_Reg files[] = {{"read", file_read},
-                              {"write", file_write},
-                              {"exists", file_exists},
-                              {"template", file_template},
-                              {nullptr, nullptr}};
-    luaL_newlib(L, files);
-    lua_setfield(L, -2, "file");
+    add_file_functions(L);
+    add_network_functions(L);
 }
 
 } // namespace stead::script

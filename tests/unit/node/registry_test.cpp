@@ -67,16 +67,25 @@ TEST_F(RegistryTest, UninstallRemovesItAndFreesTheId) {
     EXPECT_EQ(registry_.install("db", std::nullopt, false, {})->id, 1u);
 }
 
-TEST_F(RegistryTest, BootIsWhatWasSetElseWhatIsConfigured) {
+TEST_F(RegistryTest, BootIsWhatIsConfiguredAndWhatWasSetWhereThatIsIgnore) {
     ASSERT_TRUE(registry_.install("web", 1, false, {}));
     EXPECT_EQ(registry_.boot("web"), "ignore");
-    fs::create_directories(folder_.path() / "var/modules/web/active");
-    ASSERT_TRUE(write_file_atomically(folder_.path() / "var/modules/web/active/module.json",
-                                      R"({"boot":"auto","mode":"farm"})"));
-    EXPECT_EQ(registry_.boot("web"), "auto");
-    EXPECT_EQ(registry_.list()[0].mode, "farm");
     ASSERT_TRUE(registry_.set_boot("web", true));
     EXPECT_EQ(registry_.boot("web"), "on");
+    fs::create_directories(folder_.path() / "var/modules/web/active");
+    const auto configure = [&](const std::string& json) {
+        ASSERT_TRUE(write_file_atomically(folder_.path() / "var/modules/web/active/module.json", json));
+    };
+    configure(R"({"boot":"auto","mode":"farm","boot_delay_ns":3000000000})");
+    EXPECT_EQ(registry_.boot("web"), "auto");
+    EXPECT_EQ(registry_.boot_delay("web"), seconds{3});
+    EXPECT_EQ(registry_.list()[0].mode, "farm");
+    configure(R"({"boot":"ignore","mode":"farm"})");
+    EXPECT_EQ(registry_.boot("web"), "on");
+    EXPECT_EQ(registry_.configured_boot("web"), "ignore");
+    EXPECT_EQ(registry_.boot_delay("web"), seconds{0});
+    ASSERT_TRUE(registry_.set_boot("web", false));
+    EXPECT_EQ(registry_.boot("web"), "off");
 }
 
 TEST(Ports, FollowFromTheId) {

@@ -52,6 +52,10 @@ enum class Replace : bool { no, yes };
 [[nodiscard]] Result<Summary> package(const std::filesystem::path& folder, const std::filesystem::path& safe_file,
                                       const std::string& name = "");
 
+/// Any folder as a zip, by the rules and limits of package() but that it need not be a module.
+[[nodiscard]] Result<Summary> pack_folder(const std::filesystem::path& folder, const std::filesystem::path& zip_file,
+                                          const std::string& name = "");
+
 /// What install would write, with the same checks, without writing.
 [[nodiscard]] Result<Summary> list(const std::filesystem::path& safe_file);
 

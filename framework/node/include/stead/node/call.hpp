@@ -44,7 +44,7 @@ struct Request {
     std::map<std::string, std::string, std::less<>> options;
     std::vector<std::string> arguments;
     std::vector<Fd> fds;
-    std::string caller; ///< "root (pid 12)" or "node n2": for the command log
+    std::string caller; ///< "root (pid 12)", "peer 10.0.0.2:4711, root (pid 12)": for logs. Read from peers only
     bool from_peer{};
 
     [[nodiscard]] bool has(std::string_view option) const { return options.contains(option); }

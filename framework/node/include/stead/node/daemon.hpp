@@ -47,11 +47,13 @@ private:
     void accept(std::shared_ptr<control::Connection> connection);
     void on_request(const std::shared_ptr<control::Connection>& connection, control::Frame frame);
     void handle(const CallPtr& call);
+    void dispatch(const CallPtr& call, const control::Command* command);
     void distribute(const CallPtr& call);
     /// Asks the nodes that the call names, this one `own`, the others `others`; `file` goes with it (empty = none).
     void ask_nodes(const CallPtr& call, const boost::json::object& others, const boost::json::object& own,
                    std::shared_ptr<Fd> file);
-    void audit(const Request& request);
+    /// The same call; its end goes to the command log.
+    [[nodiscard]] CallPtr with_audit(const CallPtr& call);
     void join_cluster();
     void use_cluster(ActiveCluster cluster);
     void start_bus();
@@ -59,6 +61,7 @@ private:
     void adopt_hosts();
     void start_boot_modules();
     void make_web_face();
+    void start_at_boot(const std::string& module, nanoseconds delay);
     void on_module_state(const std::string& module, const ModuleState& state);
     void on_host_died(const std::string& module, const std::string& session);
     void on_peer_message(const bus::PeerMessage& message);
@@ -105,6 +108,12 @@ private:
     void push_module(const CallPtr& call);
     void push_cluster(const CallPtr& call);
     void take_module(const CallPtr& call);
+    void module_new(const CallPtr& call);
+    void module_check(const CallPtr& call);
+    // support_commands.cpp
+    void dump(const CallPtr& call);
+    void clean(const CallPtr& call);
+    void snapshot(const CallPtr& call);
     // cluster_commands.cpp
     void cluster_config(const CallPtr& call);
     void cluster_confcheck(const CallPtr& call);
@@ -141,6 +150,7 @@ private:
     std::unique_ptr<control::Server> server_;
     std::unique_ptr<WebFace> web_;
     boost::asio::steady_timer retry_timer_;
+    std::map<std::string, boost::asio::steady_timer> boot_timers_; ///< modules that wait for their boot_delay
     boost::asio::thread_pool workers_{4};
 };
 

@@ -48,10 +48,15 @@ public:
     void start(const std::string& by, Done done);
     /// Connects to a host that runs already. False when there is none.
     bool adopt();
-    /// Done when the host has exited.
+    /// Done when the host has exited, however long its scripts take; with timed_out when it answers nothing for
+    /// `silence_max` (the stop stays asked). By force a silent host is killed after `forced_silence_max`, any other
+    /// after 20 s.
     void stop(bool force, const std::string& by, bool automatic, Done done);
-    /// Errors: refused when the module is stopped.
+    /// Errors: refused when the module is stopped; timed_out after `silence_max`.
     void request(boost::json::object body, Done done);
+
+    static constexpr seconds silence_max{10};
+    static constexpr seconds forced_silence_max{3};
 
     /// A host process is alive.
     [[nodiscard]] bool running() const noexcept { return phase_ != Phase::down; }
@@ -69,6 +74,10 @@ public:
 
 private:
     enum class Phase : std::uint8_t { down, starting, up };
+    struct Pending {
+        Done done;
+        std::unique_ptr<boost::asio::steady_timer> timer; ///< null: no limit
+    };
     struct Waiter {
         std::function<bool()> condition;
         std::function<void(bool)> done;
@@ -93,6 +102,10 @@ private:
     void finish_start(Result<boost::json::object> result);
     void fail_pending(const std::string& why);
     void kill_later(seconds after);
+    void send(boost::json::object body, std::optional<seconds> limit, Done done);
+    void watch_stop(bool force);
+    void on_silent_stop(bool force);
+    [[nodiscard]] Error silent(seconds time) const;
     [[nodiscard]] std::string early_output() const;
     [[nodiscard]] automaton::LoopGuard load_guard() const;
 
@@ -109,12 +122,12 @@ private:
     std::optional<boost::asio::posix::stream_descriptor> pidfd_;
     std::shared_ptr<control::Connection> channel_;
     std::int64_t next_id_{1};
-    std::map<std::int64_t, Done> pending_;
+    std::map<std::int64_t, Pending> pending_;
     std::vector<Fd> leases_;
     std::vector<Done> on_start_, on_stop_;
     bool stop_asked_{};
     std::string started_by_;
-    boost::asio::steady_timer connect_timer_, kill_timer_;
+    boost::asio::steady_timer connect_timer_, kill_timer_, stop_timer_;
     std::list<Waiter> waiters_;
 };
 

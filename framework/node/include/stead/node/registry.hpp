@@ -2,6 +2,7 @@
 #pragma once
 
 #include <stead/base/result.hpp>
+#include <stead/base/time.hpp>
 #include <stead/control/paths.hpp>
 
 #include <boost/json/object.hpp>
@@ -46,8 +47,12 @@ public:
     /// Undoes an install() with `replace`: the edited configuration before it comes back, or the module goes.
     [[nodiscard]] Result<void> take_back(const std::string& name) const;
     [[nodiscard]] Result<void> uninstall(const std::string& name) const;
-    /// on, off, or what userconfig.xml says ("ignore" when nothing does).
+    /// What happens at boot: userconfig.xml's on, off or auto; where that says ignore (or nothing), what set_boot left:
+    /// on, off or ignore.
     [[nodiscard]] std::string boot(const std::string& name) const;
+    /// userconfig.xml's word: on, off, auto, ignore.
+    [[nodiscard]] std::string configured_boot(const std::string& name) const;
+    [[nodiscard]] nanoseconds boot_delay(const std::string& name) const;
     [[nodiscard]] Result<void> set_boot(const std::string& name, bool on) const;
 
 private:

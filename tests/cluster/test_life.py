@@ -1,0 +1,233 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The life of modules as people handle it: supervised programs, hosts that hang, boot, command log, new modules and
+their rehearsal, support files. One node, real processes."""
+import io
+import json
+import subprocess
+import sys
+import time
+import zipfile
+
+from light import Module, light_xml, seconds_of
+from support import check, lab
+
+UP, STOP = 2, 0
+SHELL = "#!/bin/sh\n"
+KEEP = """
+local p = stead.supervise{"sh", "-c", "echo begun; (sleep 75002 &); exec sleep 75001", name = "app", ACTION}
+assert(p.pid > 1)
+"""
+
+
+def program(node):
+    """The pid of the program that app supervises, or None."""
+    found = node.sh("pgrep -x -f 'sleep 75001'", check=False).stdout.split()
+    return int(found[0]) if found else None
+
+
+def supervised(node):
+    app = Module(node, "app", {"start_both.lua": KEEP.replace(", ACTION", "")})
+    app.start()
+    check("[app] begun" in app.user_log(), "output of the program is in the user log")
+    check("supervised app: pid" in app.stead("state -v").stdout, "state -v names it")
+    for turn in range(1, 5):
+        pid = program(node)
+        begun = time.monotonic()
+        node.sh(f"kill -9 {pid}")
+        if turn == 4:
+            break
+        lab.wait_for("another program", lambda: program(node) not in (None, pid), 5)
+        check(time.monotonic() - begun < 2, f"kill -9: begun again after {time.monotonic() - begun:.2f} s")
+        lab.wait_for("UP Ready", lambda: node.ready("app"))
+        check(app.running("75002") == 1, "of what the first had started nothing is left")
+    app.wait(STOP)
+    log = app.log()
+    check("Action restart called by supervise app: killed by signal 9" in log, "the log says why")
+    check("maxloop" in log and program(node) is None, "the fourth death within the window stops the module")
+    app.start()
+    host, pid = node.processes("stead-host")[0], program(node)
+    node.sh(f"kill -9 {host}")
+    lab.wait_for("another host and program", lambda: program(node) not in (None, pid) and node.ready("app"), 15)
+    check(app.running("75002") == 1, "kill -9 of stead-host: the program ended with it, and is begun once")
+    app.stead("stop")
+    check(app.running("75001") == 0 and app.running("75002") == 0, "stop ends it, though there is no stop script")
+
+
+def frozen(node):
+    """A host that answers nothing is not waited for for ever."""
+    ice = Module(node, "ice", {"start_both.lua": KEEP.replace("ACTION", "action = 'noaction'")})
+    ice.start()
+    host = node.processes("stead-host")[0]
+    node.sh(f"kill -STOP {host}")
+    for command in ("stop", "get -r state.local"):
+        done = [None]
+        took = seconds_of(lambda: done.__setitem__(0, ice.stead(command, check=False, timeout=40)))
+        words = ("has not answered for 10 s", "stopped by a signal", "forcestop -m ice", f"pid {host}")
+        check(done[0].returncode == 75 and all(word in done[0].stderr for word in words) and took < 20,
+              f"'{command}' of a frozen host ends after {took:.0f} s and says what hangs and what to do")
+    took = seconds_of(lambda: ice.stead("forcestop", timeout=40))
+    check(ice.code() == STOP and took < 15, f"forcestop kills it ({took:.0f} s)")
+    lab.wait_for("the end of its program", lambda: program(node) is None)
+    ice.start()
+    host = node.processes("stead-host")[0]
+    node.sh(f"kill -STOP {host}; (sleep 3; kill -CONT {host}) >/dev/null 2>&1 &")
+    ice.stead("stop")
+    check(ice.code() == STOP, "a host that was frozen for a while stops as asked")
+    log = node.stead("cmdlog").stdout
+    check("stop -m ice: failed, exit 75" in log and "forcestop -m ice: done" in log, "cmdlog has both ends")
+
+
+def command_log(node):
+    node.stead("start -m nosuch", check=False)
+    node.stead("boot on -m app", check=False)
+    node.stead("module install -m app -M 1", check=False)
+    lines = node.stead("cmdlog").stdout.splitlines()
+    for words in (("W | root (pid ", "| start -m nosuch: failed, exit 66"), ("| boot on -m app: done",),
+                  ("module install -M 1 -m app: failed, exit 73: module 'app' is installed already",)):
+        check(any(all(word in line for word in words) for line in lines), f"cmdlog: {words}")
+    node.stead("boot off -m app -H '*'")
+    check("boot off -m app: done" in node.stead("cmdlog").stdout, "with -H too")
+
+
+def boot(node):
+    booted = Module(node, "booted", {"start_both": SHELL}, xml=light_xml(attributes='boot="auto" boot_delay="3s"'))
+    refused = booted.stead("boot on", check=False)
+    check(refused.returncode == 78 and 'boot="auto"' in refused.stderr, "a configuration that says boot wins, by name")
+    says = booted.stead("boot status").stdout
+    check("auto" in says and "after 3 s" in says and "configuration" in says, f"boot status: {says.strip()}")
+    asked = Module(node, "asked", {"start_both": SHELL})
+    asked.stead("boot on")
+    for module in (booted, asked):
+        module.start()
+    node.stead("shutdown")
+    check(booted.code() == asked.code() == STOP, "shutdown stops all")
+    reboot(node)
+    begun = time.monotonic()
+    lab.wait_for("asked", lambda: node.ready("asked"), 20)
+    check(booted.code() == STOP, "boot_delay: not at once")
+    lab.wait_for("booted", lambda: node.ready("booted"), 20)
+    check(time.monotonic() - begun > 1, "but later: it was running before")
+    booted.stead("stop")
+    asked.stead("stop")
+    asked.stead("boot off")
+    reboot(node)
+    time.sleep(4)  # longer than boot_delay: nothing may start
+    check(booted.code() == asked.code() == STOP, "auto: stopped by a person, so not at boot; boot off: neither")
+
+
+def reboot(node):
+    node.power_off()
+    node.power_on()
+    node.start_steadd()
+
+
+def waiting(node):
+    bad = Module(node, "bad", {"start_both": SHELL + "sleep 1\nexit 3\n"})
+    bad.stead("start")
+    waited = bad.stead("waitstart", check=False)
+    check(waited.returncode == 1 and "start_both: exit 3" in waited.stderr, f"waitstart: {waited.stderr.strip()}")
+    check(bad.stead("waitstop -t 5", check=False).returncode == 0, "waitstop of a stopped module returns")
+    late = bad.stead("waitstate UP -t 1", check=False)
+    check(late.returncode == 75 and "STOP" in late.stderr, "waitstate has a limit when asked for")
+
+
+def new_modules(node):
+    for kind in ("farm", "mirror", "light"):
+        made = node.stead(f"module new my{kind} --template {kind}").stdout
+        check(f"module check -m my{kind}" in made, f"module new --template {kind} says what to do next")
+    check("no mirror plugin" in node.stead("module new m2 --template mirror").stdout
+          or (node.lab.stage / "lib/stead/plugins/mirror.so").exists(), "mirror: the plugin must be there")
+    check(node.stead("module new myfarm --template farm", check=False).returncode == 73, "not twice")
+    check("farm, mirror, light" in node.stead("module new x --template x", check=False).stderr, "unknown template")
+    done = node.stead("module check -m myfarm")
+    check("start_both.lua WAIT UP start" in done.stdout and "succeeds" in done.stdout, "module check rehearses")
+    node.stead("config -m mylight")
+    node.stead("start -m mylight")
+    node.stead("waitstart -m mylight -t 20")
+    node.stead("stop -m mylight")
+    script = node.disk / "etc/modules/mylight/bin/start_both.lua"
+    good = script.read_text()
+    script.write_text("stead.log.info('x')\nif false then stead.servise('x') end\nstead.run{'touch', '/run/done'}\n")
+    done = node.stead("module check -m mylight", check=False)
+    check(done.returncode == 65 and "bin/start_both.lua:2: stead.servise" in done.stderr, "an unknown name has its line")
+    check("bin/start_both.lua:3: would run touch /run/done" in done.stdout, "and the rest is told")
+    check(node.sh("test -e /run/done", check=False).returncode == 1, "nothing was done")
+    script.write_text("x = = 1\n")
+    done = node.stead("module check -m mylight", check=False)
+    check(done.returncode == 65 and "bin/start_both.lua:1" in done.stderr, "so has a syntax error")
+    script.write_text(good)
+    for module in ("myfarm", "mymirror", "mylight", "m2"):
+        node.stead(f"module uninstall -m {module}")
+
+
+def lua_example(node):
+    node.stead("module install -m lua_example")
+    check("succeeds" in node.stead("module check -m lua_example").stdout, "lua_example rehearses")
+    node.stead("config -m lua_example")
+    node.stead("start -m lua_example")
+    node.stead("waitstart -m lua_example -t 30")
+    page = "python3 -c \"import urllib.request as u; print(u.urlopen('http://127.0.0.1:8080/').read().decode())\""
+    check("lua_example on node1, port 8080" in node.sh(page).stdout, "its page names module and node")
+    node.sh("pkill -9 -f [h]ttp.server")
+    lab.wait_for("the restart", lambda: node.ready("lua_example") and node.sh(page, check=False).returncode == 0)
+    node.stead("stop -m lua_example")
+    check(node.sh("pgrep -f [h]ttp.server", check=False).returncode == 1, "stopped without a stop script")
+    node.spawn([sys.executable, "-m", "http.server", "8080", "--bind", "127.0.0.1"], stderr=subprocess.DEVNULL)
+    lab.wait_for("a stranger", lambda: node.sh(page, check=False).returncode == 0)
+    node.stead("start -m lua_example")
+    failed = node.stead("waitstart -m lua_example -t 30", check=False)
+    check(failed.returncode == 1 and "tcp port 8080" in failed.stderr and "python3" in failed.stderr,
+          f"a stranger on the port is named: {failed.stderr.strip()}")
+    node.sh("pkill -9 -f [h]ttp.server")
+
+
+def support_files(node):
+    secret = Module(node, "secret", {"start_both": SHELL + "echo the password is hunter2\nAPI_TOKEN=xyzzy1\n"},
+                    xml=light_xml(user='<user><var name="DB_PASSWORD" value="hunter2"/><var name="P" value="v-80"/></user>'))
+    secret.start()
+    relative = node.stead("snapshot x.zip", check=False)
+    check(relative.returncode == 64 and "absolute path" in relative.stderr, "a relative path is refused")
+    node.stead(f"snapshot {node.disk}/all.zip")
+    check((node.disk / "all.zip").stat().st_mode & 0o777 == 0o600, "a snapshot is nobody else's to read")
+    with zipfile.ZipFile(io.BytesIO((node.disk / "all.zip").read_bytes())) as archive:
+        check(archive.testzip() is None, "the zip is whole")
+        names = archive.namelist()
+        everything = b"\n".join(archive.read(name) for name in names)
+        state = json.loads(archive.read("modules/secret/state.json"))
+    for name in ("cluster/cluster.xml", "node/log", "node/cmdlog", "node/state.json", "left-out",
+                 "modules/secret/edited/conf/userconfig.xml", "modules/secret/active/bin/start_both",
+                 "modules/secret/log", "modules/secret/userlog"):
+        check(name in names, f"it holds {name}")
+    key = (node.disk / "etc/cluster.key").read_bytes()
+    check(state["state"] == "UP" and b"hunter2" not in everything and b"xyzzy1" not in everything
+          and key not in everything and b"v-80" in everything, "with the state, without passwords and keys")
+    check(b"cluster.key" not in b"\n".join(name.encode() for name in names), "nor is the key file there")
+    check(not [path for path in (node.disk / "var").iterdir() if path.name.startswith("snapshot-")], "nothing is left")
+    check(node.stead("snapshot /no/such/folder/x.zip", check=False).returncode == 74, "an unwritable place is an error")
+    secret.stead(f"logsave -u {node.disk}/saved")
+    check("hunter2" in (node.disk / "saved").read_text(), "logsave -u writes the whole user log")
+    check(json.loads(secret.stead("dump").stdout)["state"] == "UP", "dump prints JSON")
+    check(secret.stead("clean", check=False).returncode == 73, "clean all needs a stopped module")
+    secret.stead("clean log")
+    check("Local state" not in secret.log(), "clean log empties the logs")
+    secret.stead("stop")
+    check("Local state STOP" in secret.log(), "the log goes on")
+    secret.stead("clean")
+    paths = node.stead("-p").stdout
+    check("SAFE=" in paths and "SAFEVAR=" in paths and "SAFEBIN=" in paths, "-p prints the classic folders")
+    check(node.stead("-r boundcmd 1 sleep 5", check=False).returncode == 2, "-r runs a helper")
+
+
+CASES = [supervised, frozen, command_log, waiting, new_modules, lua_example, support_files, boot]
+if __name__ == "__main__":
+    lab.enter()
+    wanted = sys.argv[1:] or [case.__name__ for case in CASES]
+    with lab.Lab(nodes=1) as machine:
+        machine.form_cluster()
+        for case in CASES:
+            if case.__name__ in wanted:
+                begun = time.monotonic()
+                print(f"---- {case.__name__}", flush=True)
+                case(machine.nodes[0])
+                print(f"     {time.monotonic() - begun:.1f} s", flush=True)
