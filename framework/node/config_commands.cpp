@@ -388,7 +388,7 @@ void Daemon::module_new(const CallPtr& call) {
     }
     if (from != "farm" && from != "mirror" && from != "light") {
         return call->finish(
-            Answer::failed(exit_code::usage, "--template " + from + ": no such template; allowed: farm, mirror, light"));
+            Answer::failed(exit_code::usage, "no template '" + from + "'; allowed: farm, mirror, light"));
     }
     call->request.module = name;
     change_module(call, [registry = registry_, paths = paths_, name, from, id] {

@@ -418,7 +418,8 @@ void Daemon::level(const CallPtr& call) {
 
 void Daemon::show_log(const CallPtr& call) {
     const std::string& module = call->request.module;
-    const std::optional<unsigned> lines = number(call->request.option("s", call->request.verb == "logsave" ? "100000000" : "300"));
+    const char* usual = call->request.verb == "logsave" ? "100000000" : "300";
+    const std::optional<unsigned> lines = number(call->request.option("s", usual));
     if (!lines) {
         return call->finish(Answer::failed(exit_code::usage, "-s " + call->request.option("s") + ": not a number"));
     }

@@ -221,8 +221,8 @@ HookResult Runner::run_program(const HookCall& call) {
 HookResult Runner::run_lua(HookCall call) {
     const auto gate = std::make_shared<Gate>(host_, output_);
     const Instant deadline = call.deadline;
-    const auto shared =
-        std::make_shared<LuaThread>(folders_, std::move(call), Surroundings{gate, cancel_, lingerer_, supervisor_, nullptr});
+    const auto shared = std::make_shared<LuaThread>(folders_, std::move(call),
+                                                    Surroundings{gate, cancel_, lingerer_, supervisor_, nullptr});
     std::thread worker([shared] {
         {
             const std::lock_guard lock(shared->mutex);
