@@ -180,6 +180,10 @@ private:
             word = word.substr(0, equals);
         }
         const Option* option = find_option(word);
+        if (option == nullptr && got_.command != nullptr && got_.command->arguments.starts_with("MESSAGE")) {
+            got_.arguments.emplace_back(words_[at_]); // printi "--- begun ---"
+            return {};
+        }
         if (option == nullptr) {
             return unknown_option(word);
         }

@@ -133,7 +133,7 @@ int require(lua_State* L) {
 
 int with_traceback(lua_State* L) {
     LuaRun& run = LuaRun::of(L);
-    if (run.ending == LuaRun::Ending::none && lua_type(L, 1) == LUA_TSTRING) {
+    if (run.ending == LuaRun::Ending::none && lua_type(L, 1) == LUA_TSTRING && !run.rehearse) {
         luaL_traceback(L, L, lua_tostring(L, 1), 1);
         LineSplitter lines(run.call.limits.output_line_bytes, [&](std::string_view l) { run.gate->output(l, true); });
         lines.add(lua_tostring(L, -1));

@@ -130,7 +130,8 @@ function stead.file.read(path)
 end
 function stead.file.exists(path) return written[path] ~= nil or real.exists(path) end
 function stead.file.render(from, to, values)
-  local text = real.read(from)
+  from = from:sub(1, 1) == "/" and from or stead.module.conf .. "/" .. from
+  local text = stead.file.read(from)
   if not text then
     error("stead.file.render: there is no " .. tostring(from), 2)
   end

@@ -7,7 +7,7 @@ from support import HERE, archive_of, check, lab
 SYSTEMCTL = """#!/bin/sh
 echo "$*" >>/run/systemctl.calls
 case "$1" in
-cat) case "$2" in alpha|beta) exit 0;; esac; exit 1;;
+cat) case "$2" in alpha|beta|gamma|delta) exit 0;; esac; exit 1;;
 start) touch "/run/unit.$2"; "/run/$2" -d >/dev/null 2>&1 &;;
 stop) rm -f "/run/unit.$2"; pkill -x "$2"; exit 0;;
 is-active) [ "$2" = --quiet ] && shift; test -e "/run/unit.$2";;
@@ -65,6 +65,41 @@ def stock(node):
     check(not node.sh("ip -o addr | grep -F ' 10.42.0.100/'", check=False).stdout, "the virtual address is gone")
 
 
+def stock_light(node):
+    """Another hand's style: bash arrays, backquotes, words without quotes, verbs with leading dashes in their text."""
+    node.stead(f"module install -m stl -M 3 {archive_of(HERE / 'stock_light')}")
+    path = node.disk / "etc" / "modules" / "stl" / "conf" / "userconfig.xml"
+    good = path.read_text()
+    path.write_text(lab.replace_macro(good, "SERVICES", "gamma nosuch"))
+    refused = node.stead("config -m stl", check=False)
+    check(refused.returncode == 78 and "unit nosuch is not installed" in refused.stderr
+          and "not applied" in refused.stderr, "postconfig refuses a unit that is not there, and nothing is applied")
+    check(node.stead("start -m stl", check=False).returncode == 73, "so it is not configured")
+    path.write_text(good)
+    node.stead("config -m stl")
+    check(node.stead("module check -m stl").returncode == 0, "module check parses the scripts")
+    calls(node)
+    node.stead("start -m stl")
+    node.stead("waitstart -m stl -t 30")
+    check(calls(node)[-2:] == ["start gamma", "start delta"], "start_prim ran in UP, in order")
+    log = node.stead("log -m stl -s 1000").stdout
+    check("--- prestart of stl ---" in log, "printi takes words that begin with dashes")
+    check(node.stead("get -m stl -r custom.level").stdout.strip() == "1", "set and get from a script")
+    check(len(node.sh("pgrep -f [7]6001", check=False).stdout.split()) == 1, "its background program stays")
+    node.stead("restart -m stl")
+    lab.wait_for("the restart", lambda: node.ready("stl") and
+                 node.stead("get -m stl -r custom.level", check=False).stdout.strip() == "2", 30)
+    check(len(node.sh("pgrep -f [7]6001", check=False).stdout.split()) == 1, "processtree kill ended the first one")
+    node.sh("touch /run/fail.delta")
+    node.stead("stopstart -m stl")
+    lab.wait_for("STOP", lambda: node.state("stl") == 0, 30)
+    log = node.stead("log -m stl -s 1000").stdout
+    check("delta does not start" in log and "Action stop called by" in log, "a start that fails stops the module")
+    node.sh("rm /run/fail.delta")
+    seen = (node.disk / "var/modules/stl/var/transitions").read_text()
+    check("STOP WAIT start" in seen and "WAIT UP start" in seen and "WAIT STOP stop" in seen, "transition saw each change")
+
+
 def shell_farm(node):
     node.stead(f"module install -m web -M 2 {archive_of(lab.ROOT / 'modules' / 'shell_farm')}")
     path = node.disk / "etc" / "modules" / "web" / "conf" / "userconfig.xml"
@@ -84,4 +119,5 @@ if __name__ == "__main__":
         prepare(machine.nodes[0])
         machine.form_cluster()
         stock(machine.nodes[0])
+        stock_light(machine.nodes[0])
         shell_farm(machine.nodes[0])

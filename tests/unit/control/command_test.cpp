@@ -20,6 +20,14 @@ std::string error_of(std::vector<std::string_view> words) {
     return parsed ? "no error" : parsed.error().text();
 }
 
+TEST(CommandParser, AMessageMayBeginWithADash) {
+    const std::array<std::string_view, 5> words{"printi", "-m", "web", "--- begun ---", "-5 degrees"};
+    const auto got = parse_command(words, "");
+    ASSERT_TRUE(got) << got.error().text();
+    EXPECT_EQ(got->module, "web");
+    EXPECT_EQ(got->arguments, (std::vector<std::string>{"--- begun ---", "-5 degrees"}));
+}
+
 TEST(CommandTable, EveryVerbIsUniqueAndExplained) {
     std::set<std::string_view> verbs;
     for (const Command& command : commands()) {
