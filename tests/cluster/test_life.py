@@ -176,6 +176,13 @@ def lua_example(node):
     check("lua_example on node1, port 8080" in node.sh(page).stdout, "its page names module and node")
     node.sh("pkill -9 -f [h]ttp.server")
     lab.wait_for("the restart", lambda: node.ready("lua_example") and node.sh(page, check=False).returncode == 0)
+    lab.wait_for("the check", lambda: node.stead("get -m lua_example -r custom.page", check=False).stdout == "up\n", 20)
+    node.sh("pkill -STOP -f [h]ttp.server")
+    begun = time.monotonic()
+    lab.wait_for("the rule", lambda: "Action restart called by page_gone: custom.page=down" in
+                 node.stead("log -m lua_example").stdout, 20)
+    check(time.monotonic() - begun < 15, f"a server that hangs is restarted ({time.monotonic() - begun:.0f} s)")
+    lab.wait_for("the restart", lambda: node.ready("lua_example") and node.sh(page, check=False).returncode == 0, 30)
     node.stead("stop -m lua_example")
     check(node.sh("pgrep -f [h]ttp.server", check=False).returncode == 1, "stopped without a stop script")
     node.spawn([sys.executable, "-m", "http.server", "8080", "--bind", "127.0.0.1"], stderr=subprocess.DEVNULL)
