@@ -74,6 +74,26 @@ void read_virtual_interface(const plugin::Config& interface, const plugin::Confi
     }
 }
 
+/// The first rule that matches a packet wins.
+bool covers(const FarmOptions::Rule& earlier, const FarmOptions::Rule& later) {
+    return !earlier.arp && !later.arp && earlier.protocol == later.protocol &&
+           (!earlier.address || earlier.address == later.address) && (earlier.port == 0 || earlier.port == later.port);
+}
+
+void warn_if_covered(const plugin::Config& element, const FarmOptions& options, const FarmOptions::Group& group,
+                     const FarmOptions::Rule& rule, const Finding& finding) {
+    const auto hides = [&](const FarmOptions::Group& other) {
+        return std::any_of(other.rules.begin(), other.rules.end(),
+                           [&](const auto& each) { return covers(each, rule); });
+    };
+    const bool in_other = std::any_of(options.groups.begin(), options.groups.end(), hides);
+    if (in_other || hides(group)) {
+        finding(element.line(), true,
+                "rule: an earlier rule matches all that this one does, so it is never reached; "
+                "put it first, or remove it");
+    }
+}
+
 void read_rule(const plugin::Config& element, const FarmOptions& options, FarmOptions::Group& group,
                const Finding& finding) {
     FarmOptions::Rule rule;
@@ -113,6 +133,7 @@ void read_rule(const plugin::Config& element, const FarmOptions& options, FarmOp
     if (rule.key == shim::Key::ip_id && proto != "udp") {
         finding(element.line(), false, "rule/@filter: 'on_ipid' is for proto=\"udp\" only, not '" + proto + "'");
     }
+    warn_if_covered(element, options, group, rule, finding);
     group.rules.push_back(std::move(rule));
 }
 

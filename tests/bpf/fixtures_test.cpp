@@ -152,6 +152,14 @@ std::vector<Fixture> header_fixtures() {
           {icmp_error(udp(v4()), ip4(10, 0, 0, 1)), forward({1})},
           {icmp_error(v6(), ip6(1)), forward({1})}}},
         {"ICMP error, mine", state(), {{icmp_error(v4(), ip4(10, 0, 0, 1)), take}}},
+        {"ICMP error about a packet with options, with extension headers",
+         state(others),
+         {{icmp_error(with(v4(), [](Spec& s) { s.option_words = 10; }), ip4(10, 0, 0, 1)), forward({1})},
+          {icmp_error(extended, ip6(1)), forward({1})}}},
+        {"ICMP error about an echo, about a later fragment",
+         state(others),
+         {{icmp_error(echo(v4()), ip4(10, 0, 0, 1)), forward({1})},
+          {icmp_error(with(udp(v4()), [](Spec& s) { s.fragment = 3; }), ip4(10, 0, 0, 1)), drop}}},
         {"ICMP error, cut", state(), {{cut(icmp_error(v4(), ip4(10, 0, 0, 1)), 14 + 20 + 8 + 20 + 2), drop}}},
         {"ICMP error about another's packet",
          state(),
@@ -359,10 +367,88 @@ std::vector<Fixture> neighbour_fixtures() {
     };
 }
 
+/// The key decides the bucket: only the bucket that the key's bytes name is mine. `around` that one: all go elsewhere.
+void by_key(std::vector<Fixture>& out, const std::string& name, Key key, const std::vector<Bytes>& frames,
+            std::uint16_t bucket) {
+    for (const bool around : {false, true}) {
+        State s;
+        s.rules = {Rule{{}, 6, 80, Key::port, Track::socket, 0}, Rule{{}, 17, 53, Key::port, Track::none, 0}};
+        for (Rule& rule : s.rules) {
+            rule.key = key == Key::ip_id && rule.protocol == 6 ? Key::port : key;
+        }
+        s.only = around ? static_cast<std::uint16_t>(bucket ^ 1) : bucket;
+        Fixture fixture{name + (around ? ", the bucket beside" : ", its bucket"), s, {}};
+        for (const Bytes& bytes : frames) {
+            fixture.shots.push_back({bytes, around ? forward({1}) : take});
+        }
+        out.push_back(std::move(fixture));
+    }
+}
+
+std::vector<Fixture> key_fixtures() {
+    std::vector<Fixture> out;
+    for (const bool six : {false, true}) {
+        const Spec plain = six ? v6() : v4();
+        const Ip client = plain.client, router = six ? ip6(1) : ip4(10, 0, 0, 1);
+        const std::string family = six ? "IPv6, " : "IPv4, ";
+        const auto each = [&](Spec s) { // in every wrapping
+            return std::vector<Bytes>{frame(s), frame(with(s, [](Spec& x) { x.vlans = 1; })),
+                                      frame(with(s, [](Spec& x) { x.vlans = 2; })), frame(with(s, [&](Spec& x) {
+                                          x.option_words = six ? 0 : 7;
+                                          x.extensions = {0, 60, 43, 51};
+                                      }))};
+        };
+        std::vector<Bytes> both = each(plain);
+        for (const auto& bytes : each(udp(plain))) {
+            both.push_back(bytes);
+        }
+        both.push_back(icmp_error(plain, router));
+        both.push_back(icmp_error(udp(plain), router));
+        both.push_back(frame(with(udp(plain), [](Spec& s) { s.more_fragments = true, s.id = 9; })));
+        both.push_back(frame(with(udp(plain), [](Spec& s) { s.fragment = 3, s.id = 9; })));
+        by_key(out, family + "on_port", Key::port, both, bucket_of(hash_seed, Key::port, client, 40000, 0));
+        const auto by_address = bucket_of(hash_seed, Key::address, client, 0, 0);
+        by_key(out, family + "on_addr", Key::address, both, by_address);
+        by_key(out, family + "echo under on_port", Key::port, each(echo(plain)), by_address);
+    }
+    const auto numbered = with(udp(v4()), [](Spec& s) { s.id = 0x1234; });
+    by_key(out, "on_ipid", Key::ip_id,
+           {frame(numbered), frame(with(numbered, [](Spec& s) { s.client_port = 7, s.client = ip4(10, 0, 0, 201); })),
+            frame(with(numbered, [](Spec& s) { s.fragment = 3; }))},
+           bucket_of(hash_seed, Key::ip_id, client4, 0, 0x1234));
+    by_key(out, "on_ipid without an id", Key::ip_id,
+           {frame(with(numbered, [](Spec& s) { s.id = 0, s.do_not_fragment = true; }))},
+           bucket_of(hash_seed, Key::port, client4, 40000, 0));
+    by_key(out, "on_ipid, IPv6", Key::ip_id, {frame(udp(v6()))}, bucket_of(hash_seed, Key::port, ip6(200), 40000, 0));
+    return out;
+}
+
+/// Rules of one address, of any port, of groups with tables of their own.
+std::vector<Fixture> rule_fixtures() {
+    const auto port = [](Spec s, std::uint16_t number) { return frame(with(s, [&](Spec& x) { x.port = number; })); };
+    const auto one_address = [](State& s) { s.rules = {Rule{1, 6, 80, Key::port, Track::socket, 0}}; };
+    const auto any_port = [](State& s) {
+        s.rules = {Rule{{}, 6, 80, Key::port, Track::socket, 0}, Rule{1, 6, 443, Key::address, Track::none, 2},
+                   Rule{{}, 6, 0, Key::port, Track::socket, 1}, Rule{{}, 6, 443, Key::port, Track::socket, 0}};
+        s.more_groups = {Bucket{1, 1, {}}, Bucket{2, 2, {}}};
+    };
+    return {
+        {"a rule of one address", state(one_address), {{frame(v4()), drop}, {frame(v6()), take}}},
+        {"the first rule that matches wins, each group has its table",
+         state(any_port),
+         {{port(v4(), 80), take},
+          {port(v4(), 8080), forward({1})},
+          {port(v4(), 443), forward({1})},
+          {port(v6(), 443), forward({2})},
+          {port(v6(), 80), take},
+          {frame(udp(v4())), drop}}},
+    };
+}
+
 std::vector<Fixture> all() {
     std::vector<Fixture> out;
-    for (auto group : {settled_fixtures(), header_fixtures(), fragment_fixtures(), transition_fixtures(),
-                       move_fixtures(), flow_fixtures(), neighbour_fixtures()}) {
+    for (auto group : {settled_fixtures(), header_fixtures(), key_fixtures(), rule_fixtures(), fragment_fixtures(),
+                       transition_fixtures(), move_fixtures(), flow_fixtures(), neighbour_fixtures()}) {
         out.insert(out.end(), group.begin(), group.end());
     }
     return out;
@@ -395,6 +481,32 @@ TEST_P(Fixtures, AllBackEndsAgree) {
 
 INSTANTIATE_TEST_SUITE_P(Packets, Fixtures, testing::Range<std::size_t>(0, all().size()));
 
+// What XDP drops spares the whole stack; what it must leave to tc needs a socket, the clock or a memory.
+TEST(Xdp, DropsEarlyWhatIsSurelyAnothers) {
+    const auto first = with(udp(v4()), [](Spec& s) { s.more_fragments = true; });
+    const auto extended = with(v6(), [](Spec& s) { s.extensions = {60}; });
+    const auto options = with(v4(), [](Spec& s) { s.option_words = 10; });
+    const auto tagged = with(v4(), [](Spec& s) { s.vlans = 2; });
+    const auto judge = xdp_judge(invisible(others));
+    for (const Spec& spec : {v4(), v4(ack), udp(v4()), echo(v4()), v6(), udp(v6()), echo(v6()), options, tagged}) {
+        EXPECT_EQ(judge->judge(frame(flooded(spec))), drop);
+    }
+    EXPECT_EQ(judge->stats(0).rejected, 9u);
+    for (const Bytes& bytes :
+         {frame(v4()), frame(flooded(first)), frame(flooded(extended)), icmp_error(flooded(v4()), ip4(10, 0, 0, 1)),
+          frame(flooded(with(v4(), [](Spec& s) { s.port = 81; }))), arp(broadcast, client_mac, 1, client4, vip4)}) {
+        EXPECT_EQ(judge->judge(bytes), pass);
+    }
+    for (const State& s : {invisible(), invisible([](State& x) {
+                               x.bucket = {1, 1, NodeSet{NodeId{0}}};
+                           }),
+                           invisible([](State& x) {
+                               x.bucket = {1, 1, {}}, x.draining = true;
+                           })}) {
+        EXPECT_EQ(xdp_judge(s)->judge(frame(flooded(v4(ack)))), pass);
+    }
+}
+
 TEST(SynCookies, WithoutAKernelTheNodeThatTookTheSynTakesItsAck) {
     State s;
     s.delivery = Delivery::invisible;
@@ -422,7 +534,7 @@ TEST(Statistics, CountWhatHappened) {
         (void)judge->judge(frame(forwarded(v4())));
         (void)judge->judge(frame(with(v4(), [](Spec& x) { x.port = 81; })));
         (void)judge->judge(frame(with(udp(v4()), [](Spec& x) { x.fragment = 3; })));
-        const GroupStats got = judge->stats();
+        const GroupStats got = judge->stats(0);
         EXPECT_EQ(got.forwarded, 1u);
         EXPECT_EQ(got.rejected, 3u);
         EXPECT_EQ(got.no_rule, 1u);
@@ -432,8 +544,19 @@ TEST(Statistics, CountWhatHappened) {
         s.lease = false;
         judge = make(s);
         (void)judge->judge(frame(v4()));
-        EXPECT_EQ(judge->stats().lease_closed, 1u);
-        EXPECT_EQ(judge->stats().in_transition, 1u);
+        EXPECT_EQ(judge->stats(0).lease_closed, 1u);
+        EXPECT_EQ(judge->stats(0).in_transition, 1u);
+        s = state([](State& x) {
+            x.rules = {Rule{{}, 6, 80, Key::port, Track::socket, 0}, Rule{{}, 17, 53, Key::port, Track::none, 1}};
+            x.more_groups = {Bucket{1, 1, {}}};
+        });
+        judge = make(s);
+        (void)judge->judge(frame(v4()));
+        (void)judge->judge(frame(udp(v4())));
+        EXPECT_EQ(judge->stats(0).accepted, 1u);
+        EXPECT_EQ(judge->stats(0).forwarded, 0u);
+        EXPECT_EQ(judge->stats(1).accepted, 0u);
+        EXPECT_EQ(judge->stats(1).forwarded, 1u);
     }
 }
 

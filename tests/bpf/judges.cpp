@@ -27,15 +27,25 @@ const Ip vip4 = ip4(10, 0, 0, 100);
 
 template <class Filter>
 void apply(Filter& filter, const State& state) {
-    const std::vector<Bucket> table(buckets, state.bucket);
+    std::vector<Bucket> table(buckets, state.only ? Bucket{1, 1, {}} : state.bucket);
+    if (state.only) {
+        table[*state.only] = state.bucket;
+    }
     GroupTable group;
     group.step = state.step;
     group.live = state.live;
     group.table = table;
     ASSERT_TRUE(filter.set_table(group).has_value());
+    for (const Bucket& bucket : state.more_groups) {
+        table.assign(buckets, bucket);
+        ++group.group;
+        ASSERT_TRUE(filter.set_table(group).has_value());
+    }
     std::vector<Member> members;
     for (int node = 1; node < 4; ++node) {
-        members.push_back({NodeId(static_cast<std::uint8_t>(node)), if_nametoindex("v0"), mac_of(node),
+        members.push_back({NodeId(static_cast<std::uint8_t>(node)),
+                           if_nametoindex("v0"),
+                           mac_of(node),
                            {address_of(node), ip6(static_cast<std::uint8_t>(10 + node))}});
     }
     ASSERT_TRUE(filter.set_members(members).has_value());
@@ -72,46 +82,74 @@ public:
         case Action::drop: return {Fate::drop, {}};
         case Action::accept: return {Fate::take, {}};
         case Action::answer: return {Fate::answer, {}};
-        case Action::forward:
-            return {verdict.here ? Fate::forward_and_take : Fate::forward, nodes_of(verdict.targets)};
+        case Action::forward: return {verdict.here ? Fate::forward_and_take : Fate::forward, nodes_of(verdict.targets)};
         }
         return {};
     }
     std::string name() const override { return name_; }
-    GroupStats stats() override { return engine_.stats(0); }
+    GroupStats stats(std::uint8_t group) override { return engine_.stats(group); }
 
 private:
     std::string name_;
     UserEngine engine_;
 };
 
+bool dropped_by_xdp(EbpfFilter& filter, const Bytes& frame) {
+    bpf_test_run_opts run{};
+    run.sz = sizeof(run);
+    run.data_in = frame.data();
+    run.data_size_in = static_cast<std::uint32_t>(frame.size());
+    run.repeat = 1;
+    if (bpf_prog_test_run_opts(bpf_program__fd(filter.programs()->progs.stead_xdp), &run) != 0) {
+        ADD_FAILURE() << "XDP test run: " << std::strerror(errno);
+    }
+    return run.retval == 1;
+}
+
+void load(EbpfFilter& filter, const State& state) {
+    const auto loaded = filter.load(options_of(state));
+    if (!loaded) {
+        ADD_FAILURE() << loaded.error().text();
+        return;
+    }
+    apply(filter, state);
+    filter.write_lease(state.lease ? ~0ull : 0);
+    EXPECT_TRUE(filter.set_receiver(0, state.receiver).has_value());
+    EXPECT_TRUE(filter.set_receiver(1, state.receiver).has_value());
+    EXPECT_TRUE(filter.set_draining(state.draining).has_value());
+}
+
+class XdpJudge final : public Judge {
+public:
+    explicit XdpJudge(const State& state) { load(filter_, state); }
+    Outcome judge(const Bytes& frame) override {
+        return {dropped_by_xdp(filter_, frame) ? Fate::drop : Fate::pass, {}};
+    }
+    std::string name() const override { return "XDP"; }
+    GroupStats stats(std::uint8_t group) override { return filter_.stats(group).value(); }
+
+private:
+    EbpfFilter filter_;
+};
+
 class TcJudge final : public Judge {
 public:
-    explicit TcJudge(const State& state) {
-        const auto loaded = filter_.load(options_of(state));
-        if (!loaded) {
-            ADD_FAILURE() << loaded.error().text();
-            return;
-        }
-        apply(filter_, state);
-        filter_.write_lease(state.lease ? ~0ull : 0);
-        EXPECT_TRUE(filter_.set_receiver(0, state.receiver).has_value());
-        EXPECT_TRUE(filter_.set_receiver(1, state.receiver).has_value());
-        EXPECT_TRUE(filter_.set_draining(state.draining).has_value());
+    explicit TcJudge(const State& state) : groups_(static_cast<std::uint8_t>(1 + state.more_groups.size())) {
+        load(filter_, state);
         tap_ = ::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(3));
         sockaddr_ll where{};
         where.sll_family = AF_PACKET;
         where.sll_protocol = htons(3);
         where.sll_ifindex = static_cast<int>(if_nametoindex("v1"));
         EXPECT_EQ(::bind(tap_, reinterpret_cast<const sockaddr*>(&where), sizeof(where)), 0);
-        timeval patience{0, 50000};
+        timeval patience{0, 20000};
         ::setsockopt(tap_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
     }
     ~TcJudge() override { ::close(tap_); }
 
     Outcome judge(const Bytes& frame) override {
-        const bool early = dropped_by_xdp(frame);
-        const GroupStats before = stats();
+        const bool early = dropped_by_xdp(filter_, frame);
+        const GroupStats before = all_groups();
         Bytes out(frame.size() + 256);
         __sk_buff context{};
         context.ifindex = if_nametoindex("v0");
@@ -134,23 +172,21 @@ public:
         return outcome;
     }
     std::string name() const override { return "tc"; }
-    GroupStats stats() override { return filter_.stats(0).value(); }
+    GroupStats stats(std::uint8_t group) override { return filter_.stats(group).value(); }
 
 private:
-    bool dropped_by_xdp(const Bytes& frame) {
-        bpf_test_run_opts run{};
-        run.sz = sizeof(run);
-        run.data_in = frame.data();
-        run.data_size_in = static_cast<std::uint32_t>(frame.size());
-        run.repeat = 1;
-        if (bpf_prog_test_run_opts(bpf_program__fd(filter_.programs()->progs.stead_xdp), &run) != 0) {
-            ADD_FAILURE() << "XDP test run: " << std::strerror(errno);
+    GroupStats all_groups() {
+        GroupStats sum;
+        for (std::uint8_t group = 0; group < groups_; ++group) {
+            const GroupStats one = stats(group);
+            sum.accepted += one.accepted;
+            sum.forwarded += one.forwarded;
         }
-        return run.retval == 1;
+        return sum;
     }
 
     Outcome outcome_of(int action, const GroupStats& before, const Bytes& out) {
-        const GroupStats after = stats();
+        const GroupStats after = all_groups();
         Outcome outcome;
         const bool forwarded = after.forwarded != before.forwarded;
         if (forwarded) {
@@ -186,6 +222,7 @@ private:
     }
 
     EbpfFilter filter_;
+    std::uint8_t groups_;
     int tap_{-1};
 };
 
@@ -220,7 +257,8 @@ FilterOptions options_of(const State& state) {
     FilterOptions o;
     o.module_id = 7;
     o.self = NodeId{0};
-    o.seed = {0x0706050403020100, 0x0f0e0d0c0b0a0908};
+    o.seed = hash_seed;
+    o.groups = static_cast<std::uint8_t>(1 + state.more_groups.size());
     Vip v;
     v.address = vip4;
     v.ifindex = if_nametoindex("v0");
@@ -249,12 +287,13 @@ std::unique_ptr<Judge> nfqueue_judge(const State& state) {
 
 std::unique_ptr<Judge> tc_judge(const State& state) { return std::make_unique<TcJudge>(state); }
 
+std::unique_ptr<Judge> xdp_judge(const State& state) { return std::make_unique<XdpJudge>(state); }
+
 std::string prepare_namespace() {
-    for (const char* command :
-         {"ip link add v0 type veth peer name v1", "sysctl -qw net.ipv6.conf.v0.disable_ipv6=1",
-          "sysctl -qw net.ipv6.conf.v1.disable_ipv6=1", "ip link set v0 up", "ip link set v1 up",
-          "ip addr add 10.0.0.100/32 dev lo", "ip addr add 10.0.0.200/32 dev lo",
-          "ip addr add fd00::64/128 dev lo nodad", "ip addr add fd00::c8/128 dev lo nodad"}) {
+    for (const char* command : {"ip link add v0 type veth peer name v1", "sysctl -qw net.ipv6.conf.v0.disable_ipv6=1",
+                                "sysctl -qw net.ipv6.conf.v1.disable_ipv6=1", "ip link set v0 up", "ip link set v1 up",
+                                "ip addr add 10.0.0.100/32 dev lo", "ip addr add 10.0.0.200/32 dev lo",
+                                "ip addr add fd00::64/128 dev lo nodad", "ip addr add fd00::c8/128 dev lo nodad"}) {
         if (std::system(command) != 0) {
             return command;
         }

@@ -397,6 +397,9 @@ TEST_F(FarmPluginTest, CheckNamesWhatTheSchemaCannotSay) {
     };
     EXPECT_EQ(findings(configuration("vmac_directed", {rule({{"proto", "tcp"}, {"port", "80"}})})), "");
     EXPECT_THAT(findings(configuration("vmac_invisible", {rule({{"proto", "arp"}})})), HasSubstr("'arp' needs"));
+    EXPECT_THAT(findings(configuration("vmac_directed", {rule({{"proto", "tcp"}}), web_rule()})),
+                HasSubstr("never reached"));
+    EXPECT_EQ(findings(configuration("vmac_directed", {web_rule(), rule({{"proto", "tcp"}})})), "");
     EXPECT_THAT(findings(configuration("vmac_directed", {rule({{"proto", "tcp"}, {"filter", "on_ipid"}})})),
                 HasSubstr("'on_ipid' is for proto=\"udp\""));
     EXPECT_THAT(findings(configuration("vmac_directed", {rule({{"proto", "tcp"}, {"port", "99999"}})})),
