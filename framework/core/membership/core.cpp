@@ -171,7 +171,8 @@ void Core::State::handle(const Received& input) {
     ++counters.heartbeats_received;
     const bool known_lan = index(input.lan) < options.lans;
     if (!known_lan || index(beat.sender) >= limits::nodes_max || beat.sender == options.self ||
-        !options.nodes.contains(beat.sender)) {
+        !options.nodes.contains(beat.sender) ||
+        std::max({beat.view_epoch, beat.proposal.epoch, beat.known.epoch}) > epoch_limit) {
         ++counters.heartbeats_ignored;
         return;
     }
@@ -200,8 +201,10 @@ void Core::State::handle(const Received& input) {
         return;
     }
     peer.beat = beat;
+    peer.beat.clear_in = std::clamp(beat.clear_in, -claim_max, claim_max);
+    peer.beat.known.ago = std::clamp(beat.known.ago, nanoseconds{0}, claim_max);
     peer.received = now;
-    peer.clear_at = now + beat.clear_in;
+    peer.clear_at = now + peer.beat.clear_in;
     peer.gone = peer.gone || beat.phase == Phase::leaving;
     take_grant(peer, beat);
     if (was_held || beat.view_id != 0 || beat.proposal.id != 0) {

@@ -29,6 +29,8 @@ enum class Mutant : int {
 inline constexpr Mutant mutant{STEAD_MEMBERSHIP_MUTANT};
 
 inline constexpr std::size_t echoes_max = 16;
+inline constexpr std::uint64_t epoch_limit = std::uint64_t{1} << 62; ///< no honest cluster comes near: +1 never wraps
+inline constexpr nanoseconds claim_max = std::chrono::hours{1}; ///< longer waits and ages are not believed to a peer
 
 struct Peer {
     bool validated{}; ///< echoed a send time of this session of ours
