@@ -75,7 +75,9 @@ def flooding():
         check(seen.get(f"ip.{lab.VIP}") == "up" and seen.get("intf.10.42.0.0") == "up", f"ip. and intf. are up ({seen})")
         node1.link_down()
         lab.wait_for("intf. is down", lambda: resources(node1).get("intf.10.42.0.0") == "down", 10)
+        lab.wait_for("interface_failure takes it to WAIT", lambda: node1.state("echo") == 1, 20)
         node1.link_up()
+        lab.wait_for("UP again", lambda: node1.ready("echo"), 30)
         notes = " ".join(detail(node1)["notes"])
         check("packet filter: " in notes and "lease-closed" in notes and "power node1=1" in notes, f"state -v: {notes}")
 
