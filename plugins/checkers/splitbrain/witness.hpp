@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <connection.hpp>
+#include <echo.hpp>
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace stead::splitbrain {
+
+/// Something outside the cluster that answers when this node is not cut off. Numeric addresses only: names may not be
+/// resolvable at the one moment at which they are needed.
+struct Witness {
+    std::string text;                                 ///< as written
+    checkers::Endpoint endpoint;                      ///< of an echo request
+    std::optional<checkers::Connection::Options> tcp; ///< instead: a connection
+
+    /// "192.0.2.1 fd00::1 tcp:192.0.2.1:443 tcp:[fd00::1]:443". Throws std::invalid_argument.
+    [[nodiscard]] static std::vector<Witness> parse_all(std::string_view arg);
+};
+
+/// Asks all witnesses at once, again and again, until one answers or the time is up.
+///
+/// Threading: everything in the loop. Lifetime: no callback after destruction.
+class Inquiry {
+public:
+    /// `answered`: the witness, or nothing when the time is up, with what is known of the reasons.
+    using Done = std::function<void(const Witness* answered, const std::string& reasons)>;
+
+    Inquiry(checker::Loop& loop, const std::vector<Witness>& witnesses, std::chrono::nanoseconds timeout, Done done);
+    Inquiry(const Inquiry&) = delete;
+    Inquiry& operator=(const Inquiry&) = delete;
+    ~Inquiry();
+
+private:
+    struct Asked {
+        const Witness* witness{};
+        std::unique_ptr<checkers::Echo> echo;
+        std::shared_ptr<checkers::Connection> connection;
+        std::string reason{"no answer"};
+    };
+    void ask();
+    void ask_echo(std::size_t index);
+    void ask_tcp(std::size_t index);
+    void hear(std::size_t index);
+    void end(const Witness* answered);
+    void release() noexcept;
+
+    checker::Loop& loop_;
+    Done done_;
+    std::vector<Asked> asked_;
+    checker::Loop::TimerId again_{}, deadline_{};
+};
+
+} // namespace stead::splitbrain
