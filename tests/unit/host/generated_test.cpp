@@ -14,30 +14,34 @@ using ::testing::IsEmpty;
 constexpr stead_elem_schema intf_schema[]{{"check/intf", nullptr, 0, 0, nullptr, ""}};
 constexpr stead_elem_schema ip_schema[]{{"check/ip", nullptr, 0, 0, nullptr, ""}};
 
+using Attributes = std::vector<std::pair<std::string, std::string>>;
+
+Element make(const char* name, int line, Attributes attributes, std::vector<Element> children = {}) {
+    Element element;
+    element.name = name;
+    element.line = line;
+    element.attributes = std::move(attributes);
+    element.children = std::move(children);
+    return element;
+}
 Element address(const std::string& addr, const std::string& check = "on") {
-    return {"virtual_addr", 8, {{"addr", addr}, {"check", check}}, {}, {}};
+    return make("virtual_addr", 8, {{"addr", addr}, {"check", check}});
 }
 
 /// A module with one <interface>, and a node with two networks.
 class Generated : public ::testing::Test {
 protected:
     std::vector<std::string> generate(std::vector<Element> addresses) {
-        Element kind{kind_,
-                     7,
-                     type_.empty() ? std::vector<std::pair<std::string, std::string>>{}
-                                   : std::vector<std::pair<std::string, std::string>>{{"type", type_}},
-                     std::move(addresses),
-                     {}};
-        Element interface {
-            "interface", 6, {{"check", interface_check_}, {"name", name_}}, {std::move(kind)}, {}
-        };
-        Element list{"interface_list", 5, {}, {std::move(interface)}, {}};
+        const Attributes type = type_.empty() ? Attributes{} : Attributes{{"type", type_}};
+        Element kind = make(kind_.c_str(), 7, type, std::move(addresses));
+        Element interface = make("interface", 6, {{"check", interface_check_}, {"name", name_}}, {std::move(kind)});
+        Element list = make("interface_list", 5, {}, {std::move(interface)});
         module_.mode = mode_;
         module_.service.name = "service";
         if (existing_) {
             module_.service.children.push_back(*existing_);
         }
-        module_.service.children.push_back({"vip", 4, {}, {std::move(list)}, {}});
+        module_.service.children.push_back(make("vip", 4, {}, {std::move(list)}));
         return generate_checks(module_, schemas_, interfaces_);
     }
     /// "intf 10.42.0.0 pre name=eth0 local_addr=10.42.0.11"
@@ -114,7 +118,7 @@ TEST_F(Generated, OnlyWhereAPluginOwnsTheElement) {
 }
 
 TEST_F(Generated, WhatTheFileSaysWins) {
-    existing_ = Element{"check", 2, {}, {{"ip", 3, {{"ident", "10.42.0.100"}, {"when", "pre"}}, {}, {}}}, {}};
+    existing_ = make("check", 2, {}, {make("ip", 3, {{"ident", "10.42.0.100"}, {"when", "pre"}})});
     generate({address("10.42.0.100")});
     EXPECT_THAT(checks(), ElementsAre("ip 10.42.0.100 pre", HasSubstr("intf 10.42.0.0")));
 }
