@@ -81,6 +81,7 @@ TEST_P(Ip, AStrangersClaimIsAConflictUntilItFallsSilent) {
     ASSERT_TRUE(host_.wait_log(std::string{stranger_text} + " claims"));
     EXPECT_TRUE(
         host_.wait_log("set to down: conflict: " + std::string{stranger_text} + " claims " + address_ + " on a0"));
+    EXPECT_TRUE(host_.wait("ip.vip", "down"));
     EXPECT_TRUE(host_.wait("ip.vip", "up"));
     EXPECT_THAT(host_.log(), Contains(HasSubstr("nobody else claims")));
 }
