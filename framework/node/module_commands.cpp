@@ -226,7 +226,8 @@ void Daemon::wait_state(const CallPtr& call) {
         condition = [one] { return !one->running(); };
     } else if (call->request.verb == "waitstart") {
         condition = [one, ran = std::make_shared<bool>(false)] {
-            const bool gave_up = *ran && !one->running(); // it was on its way, and stopped
+            // It was on its way and stopped, or had failed before we looked.
+            const bool gave_up = !one->running() && (*ran || !one->state().reason.empty());
             *ran = one->running();
             return gave_up || (one->state().qualifier == "Ready" && one->state().state != "STOP");
         };

@@ -29,7 +29,11 @@ constexpr std::size_t record_bytes_max = 65536;
 constexpr std::size_t line_bytes_max = 4096;
 constexpr nanoseconds kill_patience = seconds{5};
 
-void send(const Fd& pidfd, int signal) { ::syscall(SYS_pidfd_send_signal, pidfd.get(), signal, nullptr, 0); }
+/// Also to a process that somebody stopped with SIGSTOP: it goes on, and so sees the signal.
+void send(const Fd& pidfd, int signal) {
+    ::syscall(SYS_pidfd_send_signal, pidfd.get(), signal, nullptr, 0);
+    ::syscall(SYS_pidfd_send_signal, pidfd.get(), SIGCONT, nullptr, 0);
+}
 
 /// True when the process ended before `until`.
 bool wait_gone(const Fd& pidfd, Instant until) {

@@ -51,9 +51,11 @@ TEST_F(HttpChecker, AsksAsConfigured) {
     std::string request;
     LocalServer server([&](int fd) {
         const std::string got = read_until(fd, "\r\n\r\n");
-        say(fd, "HTTP/1.1 204 No Content\r\n\r\n");
-        const std::lock_guard lock(mutex);
-        request = got;
+        {
+            const std::lock_guard lock(mutex);
+            request = got;
+        }
+        say(fd, "HTTP/1.1 204 No Content\r\n\r\n"); // from now on the verdict may be there
     });
     const auto asked = [&](Attributes to) {
         to.emplace_back("port", server.port());
