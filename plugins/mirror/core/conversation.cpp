@@ -1,0 +1,429 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "state.hpp"
+
+#include <algorithm>
+
+/// The stream: handshake, resync, its end, checkpoints.
+namespace stead::mirror {
+namespace {
+constexpr std::size_t marks_per_message = 4096;
+
+void forget_through(std::map<Target, Seq>& unsynced, Seq through) {
+    std::erase_if(unsynced, [&](const auto& entry) { return entry.second <= through; });
+}
+} // namespace
+
+void Core::State::reset_link(const std::string& why) {
+    if (link_up) {
+        note("stream closed: " + why);
+        out.emplace_back(CloseLink{});
+        stream_lost();
+    }
+}
+
+void Core::State::handle(const LinkUp&) {
+    if (dead) {
+        return;
+    }
+    if (link_up) {
+        stream_lost();
+    }
+    link_up = true;
+    phase = Phase::up;
+}
+
+void Core::State::handle(const LinkDown&) { stream_lost(); }
+
+/// What was on its way is in flight no more: it may be on either side.
+void Core::State::stream_lost() {
+    if (!link_up) {
+        return;
+    }
+    const bool mirrored = peer_receives();
+    const bool might_take_over = phase == Phase::equal || phase == Phase::end_sent;
+    if (serving() && phase == Phase::equal) { // repairs; a resync's targets are dirty or unsynced anyway
+        uncertain.insert(pending.begin(), pending.end());
+        for (const auto& [at, copy] : copies) {
+            uncertain.insert(copy.first);
+        }
+        record.unknown =
+            record.unknown || lists > 0; // inodes that the peer made empty and whose targets are not listed
+    }
+    link_up = false;
+    ++conversation;
+    phase = Phase::down;
+    hello_sent.reset();
+    hello_received.reset();
+    peer_marks.clear();
+    marks_complete = listing = flushing = ending = false;
+    lists = outstanding = 0;
+    for (const auto& [ticket, job] : std::exchange(jobs, {})) {
+        for (const Ticket next : locks.release(ticket)) {
+            if (ops.contains(next)) {
+                ops.at(next).granted = true;
+            }
+        }
+    }
+    pending.clear();
+    to_compare.clear();
+    to_verify.clear();
+    moving.clear();
+    scheduled.clear();
+    copies.clear();
+    completed.clear();
+    probes.clear();
+    waiting_for.clear();
+    end_wanted.reset();
+    checkpoint_at = never;
+    if (claim == Claim::handing || claim == Claim::handed) {
+        const bool gave_up_role = claim == Claim::handed;
+        claim = Claim::none;
+        step_running = false;
+        if (gave_up_role) {
+            eligible = true;
+        }
+    }
+    if (role == Role::prim || role == Role::alone) {
+        if (mirrored && claim == Claim::none) {
+            frozen = true;
+            claim_reason = might_take_over ? "" : "the resync broke off";
+            claim_on();
+        } else if (claim == Claim::none) {
+            prepare_everything();
+        }
+    } else if (role == Role::second && !may_promote() && claim == Claim::none) {
+        set_role(Role::waiting, "the primary is gone before this node was in sync");
+    }
+}
+
+/// Hello when nothing of the past is still going on and nothing is being decided.
+void Core::State::greet() {
+    if (phase != Phase::up || !quiet()) {
+        return;
+    }
+    if (!hello_sent) {
+        hello_sent = facts();
+        send(message::Hello{*hello_sent});
+    }
+    if (hello_received) {
+        converse();
+    }
+}
+
+void Core::State::on(const message::Hello& hello) { hello_received = hello.facts; }
+
+void Core::State::converse() {
+    const Facts& peer_facts = *hello_received;
+    conversing_with = peer_facts.incarnation;
+    seq = std::max(seq, peer_facts.seq);
+    decision = decide(*hello_sent, peer_facts);
+    if (serving() && peer_facts.record.epoch > record.epoch) {
+        step_down("the peer has served in a later epoch", false);
+        reset_link("handshake again as one that does not serve");
+        return;
+    }
+    switch (decision.verdict) {
+    case Verdict::source:
+        phase = Phase::marks;
+        if (!serving()) {
+            phase = Phase::leading;
+            become_alone(epoch_after(std::max(record.epoch, peer_facts.record.epoch), options.node),
+                         "this node has the good copy: " + decision.reason);
+        }
+        break;
+    case Verdict::target:
+        if (serving()) {
+            step_down("the peer has the good copy: " + decision.reason, false);
+            reset_link("handshake again as one that does not serve");
+            return;
+        }
+        phase = Phase::marked;
+        send_marks();
+        break;
+    case Verdict::split:
+        note("split brain: " + decision.reason + "; nobody is overwritten without an order", true);
+        [[fallthrough]];
+    case Verdict::refuse:
+    case Verdict::nobody:
+        phase = Phase::apart;
+        note("handshake: " + decision.reason, true);
+        break;
+    }
+}
+
+// ---- Target -------------------------------------------------------------------------------------------------------
+
+void Core::State::send_marks() {
+    std::vector<LogEntry> marks;
+    for (const TargetSet* set : {&dirty, &uncertain}) {
+        for (const Target& target : *set) {
+            marks.push_back({target, Mark::dirty});
+        }
+    }
+    for (const Target& target : intended) {
+        marks.push_back({target, Mark::intent});
+    }
+    for (const auto* side : {&unsynced_self, &unsynced_peer}) {
+        for (const auto& [target, last] : *side) {
+            marks.push_back({target, Mark::unsynced});
+        }
+    }
+    for (std::size_t from = 0; from < marks.size(); from += marks_per_message) {
+        const auto begin = marks.begin() + static_cast<std::ptrdiff_t>(from);
+        const auto count = std::min(marks_per_message, marks.size() - from);
+        send(message::Marks{{begin, begin + static_cast<std::ptrdiff_t>(count)}, false});
+    }
+    send(message::Marks{{}, true});
+}
+
+void Core::State::on(const message::Begin& begin) {
+    if (phase != Phase::marked) {
+        return;
+    }
+    const bool half_done = !record.inconsistent.none();
+    record.mirror = begin.mirror;
+    record.role = Role::second;
+    record.clean = record.since_clean = false;
+    if (begin.anything) {
+        record.inconsistent = begin.current;
+        record.in_sync = false;
+    }
+    eligible = false; // until End, the source does not count on us
+    undoing = begin.anything;
+    resync_keeps_undo = begin.keep_undo;
+    saved.clear();
+    ++counters.resyncs;
+    set_role(Role::second, "resync");
+    if (undoing) {
+        out.emplace_back(StartUndo{half_done});
+    }
+    persist([this, mine = conversation] {
+        if (mine == conversation) {
+            phase = Phase::receiving;
+            send(message::BeginAck{});
+        }
+    });
+}
+
+void Core::State::on(const message::End& end) {
+    if (phase == Phase::receiving) {
+        end_wanted = end;
+        end_waits.clear();
+        for (const auto& [at, unused] : incoming) {
+            end_waits.insert(at);
+        }
+    }
+}
+
+/// All that was sent before End is here: make it durable, then say on record that this node is in sync, then say it.
+void Core::State::try_finish_end() {
+    if (!end_wanted || !end_waits.empty() || ending) {
+        return;
+    }
+    ending = true;
+    const Seq through = completed_through();
+    const Ticket ticket = expect([this, through, mine = conversation](const Done& done) {
+        if (mine != conversation) {
+            return;
+        }
+        if (done.error != 0) {
+            own_failure("flush failed at the end of a resync");
+            return;
+        }
+        record.current = end_wanted->current;
+        record.history = end_wanted->history;
+        record.base = record.inconsistent = Gen{};
+        record.in_sync = true;
+        record.outdated = record.unknown = record.log_is_intent = record.since_clean = false;
+        record.role = Role::second;
+        persist([this, through, durable = end_wanted->durable, mine] {
+            dirty.clear();
+            uncertain.clear();
+            intended.clear();
+            forget_through(unsynced_self, through);
+            forget_through(unsynced_peer, durable);
+            log_memory = intent_known = log_usable = tainted = accept_loss = undoing = false;
+            peer_incarnation = conversing_with;
+            eligible = peer == PeerState::present; // whoever sent End counts on us
+            lapsed = now >= lease;
+            out.emplace_back(Purge{durable});
+            out.emplace_back(EndResync{resync_keeps_undo});
+            if (!eligible) {
+                reset_link("in sync, but the bus does not hear the primary");
+                return;
+            }
+            if (mine == conversation) {
+                phase = Phase::equal;
+                checkpoint_at = now + options.checkpoint_every;
+                end_wanted.reset();
+                send(message::EndAck{});
+            }
+        });
+    });
+    out.emplace_back(Flush{ticket});
+}
+
+// ---- Source -------------------------------------------------------------------------------------------------------
+
+void Core::State::on(const message::Marks& marks) {
+    peer_marks.insert(peer_marks.end(), marks.marks.begin(), marks.marks.end());
+    marks_complete = marks_complete || marks.last;
+}
+
+/// When this node serves and has all marks: what is to be sent.
+void Core::State::build_set() {
+    if (phase != Phase::marks || !marks_complete || claim != Claim::none || !serving() || listing || generating) {
+        return;
+    }
+    const bool unsynced = decision.with_unsynced && !mutant(Mutant::forget_unsynced);
+    for (const LogEntry& entry : peer_marks) {
+        if (entry.mark != Mark::unsynced || unsynced) {
+            pending.insert(entry.target);
+            unsynced_peer.emplace(entry.target, 0); // remembered until both are equal, also if this resync breaks off
+        }
+    }
+    for (const TargetSet* set : {&dirty, &uncertain, &intended}) {
+        pending.insert(set->begin(), set->end());
+    }
+    if (unsynced) {
+        for (const auto* side : {&unsynced_self, &unsynced_peer}) {
+            for (const auto& [target, last] : *side) {
+                pending.insert(target);
+            }
+        }
+    }
+    if (decision.extent == Extent::marks) {
+        begin();
+        return;
+    }
+    listing = true;
+    const Ticket ticket = expect([this, mine = conversation](const Done& done) {
+        if (mine != conversation) {
+            return;
+        }
+        listing = false;
+        pending.insert(done.targets.begin(), done.targets.end());
+        if (decision.extent == Extent::compare_all) {
+            to_compare = pending;
+        }
+        begin();
+    });
+    out.emplace_back(List{ticket, std::nullopt});
+}
+
+void Core::State::begin() {
+    phase = Phase::begun;
+    ++counters.resyncs;
+    const Facts& target = *hello_received;
+    const bool loses = !target.record.base.none() || target.accept_loss;
+    send(message::Begin{record.mirror, record.current, !pending.empty(), loses});
+}
+
+void Core::State::on(const message::BeginAck&) {
+    if (phase == Phase::begun) {
+        phase = Phase::copying;
+    }
+}
+
+/// Nothing left to send: flush, give up the claim to start alone, and say End. From then on the peer may take over.
+void Core::State::try_end() {
+    if (phase != Phase::copying || !pending.empty() || !jobs.empty() || !copies.empty() || lists > 0 || generating ||
+        claim != Claim::none || peer != PeerState::present) {
+        return;
+    }
+    phase = Phase::ending;
+    const Seq through = completed_through();
+    const Ticket ticket = expect([this, through, mine = conversation](const Done& done) {
+        if (mine != conversation) {
+            return;
+        }
+        if (done.error != 0) {
+            reset_link("flush failed at the end of a resync");
+            return;
+        }
+        flushed_through = through;
+        forget_through(unsynced_self, through);
+        record.role = Role::prim;
+        if (mutant(Mutant::end_source_first)) {
+            record.base = Gen{};
+            dirty.clear();
+        }
+        persist([this, mine] {
+            if (mine == conversation) {
+                phase = Phase::end_sent;
+                end_seq = seq;
+                lapsed = now >= lease;
+                send(message::End{flushed_through, record.current, record.history});
+            }
+        });
+    });
+    out.emplace_back(Flush{ticket});
+}
+
+void Core::State::on(const message::EndAck&) {
+    if (phase != Phase::end_sent) {
+        return;
+    }
+    const auto equal = [this, mine = conversation] {
+        if (mine == conversation) {
+            become_equal();
+        }
+    };
+    const bool on_record = record.base.none() && !record.unknown && !record.since_clean;
+    record.base = Gen{};
+    record.unknown = record.log_is_intent = record.since_clean = false;
+    if (options.intent_log) {
+        reset_intents(equal);
+    } else if (on_record) {
+        become_equal();
+    } else {
+        persist(equal);
+    }
+}
+
+void Core::State::become_equal() {
+    phase = Phase::equal;
+    dirty.clear();
+    uncertain.clear();
+    intended.clear();
+    log_memory = intent_known = log_usable = tainted = accept_loss = false;
+    forget_through(unsynced_peer, end_seq);
+    peer_incarnation = conversing_with;
+    checkpoint_at = now + options.checkpoint_every;
+    set_role(Role::prim, "the peer is in sync");
+}
+
+// ---- Checkpoint ---------------------------------------------------------------------------------------------------
+
+void Core::State::checkpoint() {
+    checkpoint_at = now + options.checkpoint_every;
+    if (phase != Phase::equal || flushing || unsynced_self.empty()) {
+        return;
+    }
+    flushing = true;
+    const Seq through = completed_through();
+    const Ticket ticket = expect([this, through, mine = conversation](const Done& done) {
+        if (mine != conversation) {
+            return;
+        }
+        flushing = false;
+        if (done.error != 0) {
+            own_sync_failed();
+            return;
+        }
+        forget_through(unsynced_self, through);
+        send(message::Durable{through});
+    });
+    out.emplace_back(Flush{ticket});
+}
+
+void Core::State::on(const message::Durable& durable) {
+    if (phase == Phase::equal) {
+        forget_through(unsynced_peer, durable.seq);
+        if (role == Role::second) {
+            out.emplace_back(Purge{durable.seq});
+        }
+    }
+}
+
+} // namespace stead::mirror

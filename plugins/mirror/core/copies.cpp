@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "state.hpp"
+
+#include <algorithm>
+
+/// Targets on their way to the peer: resync, comparison, verification and repair.
+namespace stead::mirror {
+
+/// Copies the operation's pending targets under its own locks, then prepares it again.
+void Core::State::copy_for(Ticket op) {
+    Running& running = ops.at(op);
+    const std::vector<Target> targets = running.op.targets;
+    std::size_t waits = 0;
+    for (const Target& target : targets) {
+        if (!pending.contains(target)) {
+            continue;
+        }
+        ++waits;
+        waiting_for.emplace(target, op);
+        if (!moving.contains(target)) {
+            start_job({target, op, false, false, false});
+        }
+    }
+    if (waits == 0) {
+        copy_done_for(op);
+    }
+}
+
+void Core::State::start_job(Job job) {
+    const Ticket ticket = ++last_ticket;
+    jobs.emplace(ticket, job);
+    if (job.owner == 0) {
+        scheduled.insert(job.target);
+    }
+    if (job.owner != 0 || locks.request(ticket, {job.target})) {
+        job_ready(ticket);
+    }
+}
+
+void Core::State::pump_copies() {
+    if (!link_up || frozen || !serving() || (phase != Phase::copying && phase != Phase::equal)) {
+        return;
+    }
+    for (const Target& target : TargetSet(pending)) {
+        if (jobs.size() + copies.size() >= options.window_copies) {
+            return;
+        }
+        if (!scheduled.contains(target) && !moving.contains(target)) {
+            start_job({target, 0, to_compare.contains(target), false, false});
+        }
+    }
+    if (phase != Phase::equal || !pending.empty()) {
+        return;
+    }
+    while (!to_verify.empty() && jobs.size() + copies.size() < options.window_copies) {
+        const Target target = *to_verify.begin();
+        to_verify.erase(to_verify.begin());
+        start_job({target, 0, true, true, false});
+    }
+}
+
+void Core::State::job_ready(Ticket ticket) {
+    Job& job = jobs.at(ticket);
+    job.running = true;
+    moving.insert(job.target);
+    if (!job.verify && !pending.contains(job.target)) {
+        job_done(ticket); // somebody who needed it was faster
+    } else if (job.compare) {
+        probe(ticket);
+    } else {
+        read_and_send(ticket);
+    }
+}
+
+/// The digest of both sides at one point of the stream: nothing can change the target meanwhile.
+void Core::State::probe(Ticket ticket) {
+    const Ticket read = expect([this, ticket, mine = conversation](const Done& done) {
+        if (mine != conversation) {
+            return;
+        }
+        ++counters.probes;
+        probes[++seq] = ticket;
+        send(message::Probe{seq, jobs.at(ticket).target, done.digest});
+    });
+    out.emplace_back(Digest{read, jobs.at(ticket).target});
+}
+
+void Core::State::read_and_send(Ticket ticket) {
+    const Ticket read = expect([this, ticket, mine = conversation](const Done& done) {
+        if (mine != conversation) {
+            return;
+        }
+        if (done.error != 0) {
+            reset_link("a target cannot be read");
+            return;
+        }
+        const Job job = jobs.at(ticket);
+        pending.erase(job.target);
+        to_compare.erase(job.target);
+        if (done.payload != nullptr) {
+            ++counters.copies;
+            copies[++seq] = {job.target, job.owner};
+            if (job.owner != 0 && ops.contains(job.owner) && ops.at(job.owner).repairing) {
+                ++ops.at(job.owner).copies;
+            }
+            unsynced_peer[job.target] = seq;
+            send(message::Copy{seq, job.target, done.payload});
+        }
+        job_done(ticket);
+    });
+    out.emplace_back(Read{read, jobs.at(ticket).target});
+}
+
+void Core::State::job_done(Ticket ticket) {
+    const Job job = jobs.at(ticket);
+    jobs.erase(ticket);
+    moving.erase(job.target);
+    if (job.owner == 0) {
+        scheduled.erase(job.target);
+        release_locks(ticket);
+    }
+    wake(job.target);
+}
+
+/// Operations that waited for this target look again.
+void Core::State::wake(const Target& target) {
+    std::vector<Ticket> waiters;
+    const auto [begin, end] = waiting_for.equal_range(target);
+    std::transform(begin, end, std::back_inserter(waiters), [](const auto& entry) { return entry.second; });
+    waiting_for.erase(begin, end);
+    for (const Ticket op : waiters) {
+        const auto still = [&](const auto& entry) { return entry.second == op; };
+        if (ops.contains(op) && std::none_of(waiting_for.begin(), waiting_for.end(), still)) {
+            copy_done_for(op);
+        }
+    }
+}
+
+void Core::State::copy_done_for(Ticket op) {
+    Running& running = ops.at(op);
+    if (!running.repairing) {
+        prepare(op);
+    } else if (running.copies == 0 && !running.finished) {
+        finish(op, running.error);
+    }
+}
+
+void Core::State::copy_acked(const message::Acked& ack) {
+    if (const auto found = probes.find(ack.seq); found != probes.end()) {
+        const Ticket ticket = found->second;
+        probes.erase(found);
+        Job& job = jobs.at(ticket);
+        if (ack.error != 0) {
+            reset_link("the peer cannot read a target");
+        } else if (ack.equal) {
+            pending.erase(job.target);
+            to_compare.erase(job.target);
+            job_done(ticket);
+        } else {
+            if (job.verify) {
+                ++counters.verify_mismatches;
+                note("verify: the copies differ in a target; it is repaired", true);
+            }
+            read_and_send(ticket);
+        }
+        return;
+    }
+    const auto found = copies.find(ack.seq);
+    if (found == copies.end()) {
+        return;
+    }
+    const Ticket owner = found->second.second;
+    copies.erase(found);
+    if (ack.error != 0) {
+        reset_link("the peer's storage failed");
+        return;
+    }
+    for (const Fid& fid : ack.created) { // it made them empty: all of them is to be sent
+        if (!completed.insert(fid).second) {
+            continue;
+        }
+        ++lists;
+        const Ticket ticket = expect([this, mine = conversation](const Done& done) {
+            if (mine == conversation) {
+                --lists;
+                pending.insert(done.targets.begin(), done.targets.end());
+            }
+        });
+        out.emplace_back(List{ticket, fid});
+    }
+    if (owner != 0 && ops.contains(owner) && ops.at(owner).copies > 0) {
+        --ops.at(owner).copies;
+        copy_done_for(owner);
+    }
+}
+
+void Core::State::verify_all() {
+    if (phase != Phase::equal || !serving() || listing) {
+        return;
+    }
+    listing = true;
+    const Ticket ticket = expect([this, mine = conversation](const Done& done) {
+        if (mine == conversation) {
+            listing = false;
+            to_verify.insert(done.targets.begin(), done.targets.end());
+        }
+    });
+    out.emplace_back(List{ticket, std::nullopt});
+}
+
+} // namespace stead::mirror

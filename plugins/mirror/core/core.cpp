@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "state.hpp"
+
+#include <stead/base/assert.hpp>
+
+#include <algorithm>
+
+namespace stead::mirror {
+namespace {
+
+std::uint64_t mix(std::uint64_t z) noexcept {
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+} // namespace
+
+/// From the life's 128 bits of entropy; each draw is a different point of two independent sequences.
+Gen Core::State::fresh() {
+    ++drawn;
+    return {mix(entropy_high + drawn * 0x9e3779b97f4a7c15u), mix(entropy_low + drawn * 0xd1342543de82ef95u) | 1};
+}
+
+Ticket Core::State::expect(Then then) {
+    expected.emplace(++last_ticket, std::move(then));
+    return last_ticket;
+}
+
+void Core::State::persist(std::function<void()> then) {
+    ++persists;
+    const Ticket ticket = expect([this, then = std::move(then)](const Done& done) {
+        --persists;
+        if (done.error != 0) { // a node that cannot write down what it is must not be anything
+            dead = true;
+            set_role(Role::waiting, "the record cannot be written");
+            out.emplace_back(Stopped{});
+            return;
+        }
+        then();
+    });
+    out.emplace_back(Persist{ticket, record});
+}
+
+void Core::State::load(const Start& input) {
+    entropy_high = input.entropy.high;
+    entropy_low = input.entropy.low;
+    incarnation = fresh();
+    record = input.record.value_or(Record{});
+    record.node = options.node;
+    const bool readable = input.log.readable || mutant(Mutant::trust_damaged_log);
+    const bool usable = record.log != 0 && input.log.id == record.log && readable;
+    tainted = !record.clean && !record.current.none();
+    record.since_clean = record.since_clean || (record.clean && record.base.none());
+    if (!usable) {
+        const bool was_ahead = options.ack == Ack::commit && record.role == Role::prim && tainted;
+        record.unknown = record.unknown || !record.base.none() || was_ahead;
+        return;
+    }
+    for (const LogEntry& entry : input.log.entries) {
+        const std::uint64_t first =
+            entry.target.kind == TargetKind::zone ? entry.target.index * options.zones_per_extent : 0;
+        const std::uint64_t count = entry.target.kind == TargetKind::zone ? options.zones_per_extent : 1;
+        for (std::uint64_t i = 0; i < count; ++i) {
+            const Target target{entry.target.kind, entry.target.fid, first + i};
+            if (entry.mark == Mark::dirty) {
+                dirty.insert(target);
+            } else if (entry.mark == Mark::intent) {
+                intended.insert(target);
+            } else {
+                unsynced_self.emplace(target, 0);
+            }
+        }
+        if (entry.mark == Mark::dirty) {
+            logged.insert(entry.target);
+        }
+    }
+    log_usable = !record.base.none();
+    log_memory = log_usable && !record.since_clean;
+    intent_known = record.log_is_intent;
+    const bool was_ahead = options.ack == Ack::commit && record.role == Role::prim && tainted;
+    record.unknown = record.unknown || (was_ahead && record.base.none() && !intent_known);
+}
+
+void Core::State::handle(const Start& input) {
+    STEAD_ASSERT(role == Role::none);
+    load(input);
+    set_role(Role::waiting, "start");
+    const bool claims = record.role == Role::alone ||
+                        (mutant(Mutant::start_without_claim) && record.role == Role::second && record.in_sync);
+    if (claims && !record.current.none() && record.inconsistent.none()) {
+        become_alone(epoch_after(record.epoch, options.node), "the last holder starts");
+    }
+}
+
+void Core::State::handle(const Command& input) {
+    if (dead || role == Role::none) {
+        return;
+    }
+    switch (input) {
+    case Command::stop: stop_wanted = true; break;
+    case Command::swap: hand_over(); break;
+    case Command::verify: verify_all(); break;
+    case Command::second:
+        if (claim != Claim::none || frozen) {
+            note("second: not while a decision is on its way", true);
+            return;
+        }
+        accept_loss = true;
+        reset_link("an administrator said second");
+        if (claim == Claim::none && serving()) {
+            step_down("an administrator said second", false);
+        }
+        break;
+    case Command::prim:
+        if (serving() || claim != Claim::none || (record.current.none() && !record.inconsistent.none())) {
+            note("prim: refused in this state", true);
+            return;
+        }
+        reset_link("an administrator said prim");
+        accept_loss = false;
+        if (!record.inconsistent.none()) {
+            roll_back_and_serve();
+            return;
+        }
+        if (record.current.none()) {
+            record.mirror = fresh();
+            record.current = fresh();
+            record.since_clean = true; // the other one is empty as well, or not of this mirror
+        }
+        become_alone(epoch_after(record.epoch, options.node), "an administrator said prim");
+        break;
+    }
+}
+
+void Core::State::handle(const Done& input) {
+    const auto found = expected.find(input.ticket);
+    STEAD_ASSERT(found != expected.end());
+    const Then then = std::move(found->second);
+    expected.erase(found);
+    if (!dead) {
+        then(input);
+    }
+}
+
+void Core::State::handle(const Lease& input) { lease = input.until; }
+
+void Core::State::handle(const Received& input) {
+    if (dead || !link_up) {
+        return;
+    }
+    const Epoch theirs = input.message.epoch;
+    const message::Body& body = input.message.body;
+    const bool before_agreement =
+        std::holds_alternative<message::Hello>(body) || std::holds_alternative<message::Marks>(body);
+    if (!before_agreement && theirs < record.epoch && !mutant(Mutant::ignore_epoch)) {
+        ++counters.stale_refused;
+        send(message::Stale{});
+        return;
+    }
+    if (!before_agreement && theirs > record.epoch) {
+        if (serving()) {
+            step_down("the peer holds a later epoch", true);
+            reset_link("the peer holds a later epoch");
+            return;
+        }
+        record.epoch = theirs; // a promise to follow; it is persisted with what the message asks for
+    }
+    std::visit([this](const auto& what) { on(what); }, body);
+}
+
+void Core::State::on(const message::Acked& ack) {
+    if (by_seq.contains(ack.seq)) {
+        peer_acked(ack);
+    } else {
+        copy_acked(ack);
+    }
+}
+
+/// The peer refuses our epoch: the envelope had the later one, so there is nothing to do but to meet again.
+void Core::State::on(const message::Stale&) { reset_link("the peer holds a later epoch"); }
+
+// ---- Facts --------------------------------------------------------------------------------------------------------
+
+Facts Core::State::facts() const {
+    Facts facts;
+    facts.incarnation = incarnation;
+    facts.peer_incarnation = peer_incarnation;
+    facts.record = record;
+    facts.seq = seq;
+    facts.serving = serving();
+    facts.accept_loss = accept_loss;
+    facts.dirty_known = !record.unknown;
+    facts.memory = !peer_incarnation.none() || log_memory;
+    facts.intent_known = intent_known;
+    return facts;
+}
+
+bool Core::State::queued(const Target& target) const {
+    return std::any_of(incoming.begin(), incoming.end(), [&](const auto& entry) {
+        if (const auto* change = std::get_if<message::Change>(&entry.second.what)) {
+            const std::vector<Target>& targets = change->operation.targets;
+            return std::find(targets.begin(), targets.end(), target) != targets.end();
+        }
+        const auto* copy = std::get_if<message::Copy>(&entry.second.what);
+        return copy != nullptr && copy->target == target;
+    });
+}
+
+bool Core::State::accounts_for(const Target& target, bool unsynced) const {
+    const auto names = [&](const std::vector<Target>& targets) {
+        return std::find(targets.begin(), targets.end(), target) != targets.end();
+    };
+    for (const TargetSet* set : {&dirty, &uncertain, &intended, &pending}) {
+        if (set->contains(target)) {
+            return true;
+        }
+    }
+    if (lists > 0) {
+        return true; // inodes that the peer had to create: it is being found out what all belongs to them
+    }
+    if (unsynced && (unsynced_self.contains(target) || unsynced_peer.contains(target))) {
+        return true;
+    }
+    return queued(target) ||
+           std::any_of(ops.begin(), ops.end(), [&](const auto& entry) { return names(entry.second.op.targets); }) ||
+           std::any_of(copies.begin(), copies.end(), [&](const auto& entry) {
+               const Target& sent = entry.second.first; // a listing or an attribute may yet report its inode as created
+               return sent == target || sent.fid == target.fid || sent.kind == TargetKind::directory;
+           });
+}
+
+// ---- Time ---------------------------------------------------------------------------------------------------------
+
+Instant Core::State::deadline() const {
+    Instant at = std::min(checkpoint_at, repeat_at);
+    for (const auto& [sent, op] : by_seq) {
+        if (!ops.at(op).peer_ok) {
+            return std::min(at, ops.at(op).sent_at + options.slow_peer);
+        }
+    }
+    return at;
+}
+
+void Core::State::timers() {
+    if (now >= checkpoint_at) {
+        checkpoint();
+    }
+    if (now >= repeat_at) {
+        repeat_at = never;
+        claim_on();
+    }
+    for (const auto& [sent, op] : by_seq) {
+        if (!ops.at(op).peer_ok) {
+            if (now >= ops.at(op).sent_at + options.slow_peer) {
+                reset_link("the peer is heard but does not acknowledge");
+            }
+            break;
+        }
+    }
+}
+
+/// Whatever can go on now, goes on. Each of these does nothing unless its time has come.
+void Core::State::settle() {
+    timers();
+    answer_held();
+    try_promote();
+    go_on_promoting();
+    go_on_handing();
+    go_on_taking();
+    go_on_stopping();
+    greet();
+    build_set();
+    pump_copies();
+    try_end();
+    try_finish_end();
+}
+
+Core::Core(const Options& options) : state_(std::make_unique<State>(options)) {}
+Core::~Core() = default;
+Core::Core(Core&&) noexcept = default;
+Core& Core::operator=(Core&&) noexcept = default;
+
+std::vector<Output> Core::step(Instant now, const Input& input) {
+    State& s = *state_;
+    STEAD_ASSERT(now >= s.now);
+    s.now = now;
+    s.lapsed = s.lapsed || now >= s.lease;
+    s.out.clear();
+    std::visit([&s](const auto& what) { s.handle(what); }, input);
+    if (!s.dead && s.role != Role::none) {
+        s.settle();
+    }
+    return std::exchange(s.out, {});
+}
+
+Instant Core::next_deadline() const noexcept { return state_->deadline(); }
+Role Core::role() const noexcept { return state_->role; }
+const Record& Core::record() const noexcept { return state_->record; }
+bool Core::frozen() const noexcept { return state_->frozen; }
+bool Core::answers(Instant now) const noexcept {
+    return state_->serving() && !state_->frozen && (!state_->needs_lease() || now < state_->lease);
+}
+bool Core::equal() const noexcept { return state_->phase == Phase::equal; }
+std::size_t Core::pending() const noexcept { return state_->pending.size(); }
+bool Core::accounts_for(const Target& target, bool unsynced) const { return state_->accounts_for(target, unsynced); }
+bool Core::queued(const Target& target) const { return state_->queued(target); }
+bool Core::eligible() const noexcept { return state_->may_promote(); }
+Facts Core::facts() const { return state_->facts(); }
+const Counters& Core::counters() const noexcept { return state_->counters; }
+bool Core::verifying() const noexcept {
+    const State& s = *state_;
+    return s.listing || !s.to_verify.empty() || !s.jobs.empty() || !s.copies.empty();
+}
+
+Core::Standing Core::after_restart(const Options& options, const Record& record, const LoadedLog& log) {
+    State state(options);
+    state.load({record, log, {1, 1}});
+    Standing standing{state.facts(), state.dirty, {}};
+    standing.marks.insert(state.intended.begin(), state.intended.end());
+    for (const auto& [target, last] : state.unsynced_self) {
+        standing.unsynced.insert(target);
+    }
+    return standing;
+}
+
+} // namespace stead::mirror

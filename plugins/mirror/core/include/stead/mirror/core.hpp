@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <stead/base/time.hpp>
+#include <stead/mirror/messages.hpp>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+/// One node of a mirror as a state machine: docs/protocol-mirror.md.
+namespace stead::mirror {
+
+/// One broken rule each, for tests/sim only: every one must be caught there.
+enum class Mutant : std::uint8_t {
+    none,
+    local_first,
+    ack_before_log,
+    apply_before_record,
+    end_source_first,
+    forget_unsynced,
+    promote_without_drain,
+    no_outdate,
+    start_without_claim,
+    overwrite_before_undo,
+    ignore_epoch,
+    answer_after_lease,
+    trust_damaged_log,
+    sync_one_side,
+};
+
+struct Options {
+    std::uint8_t node{}; ///< 0 or 1
+    Ack ack{Ack::apply};
+    bool intent_log{};    ///< obligatory with Ack::commit
+    bool witness{};       ///< AskWitness is answered by a compare-and-set at a third place
+    bool probe_vip{};     ///< ask for the virtual IP before a promotion
+    bool failover{true};  ///< false: a secondary that loses its primary waits
+    bool keep_undo{true}; ///< after a split: what the loser had stays exportable
+    std::uint64_t zones_per_extent{1024};
+    std::uint32_t window_operations{256};
+    std::uint32_t window_copies{16};
+    nanoseconds checkpoint_every{seconds{30}};
+    nanoseconds repeat_every{milliseconds{200}};
+    nanoseconds witness_wait{seconds{3}};
+    nanoseconds slow_peer{seconds{10}};
+    Mutant mutant{Mutant::none};
+};
+
+// ---- Inputs ---------------------------------------------------------------------------------------------------------
+
+struct Tick {};
+/// First input of a life. `entropy`: 128 bits from the operating system, from which this life's generations come.
+struct Start {
+    std::optional<Record> record; ///< none: a node without data
+    LoadedLog log;
+    Gen entropy;
+};
+enum class Command : std::uint8_t {
+    prim,   ///< serve what is here, whatever the peer has
+    second, ///< follow the peer, whatever is lost here
+    swap,
+    stop,
+    verify,
+};
+struct Request { ///< of the application; only while role is prim or alone
+    OpId id{};
+    Operation operation;
+};
+/// Completion of an effect with this ticket.
+struct Done {
+    Ticket ticket{};
+    int error{};                   ///< errno; 0 = good
+    Payload payload{};             ///< of Read; nullptr = the target is not there
+    std::uint64_t digest{};        ///< of Digest
+    std::vector<Fid> created{};    ///< of Store: FIDs it met that a Store created since the last EndResync
+    std::vector<Target> targets{}; ///< of List
+    bool yes{};                    ///< of ProbeVip: answered; of AskWitness: granted
+    bool unanswered{};             ///< of AskWitness: nobody answered
+};
+struct LinkUp {};   ///< a new stream to the peer, empty
+struct LinkDown {}; ///< it is dead; nothing sent on it may still arrive
+struct Received {
+    Message message;
+};
+struct BusReceived {
+    BusMessage message;
+};
+struct Lease {
+    Instant until;
+};
+struct PeerLost {
+    enum class How : std::uint8_t {
+        silent,      ///< takeover has passed since it could last renew its lease
+        died,        ///< a trusted witness saw the end of its process, and its mount is gone
+        excluded_us, ///< it is heard, but went on without us for a while
+    } how{};
+};
+struct PeerBack {};
+using Input = std::variant<Tick, Start, Command, Request, Done, LinkUp, LinkDown, Received, BusReceived, Lease,
+                           PeerLost, PeerBack>;
+
+// ---- Outputs: perform in order. Those with a ticket are answered by Done, once --------------------------------------
+
+struct Persist { ///< write the record; Done when it is on disk. One after the other, in this order
+    Ticket ticket{};
+    Record record;
+};
+struct LogReset { ///< replace the change log by one with this id and content, atomically and durably
+    Ticket ticket{};
+    std::uint64_t id{};
+    std::vector<LogEntry> entries;
+};
+struct LogAppend { ///< Done when on disk
+    Ticket ticket{};
+    std::vector<LogEntry> entries;
+};
+struct Apply { ///< perform the operation on the tree. Kind change only
+    Ticket ticket{};
+    Operation operation;
+    Seq park{}; ///< not 0: an inode that loses its last name is kept under this number (see Purge)
+};
+struct SyncInode {
+    Ticket ticket{};
+    Fid fid;
+};
+/// Make everything durable that was applied so far. Success says so, also of what an earlier failed sync left behind.
+struct Flush {
+    Ticket ticket{};
+};
+struct Read {
+    Ticket ticket{};
+    Target target;
+};
+struct Digest { ///< equal digests only for equal content; 0 = not there
+    Ticket ticket{};
+    Target target;
+};
+struct List { ///< all targets of an inode, or of the tree
+    Ticket ticket{};
+    std::optional<Fid> fid;
+};
+struct Store { ///< overwrite a target; a listing places (park, link, create empty). What it creates it reports
+    Ticket ticket{};
+    Target target;
+    Payload payload;
+    Seq park{};
+};
+struct SaveUndo { ///< Done when the old content is durably in the undo log
+    Ticket ticket{};
+    std::vector<Target> targets;
+};
+struct StartUndo { ///< a new, empty undo log; or go on with the one of a resync that broke off (first content counts)
+    bool go_on{};
+};
+struct RollBack { ///< restore what the undo log holds; Done when durable. Idempotent
+    Ticket ticket{};
+};
+struct Purge { ///< remove what was parked under numbers up to this one: nobody will want it back
+    Seq through{};
+};
+struct EndResync { ///< what Store created is complete; `keep_undo`: the undo log becomes an export of what was lost
+    bool keep_undo{};
+};
+struct Send {
+    Message message;
+};
+struct BusSend {
+    BusMessage message;
+};
+struct CloseLink {}; ///< LinkDown is not reported for it
+struct Answer {      ///< the driver compares the lease once more right before it replies
+    OpId id{};
+    int error{};
+};
+struct RoleChanged { ///< waiting: kill the application, abort FUSE, forget all requests
+    Role role{};
+    Epoch epoch{};
+    std::string reason;
+};
+struct AskWitness { ///< compare-and-set to (counter(epoch), holder(epoch))
+    Ticket ticket{};
+    Epoch epoch{};
+};
+struct ProbeVip {
+    Ticket ticket{};
+};
+struct Stopped {}; ///< after Command::stop, or for good: the record cannot be written
+struct Note {
+    bool alarm{};
+    std::string text;
+};
+using Output = std::variant<Persist, LogReset, LogAppend, Apply, SyncInode, Flush, Read, Digest, List, Store, SaveUndo,
+                            StartUndo, RollBack, Purge, EndResync, Send, BusSend, CloseLink, Answer, RoleChanged,
+                            AskWitness, ProbeVip, Stopped, Note>;
+
+struct Counters {
+    std::uint64_t resyncs{}, copies{}, probes{}, verify_mismatches{}, stale_refused{}, promotions{}, repairs{};
+};
+
+/// Pure: equal (options, inputs, times) give equal outputs. One thread owns it. Never throws, except when memory ends.
+class Core {
+public:
+    explicit Core(const Options& options);
+    ~Core();
+    Core(Core&&) noexcept;
+    Core& operator=(Core&&) noexcept;
+
+    [[nodiscard]] std::vector<Output> step(Instant now, const Input& input);
+    /// When step(Tick) is next due.
+    [[nodiscard]] Instant next_deadline() const noexcept;
+
+    [[nodiscard]] Role role() const noexcept;
+    [[nodiscard]] const Record& record() const noexcept; ///< as last asked to be persisted
+    [[nodiscard]] bool frozen() const noexcept;
+    /// Whether an operation would be answered at `now`: serves, not frozen, and the lease holds where one is needed.
+    [[nodiscard]] bool answers(Instant now) const noexcept;
+    [[nodiscard]] bool equal() const noexcept; ///< both in sync, and the stream is up
+    [[nodiscard]] bool verifying() const noexcept;
+    /// Targets still to be sent by a resync.
+    [[nodiscard]] std::size_t pending() const noexcept;
+    /// Whether this node accounts for a difference in `target`; `unsynced`: also one that only a power loss explains.
+    [[nodiscard]] bool accounts_for(const Target& target, bool unsynced) const;
+    /// Received for `target` and not yet applied.
+    [[nodiscard]] bool queued(const Target& target) const;
+    /// Secondary that the primary counts on.
+    [[nodiscard]] bool eligible() const noexcept;
+    /// What Hello would say now.
+    [[nodiscard]] Facts facts() const;
+    [[nodiscard]] const Counters& counters() const noexcept;
+
+    /// With what a node would come back from this record and log: its Hello, and the targets it would account for.
+    struct Standing {
+        Facts facts;
+        TargetSet marks, unsynced;
+    };
+    [[nodiscard]] static Standing after_restart(const Options& options, const Record& record, const LoadedLog& log);
+
+private:
+    struct State;
+    std::unique_ptr<State> state_;
+};
+
+} // namespace stead::mirror

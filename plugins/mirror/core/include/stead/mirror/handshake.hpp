@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <stead/mirror/record.hpp>
+
+#include <string>
+
+/// Which copy is good: docs/protocol-mirror.md, section 6. Pure functions of both sides' facts.
+namespace stead::mirror {
+
+/// What a node says of itself in Hello.
+struct Facts {
+    std::uint16_t version{1};
+    Gen incarnation;
+    Gen peer_incarnation; ///< the peer's, when both were last equal; none = not in this life
+    Record record;
+    Seq seq{}; ///< highest that it knows
+    bool serving{};
+    bool accept_loss{};  ///< an administrator said `second`: be the target, whatever is lost
+    bool dirty_known{};  ///< base is not set, or the dirty set is intact
+    bool memory{};       ///< knows what was unsynced, on both sides
+    bool intent_known{}; ///< has a readable intent log
+    bool may_be_ahead{}; ///< `commit` without a readable intent log after a crash
+};
+
+enum class Verdict : std::uint8_t { nobody, refuse, split, source, target };
+enum class Extent : std::uint8_t { marks, compare_all, everything };
+
+struct Decision {
+    Verdict verdict{Verdict::nobody}; ///< source, target: of this node
+    Extent extent{Extent::marks};
+    bool with_unsynced{}; ///< one side forgot: what its disk may have lost is sent as well
+    std::string reason;
+    bool operator==(const Decision&) const = default;
+};
+
+/// decide(a, b) and decide(b, a) say the same with source and target exchanged.
+[[nodiscard]] Decision decide(const Facts& self, const Facts& peer);
+
+} // namespace stead::mirror

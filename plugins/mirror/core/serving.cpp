@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "state.hpp"
+
+#include <stead/base/assert.hpp>
+
+#include <algorithm>
+
+/// Operations of the application: lock, account, peer, here, answer.
+namespace stead::mirror {
+
+bool Core::State::serving() const noexcept { return role == Role::prim || role == Role::alone; }
+
+/// From here on the peer gets what is changed; before, only the set of a resync covers it.
+bool Core::State::peer_receives() const noexcept {
+    return link_up && (phase == Phase::copying || phase == Phase::ending || phase == Phase::end_sent ||
+                       (phase == Phase::equal && serving()));
+}
+
+std::size_t Core::State::pending_of(const Operation& op) const {
+    return static_cast<std::size_t>(std::count_if(op.targets.begin(), op.targets.end(),
+                                                  [&](const Target& target) { return pending.contains(target); }));
+}
+
+void Core::State::handle(const Request& input) {
+    if (dead || !serving()) {
+        return; // the driver forgot it with the role
+    }
+    const Ticket op = ++last_ticket;
+    Running& running = ops[op];
+    running.id = input.id;
+    running.op = input.operation;
+    if (locks.request(op, lock_targets(running.op))) {
+        running.granted = true;
+        prepare(op);
+    }
+}
+
+/// After a change of role or stream: all that had begun to wait for something looks again.
+void Core::State::prepare_everything() {
+    parked.clear();
+    window_waiters.clear();
+    std::vector<Ticket> tickets;
+    for (const auto& [ticket, running] : ops) {
+        if (running.granted) {
+            tickets.push_back(ticket);
+        }
+    }
+    prepare_all(tickets);
+}
+
+void Core::State::prepare_all(const std::vector<Ticket>& tickets) {
+    for (const Ticket op : tickets) {
+        prepare(op);
+    }
+}
+
+/// Whatever must be true before an operation may start, one after the other; called again after each wait.
+void Core::State::prepare(Ticket op) {
+    const auto found = ops.find(op);
+    if (found == ops.end() || found->second.finished || found->second.local_started || found->second.remote ||
+        found->second.orphan) {
+        return;
+    }
+    if (!serving() || frozen || opening_intents || claim == Claim::handing || claim == Claim::stopping) {
+        parked.insert(op);
+        return;
+    }
+    const Running& running = found->second;
+    const bool sync = running.op.kind == OpKind::sync;
+    const std::size_t waiting = sync ? 0 : pending_of(running.op);
+    const bool all_wait = waiting > 0 && waiting == running.op.targets.size();
+    const bool remote = peer_receives() && !all_wait && !(sync && mutant(Mutant::sync_one_side));
+    if (!sync && (!remote || !record.base.none())) {
+        if (!ensure_logged(op)) {
+            return;
+        }
+    } else if (!sync && record.log_is_intent && !ensure_intended(op)) {
+        return;
+    }
+    if (remote && waiting > 0) {
+        copy_for(op);
+        return;
+    }
+    if (remote && outstanding >= options.window_operations) {
+        window_waiters.push_back(op);
+        return;
+    }
+    if (!sync && !record.base.none()) {
+        dirty.insert(running.op.targets.begin(), running.op.targets.end());
+    }
+    if (remote) {
+        launch_remote(op);
+        return;
+    }
+    if (!sync && link_up && (phase == Phase::marks || phase == Phase::begun)) {
+        pending.insert(running.op.targets.begin(), running.op.targets.end());
+    }
+    launch_local(op);
+}
+
+void Core::State::launch_remote(Ticket op) {
+    Running& running = ops.at(op);
+    running.remote = true;
+    running.seq = ++seq;
+    running.sent_at = now;
+    by_seq[running.seq] = op;
+    ++outstanding;
+    const bool sync = running.op.kind == OpKind::sync;
+    if (!sync) {
+        for (const Target& target : running.op.targets) {
+            unsynced_peer[target] = unsynced_self[target] = running.seq;
+        }
+    }
+    Level wanted = Level::applied;
+    if (sync || running.op.durable || options.ack == Ack::disk) {
+        wanted = Level::flushed;
+    } else if (options.ack == Ack::receipt) {
+        wanted = Level::received;
+    }
+    const bool at_once = sync || options.ack == Ack::commit || mutant(Mutant::local_first);
+    send(message::Change{running.seq, running.op, wanted});
+    if (at_once) {
+        launch_local(op);
+    }
+}
+
+void Core::State::launch_local(Ticket op) {
+    Running& running = ops.at(op);
+    if (running.local_started) {
+        return;
+    }
+    running.local_started = true;
+    if (running.op.kind == OpKind::sync) {
+        sync_inodes(running.op, [this, op](int error) { local_finished(op, error); });
+        return;
+    }
+    const Ticket ticket = expect([this, op](const Done& done) { local_applied(op, done.error); });
+    out.emplace_back(Apply{ticket, running.op, 0});
+}
+
+/// All inodes of an operation, one after the other; the first error ends it.
+void Core::State::sync_inodes(const Operation& op, std::function<void(int)> then) {
+    std::set<Fid> fids;
+    for (const Target& target : op.targets) {
+        fids.insert(target.fid);
+    }
+    auto left = std::make_shared<std::pair<std::size_t, int>>(fids.size(), 0);
+    STEAD_ASSERT(!fids.empty());
+    for (const Fid& fid : fids) {
+        const Ticket ticket = expect([left, then](const Done& done) {
+            left->second = left->second != 0 ? left->second : done.error;
+            if (--left->first == 0) {
+                then(left->second);
+            }
+        });
+        out.emplace_back(SyncInode{ticket, fid});
+    }
+}
+
+/// Failed here, done there: it gets our content back before the application hears of it.
+void Core::State::repair(Ticket op) {
+    const Running& running = ops.at(op);
+    pending.insert(running.op.targets.begin(), running.op.targets.end());
+    copy_for(op);
+}
+
+void Core::State::local_applied(Ticket op, int error) {
+    Running& running = ops.at(op);
+    if (running.orphan) {
+        ops.erase(op);
+        return;
+    }
+    if (error == 0 && (running.op.durable || options.ack == Ack::disk)) {
+        sync_inodes(running.op, [this, op](int failed) { local_finished(op, failed); });
+        return;
+    }
+    running.local_done = true;
+    if (error == 0) {
+        complete(op);
+        return;
+    }
+    running.error = error;
+    if (running.remote) {
+        ++counters.repairs;
+        running.repairing = true;
+        if (running.peer_ok && link_up) {
+            repair(op);
+        }
+        return;
+    }
+    finish(op, error);
+}
+
+/// After fsync: an error says that this node's cache is worth nothing any more.
+void Core::State::local_finished(Ticket op, int error) {
+    Running& running = ops.at(op);
+    running.local_done = true;
+    running.error = error;
+    const bool orphan = running.orphan;
+    if (error != 0) {
+        own_sync_failed();
+    }
+    if (orphan) {
+        ops.erase(op);
+    } else {
+        complete(op);
+    }
+}
+
+void Core::State::own_sync_failed() {
+    incarnation = fresh(); // as after a power loss: what was not on disk counts as lost
+    note("fsync failed here; the cache of this node cannot be trusted", true);
+    if (phase == Phase::equal && role == Role::prim && (claim == Claim::none || claim == Claim::handing)) {
+        hand_over_broken();
+    } else if (phase == Phase::equal && role == Role::second) {
+        own_failure("fsync failed");
+    } else if (link_up) {
+        reset_link("fsync failed during a resync");
+    }
+}
+
+void Core::State::peer_acked(const message::Acked& ack) {
+    const auto found = by_seq.find(ack.seq);
+    if (found == by_seq.end()) {
+        return;
+    }
+    const Ticket op = found->second;
+    Running& running = ops.at(op);
+    if (ack.error != 0) {
+        reset_link("the peer's storage failed");
+        return;
+    }
+    Level wanted = Level::applied;
+    if (running.op.kind == OpKind::sync || running.op.durable || options.ack == Ack::disk) {
+        wanted = Level::flushed;
+    } else if (options.ack == Ack::receipt) {
+        wanted = Level::received;
+    }
+    const bool first_ok = !running.peer_ok && ack.level >= wanted;
+    if (first_ok) {
+        running.peer_ok = true;
+        --outstanding;
+        const std::deque<Ticket> waiters = std::exchange(window_waiters, {});
+        prepare_all({waiters.begin(), waiters.end()});
+    }
+    running.peer_done = running.peer_done || ack.level >= std::max(wanted, Level::applied);
+    if (first_ok && running.repairing) {
+        repair(op);
+        return;
+    }
+    if (running.peer_ok && !running.local_started) {
+        launch_local(op);
+    }
+    complete(op);
+    retire(op);
+}
+
+/// Answered when both sides did what the acknowledgement mode asks for.
+void Core::State::complete(Ticket op) {
+    const auto found = ops.find(op);
+    if (found == ops.end() || !found->second.local_done || found->second.repairing || found->second.finished ||
+        found->second.orphan) {
+        return;
+    }
+    const Running& running = found->second;
+    const bool needs_peer =
+        running.remote && (options.ack != Ack::commit || running.op.durable || running.op.kind == OpKind::sync);
+    if (!needs_peer || running.peer_ok) {
+        finish(op, running.error);
+    }
+}
+
+void Core::State::finish(Ticket op, int error) {
+    Running& running = ops.at(op);
+    running.finished = true;
+    running.error = error;
+    try_answer(op);
+}
+
+void Core::State::try_answer(Ticket op) {
+    Running& running = ops.at(op);
+    const bool lease_over = needs_lease() && now >= lease && !mutant(Mutant::answer_after_lease);
+    if (frozen || !serving() || lease_over) {
+        held.insert(op);
+        return;
+    }
+    held.erase(op);
+    running.answered = true;
+    out.emplace_back(Answer{running.id, running.error});
+    release_locks(op);
+    retire(op);
+}
+
+void Core::State::answer_held() {
+    const std::set<Ticket> now_free = held;
+    for (const Ticket op : now_free) {
+        if (ops.contains(op)) {
+            try_answer(op);
+        }
+    }
+}
+
+/// Forgotten when it is answered and finished on both sides: until then it is in flight.
+void Core::State::retire(Ticket op) {
+    const auto found = ops.find(op);
+    if (found != ops.end() && found->second.answered && (!found->second.remote || found->second.peer_done)) {
+        by_seq.erase(found->second.seq);
+        ops.erase(found);
+    }
+}
+
+void Core::State::release_locks(Ticket ticket) {
+    for (const Ticket next : locks.release(ticket)) {
+        if (jobs.contains(next)) {
+            job_ready(next);
+        } else if (ops.contains(next)) {
+            ops.at(next).granted = true;
+            prepare(next);
+        }
+    }
+}
+
+/// Everything up to here was applied on this node, or is undone on the other.
+Seq Core::State::completed_through() const {
+    Seq through = seq;
+    for (const auto& [ticket, running] : ops) {
+        if (running.remote && (!running.local_done || (running.repairing && !running.finished))) {
+            through = std::min(through, running.seq - 1);
+        }
+    }
+    if (!incoming.empty()) {
+        through = std::min(through, incoming.begin()->first - 1);
+    }
+    return through;
+}
+
+} // namespace stead::mirror

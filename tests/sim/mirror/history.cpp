@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "world.hpp"
+
+#include <algorithm>
+
+namespace stead::mirror::sim {
+namespace {
+
+class History {
+public:
+    explicit History(const Setup& setup) : world_(setup), random_(world_.random()) {}
+
+    std::string run(Statistics* statistics) {
+        world_.start(0);
+        world_.start(1);
+        world_.command(0, Command::prim);
+        world_.run_for(milliseconds{400 + random_.below(800)});
+        const std::uint64_t faults = 1 + random_.below(14);
+        for (std::uint64_t i = 0; i < faults && !world_.failed(); ++i) {
+            disturb();
+            ++world_.statistics.faults;
+            world_.run_for(random_.chance(40) ? milliseconds{random_.below(60)} : milliseconds{random_.below(1500)});
+        }
+        settle();
+        if (statistics != nullptr) {
+            statistics->add(world_.statistics);
+        }
+        return world_.failure();
+    }
+
+private:
+    void restart_later(unsigned node) {
+        if (random_.chance(85)) {
+            for (int i = 0; i < 3 && !world_.failed(); ++i) {
+                world_.run_for(milliseconds{random_.below(random_.chance(50) ? 20 : 700)});
+            }
+            world_.start(node);
+        }
+    }
+
+    void cut(World::Path path) {
+        const unsigned from = static_cast<unsigned>(random_.below(2));
+        world_.cut(path, from, true);
+        if (random_.chance(60)) {
+            world_.cut(path, 1 - from, true);
+        }
+    }
+
+    void disk_trouble(unsigned node) {
+        bool Disk::*const fault = random_.chance(50) ? &Disk::full : &Disk::sync_fails;
+        world_.disk(node).*fault = true;
+        world_.run_for(milliseconds{50 + random_.below(500)});
+        world_.disk(node).*fault = false;
+    }
+
+    /// The primary dies while the other one's disk is behind.
+    void slow_then_dead(unsigned node) {
+        world_.disk(1 - node).slow = true;
+        world_.run_for(milliseconds{20 + random_.below(200)});
+        world_.crash(node, random_.chance(30));
+        world_.run_for(milliseconds{random_.below(600)});
+        world_.disk(1 - node).slow = false;
+        restart_later(node);
+    }
+
+    /// One dies, and while the other one writes down that it is alone, or makes it equal again, that one dies as well.
+    void one_after_the_other(unsigned node, bool while_it_returns) {
+        world_.crash(node, random_.chance(50));
+        world_.run_for(microseconds{random_.below(25'000)});
+        if (while_it_returns) {
+            world_.run_for(milliseconds{random_.below(400)});
+            world_.start(node);
+            world_.run_for(milliseconds{20 + random_.below(280)});
+        }
+        world_.crash(1 - node, random_.chance(70));
+        world_.run_for(milliseconds{random_.below(50)});
+        world_.start(node);
+        restart_later(1 - node);
+    }
+
+    void disturb() {
+        const unsigned node = static_cast<unsigned>(random_.below(2));
+        switch (random_.below(23)) {
+        case 0:
+        case 1:
+            world_.crash(node, false);
+            restart_later(node);
+            break;
+        case 2:
+        case 3:
+            world_.crash(node, true);
+            restart_later(node);
+            break;
+        case 4:
+            world_.crash(node, true);
+            world_.run_for(milliseconds{random_.chance(50) ? 0 : random_.below(900)});
+            world_.crash(1 - node, true);
+            world_.run_for(milliseconds{random_.below(100)});
+            world_.start(node);
+            restart_later(1 - node);
+            break;
+        case 5: world_.pause(node, milliseconds{50 + random_.below(2500)}); break;
+        case 6:
+        case 7: cut(World::Path::stream); break;
+        case 8: cut(World::Path::bus); break;
+        case 9:
+        case 10:
+            cut(World::Path::stream);
+            cut(World::Path::bus);
+            break;
+        case 11: cut(World::Path::witness); break;
+        case 12:
+        case 13: world_.heal(); break;
+        case 14:
+        case 15: disk_trouble(node); break;
+        case 16: world_.command(node, Command::swap); break;
+        case 17: world_.command(node, Command::verify); break;
+        case 18:
+            world_.command(node, Command::stop);
+            world_.run_for(milliseconds{random_.below(800)});
+            world_.start(node);
+            break;
+        case 19: slow_then_dead(node); break;
+        case 20: one_after_the_other(node, false); break;
+        case 21: one_after_the_other(node, true); break;
+        default:
+            world_.crash(node, random_.chance(50));
+            world_.disk(node).log_damaged = true;
+            restart_later(node);
+            break;
+        }
+    }
+
+    /// Faults stop. An administrator decides what only a person can.
+    void settle() {
+        world_.heal();
+        world_.run_for(seconds{3}); // the longest pause is over
+        for (int round = 0; round < 30 && !world_.failed() && !world_.equal(); ++round) {
+            for (unsigned node = 0; node < 2; ++node) {
+                if (!world_.alive(node)) {
+                    world_.start(node);
+                }
+            }
+            world_.run_for(seconds{2});
+            if (!world_.failed() && !world_.equal() && round > 1) {
+                administrate();
+            }
+        }
+        if (!world_.failed() && !world_.equal()) {
+            world_.fail("I9: the nodes do not become equal");
+        }
+        verify();
+    }
+
+    void administrate() {
+        if (!world_.alive(0) || !world_.alive(1)) {
+            return;
+        }
+        const Decision decision = world_.decision();
+        if (decision.verdict == Verdict::split) {
+            const bool zero = world_.core(0).record().epoch > world_.core(1).record().epoch;
+            world_.command(zero ? 1 : 0, Command::second);
+        } else if (decision.verdict == Verdict::nobody) {
+            world_.command(0, Command::prim);
+        }
+    }
+
+    /// Quiet, then damage nobody saw: verify finds exactly that, and afterwards the trees are equal.
+    void verify() {
+        if (world_.failed()) {
+            return;
+        }
+        world_.set_load(false);
+        world_.run_for(seconds{1});
+        world_.check_equal_trees();
+        const unsigned second = world_.serving(0) ? 1 : 0;
+        const std::vector<Target> targets = world_.disk(second).list(std::nullopt);
+        std::set<Target> rotten;
+        for (std::uint64_t i = random_.below(4); i > 0; --i) {
+            const Target target = targets[random_.below(targets.size())];
+            if (target.kind == TargetKind::zone && rotten.insert(target).second) {
+                world_.rot(second, target);
+            }
+        }
+        const std::uint64_t before = world_.statistics.verified_rot;
+        world_.command(1 - second, Command::verify);
+        world_.run_for(seconds{2});
+        if (!world_.failed() && world_.statistics.verified_rot - before != rotten.size()) {
+            world_.fail("I9: verify found " + std::to_string(world_.statistics.verified_rot - before) + " of " +
+                        std::to_string(rotten.size()) + " damaged targets");
+        }
+        world_.check_equal_trees();
+    }
+
+    World world_;
+    Random& random_;
+};
+
+} // namespace
+
+std::string run_history(const Setup& setup, Statistics* statistics) { return History(setup).run(statistics); }
+
+} // namespace stead::mirror::sim
