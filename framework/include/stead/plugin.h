@@ -21,6 +21,8 @@
  * Change log (append; a reader checks struct_size before a later field; anything else bumps abi_major)
  *   1.0  first (bus_wish is part of it)
  *   1.1  host: add_rule, start_hook, cancel_hook; plugin: on_armed, switch_name; transition: automatic
+ *   1.2  host: set_role, node_address, stream_keys, ask_witness; plugin: on_ready, on_peer_died, on_witness; moment
+ *        RETIRE (asked only of plugins of 1.2)
  */
 #ifndef STEAD_PLUGIN_H
 #define STEAD_PLUGIN_H
@@ -34,7 +36,7 @@ extern "C" {
 
 #define STEAD_PLUGIN_MAGIC 0x53544541u /* "STEA" */
 #define STEAD_ABI_MAJOR 1u
-#define STEAD_ABI_MINOR 1u
+#define STEAD_ABI_MINOR 2u
 #define STEAD_PLUGIN_SYMBOL "stead_plugin_v1"
 #define STEAD_LANS_MAX 8u
 #define STEAD_PLUGIN_EXPORT __attribute__((visibility("default")))
@@ -136,21 +138,22 @@ typedef enum stead_state {
     STEAD_UP = 5
 } stead_state;
 
-/* The four moments of a state change in which services take part, in order of a life. The host waits for each service
- * to answer with transition_done(); a service that is late is reported and, after `timeout`, overruled. */
+/* The moments of a state change in which services take part, in order of a life. The host waits for each service to
+ * answer with transition_done(); a service that is late is reported and, after `timeout`, overruled. */
 typedef enum stead_moment {
     STEAD_MOMENT_PREPARE = 1, /* before the first start_* script: addresses up, traffic closed */
     STEAD_MOMENT_OPEN = 2,    /* after the last start_* script succeeded: let traffic in */
     STEAD_MOMENT_CLOSE = 3,   /* before the first stop_* script: no new traffic, drain */
-    STEAD_MOMENT_RELEASE = 4  /* after the last stop_* script: addresses down */
+    STEAD_MOMENT_RELEASE = 4, /* after the last stop_* script: addresses down */
+    STEAD_MOMENT_RETIRE = 5   /* 1.2: WAIT -> STOP, before poststop: end what lives as long as the module */
 } stead_moment;
 
 typedef struct stead_transition {
     uint64_t token; /* give it back in transition_done */
     uint32_t moment;
-    uint32_t from, to; /* stead_state */
-    uint32_t restart;  /* 1: application restart only; CLOSE and OPEN follow each other, no RELEASE */
-    uint32_t at_once;  /* 1: forced; do not drain */
+    uint32_t from, to;  /* stead_state */
+    uint32_t restart;   /* 1: application restart only; CLOSE and OPEN follow each other, no RELEASE */
+    uint32_t at_once;   /* 1: forced; do not drain */
     uint32_t automatic; /* 1: a rule or checker asked for it, not a person; 0 from a host of ABI 1.0 */
     uint64_t timeout_ns;
 } stead_transition;
@@ -231,7 +234,30 @@ typedef struct stead_host_v1 {
     uint64_t (*start_hook)(void* context, stead_str name, const stead_str* argv, uint32_t argc, uint64_t timeout_ns);
     /* Ends all that the hook started; on_hook_done follows. A token that is over is ignored. */
     void (*cancel_hook)(void* context, uint64_t token);
+
+    /* 1.2 */
+    /* Mirror: the state in which this node belongs: STEAD_WAIT, ALONE, PRIM or SECOND. The host walks there, script by
+     * script, one row of the table after the other; the last call counts. WAIT leaves a serving state as quickly as the
+     * stop scripts allow. `reason` is shown and logged; `expected` 1: WAIT is a normal part of starting (Transient). */
+    void (*set_role)(void* context, uint32_t state, stead_str reason, uint32_t expected);
+    /* The numeric address of a node on a LAN of cluster.xml, terminated; an empty LAN = the first that has both nodes.
+     * 0, or -1 when there is none. `cap` of 64 is enough. */
+    int32_t (*node_address)(void* context, stead_str lan, uint32_t node, char* out, uint32_t cap);
+    /* Keys for a stream of the plugin's own to its peers, derived (HKDF) from the cluster key for `purpose`: 1 or 2 of
+     * 32 bytes, the one to use first. Returns how many. */
+    uint32_t (*stream_keys)(void* context, stead_str purpose, uint8_t out[2][32]);
+    /* Compare-and-set on another node's disk: granted when `counter` is higher than the stored one of `key`, or equal
+     * with the same holder. on_witness(self, token, verdict) follows once, within `timeout_ns`. Returns a token > 0, or 0
+     * when there is no such node. The keys of each module are its own. */
+    uint64_t (*ask_witness)(void* context, stead_str node, stead_str key, uint64_t counter, uint32_t holder,
+                            uint64_t timeout_ns);
 } stead_host_v1;
+
+typedef enum stead_witness_verdict {
+    STEAD_WITNESS_UNANSWERED = 0,
+    STEAD_WITNESS_GRANTED = 1,
+    STEAD_WITNESS_REFUSED = 2
+} stead_witness_verdict;
 
 /* ---- When a checker probes -------------------------------------------------------------------------------------- */
 
@@ -316,6 +342,15 @@ typedef struct stead_plugin_descriptor {
     void (*on_armed)(void* self, uint32_t when);
     /* Static: the switch that the administrator turns ("stead checker off", "stead errd off"). NULL = "checker". */
     const char* switch_name;
+
+    /* 1.2 */
+    /* Services: 1 = prestart is over and no rule, person or other plugin keeps the module from a state of its role: this
+     * plugin may choose one (set_role). 0 = the module must be in WAIT or stop. Called after start and at each change. */
+    void (*on_ready)(void* self, uint32_t ready);
+    /* The steadd of that node has seen the end of its stead-host of this module and closed its lease. It may come
+     * before or after the view without that node. */
+    void (*on_peer_died)(void* self, uint32_t node);
+    void (*on_witness)(void* self, uint64_t token, uint32_t verdict); /* stead_witness_verdict */
 } stead_plugin_descriptor;
 
 /* Defined by the plugin; the one symbol that it exports. */

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <stead/base/result.hpp>
+#include <stead/mirror/codec.hpp>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+/// The stream to the peer: one ordered TLS 1.3 PSK connection, made again whenever it is gone.
+namespace stead::mirror {
+
+struct LinkOptions {
+    bool connects{};         ///< node 0 connects, node 1 accepts
+    std::string local, peer; ///< numeric addresses
+    std::uint16_t port{};
+    std::vector<std::string> keys; ///< 32 bytes each; the first is used to connect
+};
+
+/// Threading: send() and close() from any thread; never block. The events come one at a time on the link's own thread, in
+/// order: up, received…, down.
+class Link {
+public:
+    struct Events {
+        std::function<void()> up;
+        std::function<void(std::uint64_t generation, Message)> received;
+        std::function<void(std::uint64_t generation, const std::string& reason)> down;
+    };
+    /// Errors: the address that cannot be bound.
+    [[nodiscard]] static Result<std::unique_ptr<Link>> start(LinkOptions options, Events events);
+    virtual ~Link() = default;
+    /// Queued and written in order. Dropped when the connection is not that of `generation` any more.
+    virtual void send(std::uint64_t generation, const Message& message) = 0;
+    /// Ends the connection of `generation` at once; down() does not follow for it. A new one is tried.
+    virtual void close(std::uint64_t generation) = 0;
+    /// Counts connections; 0 = none now.
+    [[nodiscard]] virtual std::uint64_t generation() const noexcept = 0;
+    struct Counters {
+        std::uint64_t bytes_in{}, bytes_out{}, messages_in{}, messages_out{}, connections{}, refused{};
+        std::uint64_t queued_bytes{};
+    };
+    [[nodiscard]] virtual Counters counters() const noexcept = 0;
+};
+
+} // namespace stead::mirror

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <stead/base/result.hpp>
+#include <stead/mirror/core.hpp>
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <vector>
+
+/// Record and change log on disk: docs/protocol-mirror.md, section 2. One thread at a time, except that append() and
+/// persist() may run beside each other. Every call returns when the bytes are durable. Errors name the file.
+namespace stead::mirror {
+
+class StateFiles {
+public:
+    /// Makes the folder if missing, and reserves the log's first space.
+    [[nodiscard]] static Result<std::unique_ptr<StateFiles>> open(const std::filesystem::path& folder);
+    virtual ~StateFiles() = default;
+
+    /// The newer of the two sound copies; none when there has never been one. An error when there are copies and none is
+    /// sound: this node must not start as if it were new.
+    [[nodiscard]] virtual Result<std::optional<Record>> load_record() = 0;
+    /// The log named by the record; `readable` false when it is missing or damaged before its tail.
+    [[nodiscard]] virtual LoadedLog load_log(std::uint64_t id) = 0;
+
+    [[nodiscard]] virtual Result<void> persist(const Record& record) = 0;
+    [[nodiscard]] virtual Result<void> reset_log(std::uint64_t id, const std::vector<LogEntry>& entries) = 0;
+    [[nodiscard]] virtual Result<void> append_log(const std::vector<LogEntry>& entries) = 0;
+};
+
+} // namespace stead::mirror

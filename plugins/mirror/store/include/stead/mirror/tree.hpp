@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <stead/base/result.hpp>
+#include <stead/mirror/content.hpp>
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <sys/stat.h>
+
+/// The replicated directories as inodes named by FID, and what the core's effects do to them.
+namespace stead::mirror {
+
+/// One replicated directory. Its data lie at `place` while the module is stopped; while it runs they are in the folder
+/// `hidden` (root only, beside it, same file system), and `place` is an empty immutable directory that a mount covers.
+struct Root {
+    std::filesystem::path place;
+    std::string hidden_suffix{"_For_SafeKit_Replication"};
+    std::vector<std::string> excluded;       ///< relative paths that are not replicated, with all below them
+    std::vector<std::string> excluded_regex; ///< POSIX extended, matched against the whole relative path
+};
+
+/// A failed system call of the backing file system; errno values.
+using Errno = int;
+
+/// Threading: every member may be called from any thread; calls that change the same inode never overlap (the core's
+/// locks see to that), reads may overlap with anything.
+/// Errors: errno values of the backing file system. No member throws, except when memory ends.
+class Tree {
+public:
+    struct Options {
+        std::vector<Root> roots;
+        std::filesystem::path state; ///< folder for the undo log and the manifest; made if missing
+        std::function<void(bool alarm, const std::string&)> note;
+    };
+    /// Moves the data aside (renameat2 RENAME_EXCHANGE), indexes all inodes, gives those without FID a new one, and
+    /// compares with the manifest of the last close(). Errors name the directory and what to do: missing, a mount point,
+    /// a sub-mount inside, a file system without trusted xattrs or file handles.
+    [[nodiscard]] static Result<std::unique_ptr<Tree>> open(Options options);
+    /// Without close() the data stay aside, as after a crash.
+    virtual ~Tree() = default;
+    /// Writes the manifest and moves the data back to their place. Nothing may be mounted over them any more.
+    [[nodiscard]] virtual Result<void> close() = 0;
+    /// What was changed behind our back since close(): inodes that are new, gone, or of another ctime or size, with their
+    /// zones and directories. Empty after a crash, when no manifest tells.
+    [[nodiscard]] virtual const TargetSet& foreign() const noexcept = 0;
+    [[nodiscard]] virtual bool empty() const noexcept = 0; ///< no name in any root
+
+    // ---- Effects of the core (core.hpp says what each means)
+    [[nodiscard]] virtual Errno apply(const Operation& operation, Seq park) = 0;
+    [[nodiscard]] virtual Errno sync(const Fid& inode) = 0;
+    /// Everything written so far, by us, to any inode. Stays an error after a failed sync of an inode until that inode
+    /// was written anew.
+    [[nodiscard]] virtual Errno flush() = 0;
+    [[nodiscard]] virtual Errno read(const Target& target, Payload& out) const = 0;         ///< nullptr: not there
+    [[nodiscard]] virtual Errno digest(const Target& target, std::uint64_t& out) const = 0; ///< 0: not there
+    [[nodiscard]] virtual Errno list(const std::optional<Fid>& inode, std::vector<Target>& out) const = 0;
+    [[nodiscard]] virtual Errno store(const Target& target, const Content& content, Seq park,
+                                      std::vector<Fid>& created) = 0;
+    [[nodiscard]] virtual Errno start_undo(bool go_on) = 0;
+    [[nodiscard]] virtual Errno save_undo(const std::vector<Target>& targets) = 0;
+    [[nodiscard]] virtual Errno roll_back() = 0;
+    virtual void purge(Seq through) = 0;
+    virtual void end_resync(bool keep_undo) = 0;
+
+    // ---- For the file system in front of it
+    [[nodiscard]] virtual std::size_t roots() const noexcept = 0;
+    [[nodiscard]] virtual Fid root(std::size_t index) const noexcept = 0;
+    [[nodiscard]] virtual const Root& describe(std::size_t index) const noexcept = 0;
+    /// A new random name for an inode about to be made.
+    [[nodiscard]] virtual Fid fresh() = 0;
+    /// Opens an inode; O_PATH is meant where flags have it. Negative errno on failure: -ESTALE when there is none.
+    [[nodiscard]] virtual int open_inode(const Fid& inode, int flags) const = 0;
+    /// FID and attributes of a name; ENOENT also for excluded names when `replicated_only`. An inode that is excluded
+    /// from replication has a FID of its own all the same, and `excluded` says so.
+    struct Entry {
+        Fid inode;
+        struct stat attributes {};
+        bool excluded{};
+    };
+    [[nodiscard]] virtual Errno lookup(const Fid& parent, const std::string& name, Entry& out) const = 0;
+    [[nodiscard]] virtual bool excluded(const Fid& inode) const = 0;
+    /// Would `name` in `parent` be excluded? (A rename or link across that border is EXDEV.)
+    [[nodiscard]] virtual bool excluded(const Fid& parent, const std::string& name) const = 0;
+    /// Performs a change of an excluded inode, or of one that lost its last name, on this node only.
+    [[nodiscard]] virtual Errno apply_here(const Content& content) = 0;
+};
+
+/// Digest of content as the core compares it: XXH3 of its encoding; never 0.
+[[nodiscard]] std::uint64_t digest_of(const Content& content);
+
+} // namespace stead::mirror
