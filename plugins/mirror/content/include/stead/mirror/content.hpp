@@ -15,6 +15,8 @@ namespace stead::mirror {
 /// A zone of a file, the unit in which changed bytes are accounted: zone n = bytes [n * zone_bytes, (n + 1) * zone_bytes).
 inline constexpr std::uint64_t zone_bytes = 64 * 1024;
 inline constexpr std::uint64_t zones_per_extent = 64; ///< an extent of the change log = 4 MiB
+/// Zones that one operation names at most beside those at its ends: 1 GiB.
+inline constexpr std::uint64_t operation_zones_max = 16 * 1024;
 
 /// CLOCK_REALTIME of the serving node. Set as mtime on both nodes, so that both have the same; decides nothing.
 struct Time {
@@ -95,6 +97,10 @@ struct Allocate {
 
 namespace copy {
 
+struct ZoneRange {
+    std::uint64_t first{}, count{};
+    bool operator==(const ZoneRange&) const = default;
+};
 /// All names of a directory; what is not in it goes.
 struct Listing {
     struct Entry {
@@ -116,6 +122,10 @@ struct Inode {
     Time mtime;
     std::string link;
     std::vector<std::pair<std::string, std::string>> xattrs; ///< by name; trusted.stead.* left out
+    /// Of a regular file: the zones that hold data (SEEK_DATA, rounded outwards), ascending, not touching. Every other
+    /// zone up to the end is a hole, and Tree::store() makes it one: a file that was cut and grew again, or had a hole
+    /// punched, names no zone for what is zero now. Not in Tree::digest(): how space is allocated may differ.
+    std::vector<ZoneRange> data;
     bool operator==(const Inode&) const = default;
 };
 /// The bytes of a zone up to the end of the file. Trailing zeros are left out: a hole is empty.
@@ -136,6 +146,8 @@ struct Content {
 };
 
 /// Everything that the change may alter, as the core accounts it: an operation made of `content`. `durable` as in O_SYNC.
+/// `content` is a change that check() (codec.hpp) accepts. What a truncation cuts off is not named but for the zone of the
+/// new end: the size in the inode's copy cuts it off there too, and its `data` empties what has grown back.
 [[nodiscard]] Operation operation_of(Content content, bool durable = false);
 /// fsync of an inode.
 [[nodiscard]] Operation sync_of(const Fid& inode);
