@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a person asks for, and what is shown.
+#include "plugin.hpp"
+
+#include <boost/json/serialize.hpp>
+
+#include <algorithm>
+
+namespace stead::mirror {
+namespace json = boost::json;
+
+plugin::Answer MirrorPlugin::on_command(std::string_view verb, std::span<const std::string_view> arguments,
+                                        std::string& answer) {
+    static constexpr std::string_view mine[] = {"swap",      "prim",     "second",  "primforce", "secondforce",
+                                                "rfsverify", "rfsdiff", "rfssync", "mirror"};
+    if (std::ranges::find(mine, verb) == std::end(mine)) {
+        return plugin::Answer::not_mine;
+    }
+    const std::uint64_t token = host_.command_token();
+    post([this, token, verb = std::string{verb},
+          words = std::vector<std::string>(arguments.begin(), arguments.end())] { command(token, verb, words); });
+    answer.clear();
+    return plugin::Answer::pending;
+}
+
+void MirrorPlugin::command(std::uint64_t token, const std::string& verb, const std::vector<std::string>& arguments) {
+    const std::string first = arguments.empty() ? "" : arguments.front();
+    if (verb == "mirror" && first != "lost") {
+        finish_command(token, true, status_text());
+    } else if (!fs_ready_) { // it was only just started: the roles are not known yet
+        waiting_commands_.push_back([this, token, verb, arguments] { command(token, verb, arguments); });
+    } else if (verb == "swap") {
+        swap(token, "administrator");
+    } else if (verb == "prim") {
+        role_command(token, first == "fullsync" ? "prim_full" : "prim");
+    } else if (verb == "primforce") {
+        role_command(token, "primforce");
+    } else if (verb == "second" || verb == "secondforce") {
+        remember_prim(false);
+        role_command(token, first == "fullsync" ? "second_full" : "second");
+    } else if (verb == "rfsverify") {
+        role_command(token, first == "repair" ? "repair" : "verify");
+    } else if (verb == "rfsdiff") {
+        finish_command(token, true, differences());
+    } else if (verb == "rfssync") {
+        role_command(token, "second_full");
+    } else {
+        const bool list = arguments.size() < 2 || arguments[1] == "list";
+        ask({{"do", list ? "lost_list" : "lost_export"}, {"folder", arguments.size() > 2 ? arguments[2] : ""}},
+            [this, token](bool ok, const std::string& text) { finish_command(token, ok, text); });
+    }
+}
+
+void MirrorPlugin::finish_command(std::uint64_t token, bool ok, const std::string& text) {
+    if (token != 0) {
+        ok ? host_.command_done(token, text) : host_.command_failed(token, text);
+    }
+}
+
+void MirrorPlugin::role_command(std::uint64_t token, const std::string& name) {
+    ask({{"do", "command"}, {"name", name}},
+        [this, token](bool ok, const std::string& text) { finish_command(token, ok, text); });
+}
+
+/// The application is stopped first: RELEASE of the row PRIM -> SECOND gives the role away.
+void MirrorPlugin::swap(std::uint64_t token, const std::string& by) {
+    if (role_ != Role::prim || !flag_of(status_, "equal")) {
+        finish_command(token, false,
+                       role_ == Role::second ? "swap is for the primary, which is " + peer_name_
+                                             : "swap needs a secondary that is up to date; this node is " + role_text());
+        return;
+    }
+    host_.event("Action swap called by " + by);
+    if (token != 0) {
+        swap_tokens_.insert(token);
+        remember_prim(false); // a person moved it: it is not wanted back
+    }
+    swap_wanted_ = true;
+    lead();
+}
+
+void MirrorPlugin::swap_over(bool ok, const std::string& text) {
+    swap_wanted_ = false;
+    if (ok && options_.default_prim != "lastprim") {
+        remember_prim(false);
+    }
+    for (const std::uint64_t token : std::exchange(swap_tokens_, {})) {
+        finish_command(token, ok, ok ? "roles exchanged" : text);
+    }
+}
+
+// ---- What is shown ----------------------------------------------------------------------------------------------------
+
+std::string MirrorPlugin::role_text() const {
+    switch (role_) {
+    case Role::none:
+    case Role::died:
+    case Role::waiting: return "WAIT (" + reason_ + ")";
+    case Role::second: return "SECOND";
+    case Role::prim: return "PRIM";
+    case Role::alone: return "ALONE";
+    }
+    return {};
+}
+
+std::string MirrorPlugin::progress() const {
+    const auto left = number_of(status_, "targets_left");
+    const auto total = number_of(status_, "targets_total");
+    if (total == 0) {
+        return "waiting for the primary";
+    }
+    return std::to_string((total - left) * 100 / total) + " % resynced";
+}
+
+std::string MirrorPlugin::differences() const {
+    const json::value* verify = status_.if_contains("verify");
+    if (verify == nullptr || !verify->is_object() || number_of(verify->get_object(), "total") == 0) {
+        return "nothing was compared yet: stead rfsverify, on the primary";
+    }
+    const json::object& counts = verify->get_object();
+    return std::to_string(number_of(counts, "checked")) + " of " + std::to_string(number_of(counts, "total")) +
+           " targets compared, " + std::to_string(number_of(counts, "differing")) + " differ, " +
+           std::to_string(number_of(counts, "repaired")) + " repaired" +
+           (flag_of(counts, "running") ? "; still running" : "");
+}
+
+std::string MirrorPlugin::status_text() const { return json::serialize(status_); }
+
+void MirrorPlugin::publish(const std::string& name, const std::string& value) {
+    if (auto& known = published_[name]; known != value) {
+        known = value;
+        host_.publish(name, value);
+    }
+}
+
+void MirrorPlugin::publish_status(const json::object& status) {
+    status_ = status;
+    status_.erase("say");
+    const bool equal = flag_of(status, "equal"), eligible = flag_of(status, "eligible");
+    publish("rfs.uptodate", serving() || eligible ? "up" : "down");
+    publish("rfs.degraded", role_ == Role::alone ? "up" : "down");
+    publish("rfs.synced", equal ? "up" : "down");
+    publish("rfs.resync", number_of(status, "targets_left") > 0 || (role_ == Role::second && !eligible) ? progress() : "no");
+    publish("rfs.reintegre_failed", flag_of(status, "resync_failed") ? "up" : "down");
+    lead();
+    consider_swap_back();
+}
+
+} // namespace stead::mirror

@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "driver.hpp"
+
+#include <boost/json/object.hpp>
+
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <utility>
+
+namespace stead::mirror {
+namespace json = boost::json;
+namespace {
+
+constexpr unsigned sync_threads = 8, store_threads = 4, readers_max = 8;
+
+Core::Options core_options(const Settings& settings);
+
+} // namespace
+
+Driver::Driver(Settings settings, Channel& channel, LeasePage lease)
+    : settings_(std::move(settings)), channel_(channel), lease_(std::move(lease)),
+      wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+    pacer_.set_cap(settings_.resync_bytes_per_second);
+}
+
+/// Threads end before what they use: first those that bring inputs, then those that complete.
+Driver::~Driver() {
+    {
+        const std::lock_guard lock(fronts_mutex_);
+        fronts_.clear(); // (normally dropped before)
+    }
+    link_.reset();
+    reader_pool_.reset();
+    store_pool_.reset();
+    sync_pool_.reset();
+    undo_pool_.reset();
+    state_pool_.reset();
+}
+
+Result<void> Driver::open() {
+    Tree::Options options;
+    options.state = settings_.state_folder;
+    options.note = [this](bool alarm, const std::string& text) { note(alarm, text); };
+    for (const ReplicatedDirectory& directory : settings_.directories) {
+        options.roots.push_back(
+            {directory.path, directory.hidden_suffix, directory.excluded, directory.excluded_regex});
+    }
+    auto tree = Tree::open(std::move(options));
+    if (!tree) {
+        return tree.error();
+    }
+    tree_ = std::move(*tree);
+    auto files = StateFiles::open(settings_.state_folder);
+    if (!files) {
+        return files.error();
+    }
+    files_ = std::move(*files);
+    auto record = files_->load_record();
+    if (!record) {
+        return record.error();
+    }
+    Start start;
+    start.record = *record;
+    if (start.record && start.record->log != 0) {
+        start.log = files_->load_log(start.record->log);
+    }
+    if (start.record && !start.record->current.none()) {
+        if (const auto checked = check_markers(); !checked) {
+            return checked.error();
+        }
+    }
+    start.foreign = tree_->foreign();
+    if (!start.foreign.empty()) {
+        note(true, "changed behind the mirror while it was stopped: " + std::to_string(start.foreign.size()) +
+                       " targets; they become part of the resync");
+    }
+    if (::getrandom(&start.entropy, sizeof start.entropy, 0) != sizeof start.entropy) {
+        return os_error("stead-fs", "getrandom", errno);
+    }
+    state_pool_.emplace(1);
+    undo_pool_.emplace(1);
+    sync_pool_.emplace(sync_threads);
+    store_pool_.emplace(store_threads);
+    reader_pool_.emplace(std::clamp<unsigned>(settings_.readers, 1, readers_max));
+    core_.emplace(core_options(settings_));
+    feed(start);
+    return {};
+}
+
+namespace {
+
+Core::Options core_options(const Settings& settings) {
+    Options options;
+    options.node = settings.node;
+    options.ack = settings.ack;
+    options.intent_log = settings.intent_log || settings.ack == Ack::commit;
+    options.witness = settings.witness;
+    options.probe_vip = settings.probe_vip;
+    options.failover = settings.failover;
+    options.zones_per_extent = zones_per_extent;
+    options.window_copies = 4 * std::clamp<std::uint32_t>(settings.readers, 1, 16);
+    options.checkpoint_every = settings.checkpoint_every;
+    options.slow_peer = settings.slow_peer;
+    return options;
+}
+
+} // namespace
+
+// ---- Inputs -----------------------------------------------------------------------------------------------------------
+
+void Driver::feed(const Input& input) {
+    Work work;
+    {
+        const std::lock_guard lock(mutex_);
+        renew_lease(BootClock::now(), work);
+        step(input, work);
+    }
+    run_all(work);
+}
+
+/// Under the lock.
+void Driver::step(const Input& input, Work& work) {
+    collect(core_->step(BootClock::now(), input), work);
+    resyncing_.store(core_->pending() > 0, std::memory_order_relaxed);
+    const std::int64_t due = to_ns(core_->next_deadline());
+    if (due < armed_ns_.load(std::memory_order_relaxed)) {
+        wake();
+    }
+}
+
+/// The host's bus writes the page without a word. A lease that was over in between must be seen, however short.
+void Driver::renew_lease(Instant now, Work& work) {
+    const LeasePage::Value value = lease_.read();
+    if (value == last_lease_) {
+        return;
+    }
+    if (value.lapses != last_lease_.lapses) {
+        collect(core_->step(now, Lease{Instant{}}), work);
+    }
+    last_lease_ = value;
+    collect(core_->step(now, Lease{from_ns(static_cast<std::int64_t>(value.until_ns))}), work);
+    release_withheld(work);
+}
+
+/// Under the lock.
+void Driver::collect(std::vector<Output> outputs, Work& work) {
+    for (Output& output : outputs) {
+        std::visit([&](auto& what) { perform(std::move(what), work); }, output);
+    }
+}
+
+/// What these do brings new inputs, which bring new work: in one queue, not one inside the other.
+void Driver::run_all(Work& work) {
+    thread_local std::deque<std::function<void()>>* queue = nullptr;
+    if (queue != nullptr) {
+        std::move(work.begin(), work.end(), std::back_inserter(*queue));
+        return;
+    }
+    std::deque<std::function<void()>> mine{std::make_move_iterator(work.begin()), std::make_move_iterator(work.end())};
+    queue = &mine;
+    while (!mine.empty()) {
+        const std::function<void()> next = std::move(mine.front());
+        mine.pop_front();
+        next();
+    }
+    queue = nullptr;
+}
+
+void Driver::wake() noexcept {
+    const std::uint64_t one = 1;
+    [[maybe_unused]] const auto written = ::write(wake_.get(), &one, sizeof one);
+}
+
+// ---- The application's changes ----------------------------------------------------------------------------------------
+
+void Driver::submit(Operation operation, std::function<void(int)> answer) {
+    const Instant asked = BootClock::now();
+    std::uint64_t bytes = 0;
+    for (const Target& target : operation.targets) {
+        bytes += target.kind == TargetKind::zone ? zone_bytes : 0;
+    }
+    Work work;
+    {
+        const std::lock_guard lock(mutex_);
+        if (!serves()) {
+            return; // the mount is being aborted: nobody waits any more
+        }
+        const OpId id = ++last_op_;
+        pending_.emplace(id, [this, asked, bytes, answer = std::move(answer)](int error) {
+            const Instant now = BootClock::now();
+            pacer_.answered(now, now - asked, resyncing_.load(std::memory_order_relaxed) ? bytes : 0);
+            answer(error);
+        });
+        renew_lease(asked, work);
+        step(Request{id, std::move(operation)}, work);
+    }
+    run_all(work);
+}
+
+/// Right before the answer the lease is compared once more. Without the lock.
+void Driver::reply(const std::function<void(int)>& answer, int error) {
+    bool may = false;
+    {
+        const std::lock_guard lock(mutex_);
+        const Instant now = BootClock::now();
+        may = core_->answers(now) && (!core_->equal() || now < from_ns(static_cast<std::int64_t>(lease_.read().until_ns)));
+        if (!may && serves()) {
+            withheld_.emplace_back(answer, error);
+        }
+    }
+    if (may) {
+        answer(error);
+    }
+    const std::lock_guard lock(mutex_);
+    if (--replying_ == 0) {
+        replied_.notify_all();
+    }
+}
+
+/// Under the lock: once the node may answer again, what had to wait is answered; when it serves no more, never.
+void Driver::release_withheld(Work& work) {
+    if (withheld_.empty() || !core_->answers(BootClock::now())) {
+        return;
+    }
+    for (auto& [answer, error] : std::exchange(withheld_, {})) {
+        ++replying_;
+        work.emplace_back([this, answer = std::move(answer), error = error] { reply(answer, error); });
+    }
+}
+
+// ---- To the host and to the peer --------------------------------------------------------------------------------------
+
+void Driver::say(const json::object& message) {
+    const std::lock_guard lock(channel_mutex_);
+    channel_.send(message);
+}
+
+void Driver::note(bool alarm, const std::string& text) {
+    say({{"say", "note"}, {"alarm", alarm}, {"text", text}});
+}
+
+/// Main thread.
+void Driver::start_link(std::uint8_t peer, const std::string& address) {
+    if (address == link_peer_ && link_) {
+        return;
+    }
+    link_.reset();
+    link_peer_ = address;
+    LinkOptions options;
+    options.connects = settings_.node < peer;
+    options.local = settings_.local_address;
+    options.peer = address;
+    options.port = settings_.port;
+    options.keys = settings_.keys;
+    Link::Events events;
+    events.up = [this](std::uint64_t generation) {
+        Work work;
+        {
+            const std::lock_guard lock(mutex_);
+            generation_ = generation;
+            step(LinkUp{}, work);
+        }
+        run_all(work);
+    };
+    events.received = [this](std::uint64_t generation, Message message) {
+        Work work;
+        {
+            const std::lock_guard lock(mutex_);
+            if (generation != generation_) {
+                return;
+            }
+            renew_lease(BootClock::now(), work);
+            step(Received{std::move(message)}, work);
+        }
+        run_all(work);
+    };
+    events.down = [this](std::uint64_t generation, const std::string& reason) {
+        note(false, "stream to the peer: " + reason);
+        Work work;
+        {
+            const std::lock_guard lock(mutex_);
+            if (generation != generation_) {
+                return;
+            }
+            generation_ = 0;
+            step(LinkDown{}, work);
+        }
+        run_all(work);
+    };
+    // Events may come before link_ is set: they take the lock first.
+    const std::lock_guard lock(mutex_);
+    auto started = Link::start(std::move(options), std::move(events));
+    if (!started) {
+        note(true, started.error().text());
+        return;
+    }
+    link_ = std::move(*started);
+}
+
+} // namespace stead::mirror

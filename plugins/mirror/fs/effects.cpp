@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is done with each output of the core. Called under the lock; what may block becomes work.
+#include "driver.hpp"
+
+#include <boost/json/object.hpp>
+
+#include <utility>
+
+namespace stead::mirror {
+namespace {
+
+Done completed(Ticket ticket, int error) {
+    Done done;
+    done.ticket = ticket;
+    done.error = error;
+    return done;
+}
+
+int error_of(const Result<void>& result) { return result ? 0 : EIO; }
+
+} // namespace
+
+// ---- Record and log: one after the other ------------------------------------------------------------------------------
+
+void Driver::perform(Persist&& output, Work&) {
+    state_pool_->post([this, output = std::move(output)] {
+        const auto written = files_->persist(output.record);
+        if (!written) {
+            note(true, written.error().text());
+        }
+        feed(completed(output.ticket, error_of(written)));
+    });
+}
+
+void Driver::perform(LogReset&& output, Work&) {
+    state_pool_->post([this, output = std::move(output)] {
+        const auto written = files_->reset_log(output.id, output.entries);
+        if (!written) {
+            note(true, written.error().text());
+        }
+        feed(completed(output.ticket, error_of(written)));
+    });
+}
+
+void Driver::perform(LogAppend&& output, Work&) {
+    state_pool_->post([this, output = std::move(output)] {
+        const auto written = files_->append_log(output.entries);
+        if (!written) {
+            note(true, written.error().text());
+        }
+        feed(completed(output.ticket, error_of(written)));
+    });
+}
+
+// ---- The tree ---------------------------------------------------------------------------------------------------------
+
+/// By this thread, right after the lock: no hand-over in the way of a write.
+void Driver::perform(Apply&& output, Work& work) {
+    work.emplace_back([this, output = std::move(output)] {
+        feed(completed(output.ticket, tree_->apply(output.operation, output.park)));
+    });
+}
+
+void Driver::perform(SyncInode&& output, Work&) {
+    sync_pool_->post([this, output] { feed(completed(output.ticket, tree_->sync(output.fid))); });
+}
+
+void Driver::perform(Flush&& output, Work&) {
+    sync_pool_->post([this, output] { feed(completed(output.ticket, tree_->flush())); });
+}
+
+void Driver::perform(Read&& output, Work&) {
+    reader_pool_->post([this, output] {
+        if (output.target.kind == TargetKind::zone) {
+            const Instant at = pacer_.admit(BootClock::now(), zone_bytes);
+            std::this_thread::sleep_for(at - BootClock::now());
+        }
+        Done done;
+        done.ticket = output.ticket;
+        done.error = tree_->read(output.target, done.payload);
+        feed(done);
+    });
+}
+
+void Driver::perform(Digest&& output, Work&) {
+    reader_pool_->post([this, output] {
+        Done done;
+        done.ticket = output.ticket;
+        done.error = tree_->digest(output.target, done.digest);
+        feed(done);
+    });
+}
+
+void Driver::perform(List&& output, Work&) {
+    reader_pool_->post([this, output] {
+        Done done;
+        done.ticket = output.ticket;
+        done.error = tree_->list(output.fid, done.targets);
+        feed(done);
+    });
+}
+
+void Driver::perform(Store&& output, Work&) {
+    store_pool_->post([this, output = std::move(output)] {
+        Done done;
+        done.ticket = output.ticket;
+        done.error = tree_->store(output.target, *output.payload, output.park, done.created);
+        feed(done);
+    });
+}
+
+// ---- Undo -------------------------------------------------------------------------------------------------------------
+
+/// Many at a time become one write and one flush.
+void Driver::perform(SaveUndo&& output, Work&) {
+    undo_queue_.push_back(std::move(output));
+    if (!std::exchange(undo_running_, true)) {
+        undo_pool_->post([this] { save_undo_batch(); });
+    }
+}
+
+void Driver::save_undo_batch() {
+    std::vector<SaveUndo> batch;
+    {
+        const std::lock_guard lock(mutex_);
+        batch.swap(undo_queue_);
+        undo_running_ = false;
+    }
+    std::vector<Target> targets;
+    for (const SaveUndo& one : batch) {
+        targets.insert(targets.end(), one.targets.begin(), one.targets.end());
+    }
+    const Errno error = tree_->save_undo(targets);
+    for (const SaveUndo& one : batch) {
+        feed(completed(one.ticket, error));
+    }
+}
+
+void Driver::perform(StartUndo&& output, Work&) { // before any SaveUndo that follows
+    if (const Errno error = tree_->start_undo(output.go_on); error != 0) {
+        note(true, os_error("undo log", "cannot be begun", error).text());
+    }
+}
+
+void Driver::perform(RollBack&& output, Work&) {
+    undo_pool_->post([this, output] { feed(completed(output.ticket, tree_->roll_back())); });
+}
+
+void Driver::perform(Purge&& output, Work&) {
+    undo_pool_->post([this, output] { tree_->purge(output.through); });
+}
+
+void Driver::perform(EndResync&& output, Work&) { tree_->end_resync(output.keep_undo); } // before any later Store
+
+// ---- The peer, the application, the host ------------------------------------------------------------------------------
+
+void Driver::perform(Send&& output, Work&) {
+    if (link_) {
+        link_->send(generation_, output.message);
+    }
+}
+
+void Driver::perform(BusSend&& output, Work&) {
+    say({{"say", "bus"}, {"bytes", to_hex(encode(output.message))}});
+}
+
+void Driver::perform(CloseLink&&, Work&) {
+    if (link_ && generation_ != 0) {
+        link_->close(std::exchange(generation_, 0));
+    }
+}
+
+void Driver::perform(Answer&& output, Work& work) {
+    const auto found = pending_.find(output.id);
+    if (found == pending_.end()) {
+        return;
+    }
+    ++replying_;
+    work.emplace_back([this, answer = std::move(found->second), error = output.error] { reply(answer, error); });
+    pending_.erase(found);
+}
+
+/// A node that serves no more lets nobody wait: its file systems end at once, on this thread.
+void Driver::perform(RoleChanged&& output, Work& work) {
+    role_ = output.role;
+    role_reason_ = output.reason;
+    role_changed_ = true;
+    static constexpr const char* names[] = {"none", "waiting", "second", "prim", "alone"};
+    say({{"say", "role"},
+         {"role", names[static_cast<std::size_t>(output.role)]},
+         {"epoch", output.epoch},
+         {"reason", output.reason}});
+    if (!serves()) {
+        pending_.clear();
+        withheld_.clear();
+        work.emplace_back([this] {
+            const std::lock_guard lock(fronts_mutex_);
+            for (const auto& front : fronts_) {
+                front->abort();
+            }
+        });
+    } else {
+        release_withheld(work);
+    }
+    wake();
+}
+
+void Driver::perform(AskWitness&& output, Work&) {
+    say({{"say", "ask_witness"},
+         {"ticket", output.ticket},
+         {"counter", counter(output.epoch)},
+         {"holder", holder(output.epoch)}});
+}
+
+void Driver::perform(ProbeVip&& output, Work&) { say({{"say", "probe_vip"}, {"ticket", output.ticket}}); }
+
+void Driver::perform(Stopped&&, Work&) {
+    stopped_ = true;
+    wake();
+}
+
+void Driver::perform(Note&& output, Work&) { note(output.alarm, output.text); }
+
+void Driver::perform(CommandDone&& output, Work&) {
+    auto& waiting = commands_[output.command];
+    if (!waiting.empty()) {
+        const std::int64_t id = waiting.front();
+        waiting.pop_front();
+        done(id, output.ok, output.reason);
+    }
+}
+
+void Driver::perform(ForeignKept&&, Work&) { tree_->foreign_kept(); }
+
+} // namespace stead::mirror

@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: Apache-2.0
+// The main thread of stead-fs: the host's requests, time, mounts.
+#include "driver.hpp"
+
+#include <stead/mirror/lost.hpp>
+
+#include <boost/json/array.hpp>
+#include <boost/json/serialize.hpp>
+
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+
+namespace stead::mirror {
+namespace json = boost::json;
+namespace {
+
+constexpr nanoseconds longest_wait = milliseconds{100};
+constexpr nanoseconds lease_look = milliseconds{5}; ///< while it is over
+constexpr nanoseconds status_every = milliseconds{250};
+
+struct CommandName {
+    const char* name;
+    Command command;
+};
+constexpr CommandName command_names[] = {
+    {"prim", Command::prim},           {"second", Command::second},           {"primforce", Command::primforce},
+    {"prim_full", Command::prim_full}, {"second_full", Command::second_full}, {"swap", Command::swap},
+    {"stop", Command::stop},           {"verify", Command::verify},           {"repair", Command::repair},
+};
+
+} // namespace
+
+int Driver::run() {
+    say({{"say", "ready"}});
+    for (;;) {
+        const int events = wait_and_tick();
+        for (bool more = (events & POLLIN) != 0; more;) {
+            auto message = channel_.receive();
+            if (!message) {
+                host_gone_ = message.error().code != Errc::timed_out;
+                break;
+            }
+            serve(*message);
+        }
+        if (host_gone_) {
+            return 1; // whoever waits is released by the end of this process
+        }
+        follow_role();
+        tell_status(false);
+        const std::lock_guard lock(mutex_);
+        if (stopped_) {
+            break;
+        }
+    }
+    return finish();
+}
+
+/// Waits for a message, a wake-up or the core's next deadline. Returns poll's events of the channel.
+int Driver::wait_and_tick() {
+    Instant now = BootClock::now();
+    Instant until = now + longest_wait;
+    {
+        const std::lock_guard lock(mutex_);
+        until = std::min(until, core_->next_deadline());
+        if (!withheld_.empty() || (serves() && !core_->answers(now))) {
+            until = std::min(until, now + lease_look);
+        }
+    }
+    armed_ns_.store(to_ns(until));
+    std::array<pollfd, 2> fds{{{channel_.fd(), POLLIN, 0}, {wake_.get(), POLLIN, 0}}};
+    const auto left = std::max<std::int64_t>(0, (until - BootClock::now()).count());
+    const timespec limit{left / 1'000'000'000, left % 1'000'000'000};
+    ::ppoll(fds.data(), fds.size(), &limit, nullptr);
+    std::uint64_t count = 0;
+    [[maybe_unused]] const auto read = ::read(wake_.get(), &count, sizeof count);
+    feed(Tick{});
+    return (fds[0].revents & (POLLHUP | POLLERR)) != 0 ? fds[0].revents | POLLIN : fds[0].revents;
+}
+
+void Driver::serve(const json::object& message) {
+    const std::string what = text_of(message, "do");
+    const std::int64_t id = number_of(message, "id");
+    if (what == "peer") {
+        on_peer(message);
+    } else if (what == "bus") {
+        if (auto decoded = decode_bus_message(from_hex(text_of(message, "bytes")))) {
+            feed(BusReceived{std::move(*decoded)});
+        } else {
+            note(true, "message of the peer over the bus: " + decoded.error().text());
+        }
+    } else if (what == "command") {
+        on_command(message);
+    } else if (what == "mount") {
+        mount(id);
+    } else if (what == "unmount") {
+        unmount(id, flag_of(message, "force"));
+    } else if (what == "answer") {
+        Done answer;
+        answer.ticket = static_cast<Ticket>(number_of(message, "ticket"));
+        answer.yes = flag_of(message, "yes");
+        answer.unanswered = flag_of(message, "unanswered");
+        feed(answer);
+    } else if (what == "lost_list" || what == "lost_export") {
+        lost(message);
+    } else if (what == "update") {
+        pacer_.set_cap(static_cast<std::uint64_t>(number_of(message, "resync_bytes_per_second")));
+    } else {
+        note(true, "the host asks for '" + what + "', which stead-fs does not know");
+    }
+}
+
+void Driver::on_peer(const json::object& message) {
+    const std::string how = text_of(message, "how");
+    if (how == "back") {
+        start_link(static_cast<std::uint8_t>(number_of(message, "node")), text_of(message, "address"));
+        feed(PeerBack{});
+    } else {
+        feed(PeerLost{how == "died"       ? PeerLost::How::died
+                      : how == "excluded" ? PeerLost::How::excluded_us
+                                          : PeerLost::How::silent});
+    }
+}
+
+void Driver::on_command(const json::object& message) {
+    const std::string name = text_of(message, "name");
+    const auto* const found =
+        std::ranges::find_if(command_names, [&](const CommandName& one) { return name == one.name; });
+    if (found == std::end(command_names)) {
+        done(number_of(message, "id"), false, "stead-fs has no command '" + name + "'");
+        return;
+    }
+    {
+        const std::lock_guard lock(mutex_);
+        commands_[found->command].push_back(number_of(message, "id"));
+    }
+    feed(found->command);
+}
+
+void Driver::done(std::int64_t id, bool ok, const std::string& text) {
+    if (id != 0) {
+        say({{"say", "done"}, {"id", id}, {"ok", ok}, {"text", text}});
+    }
+}
+
+// ---- Mounts -----------------------------------------------------------------------------------------------------------
+
+void Driver::mount(std::int64_t id) {
+    drop_fronts();
+    for (std::size_t root = 0; root < tree_->roots(); ++root) {
+        FrontOptions options;
+        options.tree = tree_.get();
+        options.root = root;
+        options.mount_point = tree_->describe(root).place.string();
+        options.acl = settings_.acl;
+        options.submit = [this](Operation operation, std::function<void(int)> answer) {
+            submit(std::move(operation), std::move(answer));
+        };
+        options.note = [this](bool alarm, const std::string& text) { note(alarm, text); };
+        auto mounted = Front::mount(std::move(options));
+        if (!mounted) {
+            const Error error = mounted.error();
+            drop_fronts();
+            done(id, false, error.text());
+            return;
+        }
+        (*mounted)->on_end([this, place = tree_->describe(root).place.string()] {
+            say({{"say", "ended"}, {"place", place}});
+        });
+        const std::lock_guard lock(fronts_mutex_);
+        fronts_.push_back(std::move(*mounted));
+    }
+    bool late = false;
+    {
+        const std::lock_guard lock(mutex_);
+        late = !serves();
+    }
+    if (late) {
+        drop_fronts();
+        done(id, false, "this node does not serve any more: " + role_reason_);
+    } else {
+        done(id, true, {});
+    }
+}
+
+void Driver::unmount(std::int64_t id, bool force) {
+    std::string busy;
+    {
+        const std::lock_guard lock(fronts_mutex_);
+        for (const auto& front : fronts_) {
+            if (force) {
+                front->abort();
+            } else if (!front->unmount()) {
+                busy = "files are still open";
+            }
+        }
+    }
+    if (busy.empty()) {
+        drop_fronts();
+    }
+    done(id, busy.empty(), busy);
+}
+
+/// Ends what is mounted. Nobody answers through a front any more when it goes.
+void Driver::drop_fronts() {
+    std::vector<std::unique_ptr<Front>> old;
+    {
+        const std::lock_guard lock(fronts_mutex_);
+        old.swap(fronts_);
+    }
+    if (old.empty()) {
+        return;
+    }
+    for (const auto& front : old) {
+        front->abort();
+    }
+    std::unique_lock lock(mutex_);
+    pending_.clear();
+    withheld_.clear();
+    replied_.wait(lock, [this] { return replying_ == 0; });
+}
+
+/// The secondary may show its copy, read-only: a bind mount of the hidden tree.
+void Driver::follow_role() {
+    Role role = Role::none;
+    {
+        const std::lock_guard lock(mutex_);
+        if (!std::exchange(role_changed_, false)) {
+            return;
+        }
+        role = role_;
+    }
+    if (role == Role::waiting) {
+        drop_fronts();
+    }
+    show_read_only(role == Role::second);
+    tell_status(true);
+}
+
+void Driver::show_read_only(bool shown) {
+    for (const std::string& place : shown_) {
+        ::umount2(place.c_str(), MNT_DETACH);
+    }
+    shown_.clear();
+    for (std::size_t i = 0; shown && i < settings_.directories.size(); ++i) {
+        const ReplicatedDirectory& directory = settings_.directories[i];
+        if (!directory.read_only) {
+            continue;
+        }
+        const std::string data = directory.path + directory.hidden_suffix + "/data";
+        if (::mount(data.c_str(), directory.path.c_str(), nullptr, MS_BIND, nullptr) != 0 ||
+            ::mount(nullptr, directory.path.c_str(), nullptr, MS_BIND | MS_REMOUNT | MS_RDONLY, nullptr) != 0) {
+            note(true, os_error(directory.path, "cannot be shown read-only", errno).text());
+            continue;
+        }
+        shown_.push_back(directory.path);
+    }
+}
+
+/// `tocheck`: an empty or wrong directory must never be taken for the good copy.
+Result<void> Driver::check_markers() const {
+    for (std::size_t i = 0; i < settings_.directories.size(); ++i) {
+        const ReplicatedDirectory& directory = settings_.directories[i];
+        for (const std::string& marker : directory.to_check) {
+            const std::string path = directory.path + directory.hidden_suffix + "/data/" + marker;
+            struct stat found {};
+            if (::lstat(path.c_str(), &found) != 0) {
+                return Error{Errc::not_found, directory.path + "/" + marker,
+                             "is named by <tocheck> and missing: is the right disk mounted? Nothing was started"};
+            }
+        }
+    }
+    return {};
+}
+
+// ---- What was lost in a split -----------------------------------------------------------------------------------------
+
+void Driver::lost(const json::object& message) {
+    const std::int64_t id = number_of(message, "id");
+    reader_pool_->post([this, id, folder = text_of(message, "folder"),
+                        list = text_of(message, "do") == "lost_list"] {
+        auto answer = list ? list_lost(settings_.state_folder) : export_lost(settings_.state_folder, folder);
+        done(id, static_cast<bool>(answer), answer ? *answer : answer.error().text());
+    });
+}
+
+// ---- Status and end ---------------------------------------------------------------------------------------------------
+
+void Driver::tell_status(bool now) {
+    const Instant at = BootClock::now();
+    if (!now && at < status_at_ + status_every) {
+        return;
+    }
+    status_at_ = at;
+    json::object all = status();
+    std::string text = json::serialize(all);
+    if (text != last_status_) {
+        last_status_ = std::move(text);
+        say(all);
+    }
+}
+
+int Driver::finish() {
+    follow_role();
+    show_read_only(false);
+    drop_fronts();
+    link_.reset();
+    reader_pool_.reset();
+    store_pool_.reset();
+    sync_pool_.reset();
+    undo_pool_.reset();
+    state_pool_.reset();
+    if (const auto closed = tree_->close(); !closed) {
+        note(true, closed.error().text());
+    }
+    say({{"say", "stopped"}});
+    return 0;
+}
+
+} // namespace stead::mirror

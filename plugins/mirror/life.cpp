@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+// stead-fs, and where the node belongs after what it says.
+#include "plugin.hpp"
+
+#include <sys/mount.h>
+
+#include <cstdlib>
+#include <filesystem>
+
+namespace stead::mirror {
+namespace json = boost::json;
+namespace {
+constexpr int exit_cannot_start = 2; ///< of stead-fs: it has said why
+}
+
+Settings MirrorPlugin::settings() const {
+    Settings s;
+    s.module = std::string{host_.module()};
+    s.node = static_cast<std::uint8_t>(host_.self());
+    s.state_folder = (std::filesystem::path{std::string{host_.var_folder()}} / "mirror").string();
+    s.directories = options_.directories;
+    s.ack = options_.ack;
+    s.intent_log = options_.intent;
+    s.acl = options_.acl;
+    s.failover = options_.failover;
+    s.readers = options_.readers;
+    s.resync_bytes_per_second = options_.resync_bytes_per_second;
+    s.slow_peer = options_.slow_peer;
+    s.witness = host_.read(host_.self(), "splitbrain.uptodate").has_value();
+    s.probe_vip = !network_.empty();
+    s.local_address = host_.node_address(flow_lan(), host_.self()).value_or("");
+    s.port = static_cast<std::uint16_t>(options_.stream_port != 0 ? options_.stream_port
+                                                                  : 5600 + (host_.module_id() - 1) * 4);
+    s.keys = host_.stream_keys("mirror " + s.module);
+    return s;
+}
+
+void MirrorPlugin::begin() {
+    if (!ready_ || child_ || stopping_) {
+        return;
+    }
+    stop_said_ = fs_ready_ = false;
+    for (const ReplicatedDirectory& directory : options_.directories) { // of one that died
+        ::umount2(directory.path.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
+    }
+    Child::Handlers handlers;
+    handlers.message = [this](const json::object& said) { on_fs_message(said); };
+    handlers.ended = [this](int code, const std::string& how) {
+        post([this, code, how] { on_fs_end(code, how); }); // not inside its own handler
+    };
+    const std::string program = std::string{host_.prefix()} + "/libexec/stead/stead-fs";
+    auto started = Child::start(io_, program, std::string{host_.module()}, lease_.fd(), std::move(handlers));
+    if (!started) {
+        host_.request("stop", started.error().text());
+        return;
+    }
+    child_ = std::move(*started);
+    child_->send(to_json(settings()));
+    reason_ = "opening the replicated directories";
+    lead();
+}
+
+void MirrorPlugin::say_stop() {
+    if (child_ && !std::exchange(stop_said_, true)) {
+        fs_ready_ ? child_->send({{"do", "command"}, {"id", 0}, {"name", "stop"}}) : child_->kill();
+    }
+}
+
+std::int64_t MirrorPlugin::ask(json::object request, Reply reply) {
+    if (!child_) {
+        reply(false, "stead-fs does not run");
+        return 0;
+    }
+    const std::int64_t id = ++last_id_;
+    request["id"] = id;
+    replies_.emplace(id, std::move(reply));
+    child_->send(request);
+    return id;
+}
+
+void MirrorPlugin::on_fs_message(const json::object& said) {
+    const std::string what = text_of(said, "say");
+    if (what == "ready") {
+        fs_ready_ = true;
+        if (peer_present_) {
+            tell_peer("back");
+        }
+        for (auto& waiting : std::exchange(waiting_commands_, {})) {
+            waiting();
+        }
+    } else if (what == "role") {
+        on_role(text_of(said, "role"), text_of(said, "reason"));
+    } else if (what == "bus" && peer_) {
+        host_.send(std::uint64_t{1} << *peer_, "core", 1, from_hex(text_of(said, "bytes")));
+    } else if (what == "done") {
+        on_fs_done(said);
+    } else if (what == "status") {
+        publish_status(said);
+    } else if (what == "note") {
+        flag_of(said, "alarm") ? host_.warning(text_of(said, "text")) : host_.event(text_of(said, "text"));
+    } else if (what == "ask_witness") {
+        ask_witness(said);
+    } else if (what == "probe_vip") {
+        probe_vip(number_of(said, "ticket"));
+    } else if (what == "failed") {
+        reason_ = text_of(said, "text");
+        host_.error(reason_);
+    } else if (what == "ended") {
+        host_.request("stopstart", "the file system of " + text_of(said, "place") + " was unmounted by somebody");
+    }
+}
+
+void MirrorPlugin::on_fs_done(const json::object& said) {
+    const auto found = replies_.find(number_of(said, "id"));
+    if (found != replies_.end()) {
+        const Reply reply = std::move(found->second);
+        replies_.erase(found);
+        reply(flag_of(said, "ok"), text_of(said, "text"));
+    }
+}
+
+void MirrorPlugin::on_role(const std::string& role, const std::string& reason) {
+    role_ = role == "alone" ? Role::alone : role == "prim" ? Role::prim : role == "second" ? Role::second : Role::waiting;
+    reason_ = reason;
+    host_.event("role " + role + ": " + reason);
+    if (serving()) {
+        remember_prim(true);
+    }
+    lead();
+}
+
+/// Where the node belongs. The host walks there and asks for PREPARE and RELEASE on its way.
+void MirrorPlugin::lead() {
+    if (swap_wanted_ && serving()) {
+        host_.set_role(STEAD_SECOND, "swap", true);
+        return;
+    }
+    switch (role_) {
+    case Role::none: host_.set_role(STEAD_WAIT, reason_.empty() ? "starting" : reason_, true); break;
+    case Role::waiting: host_.set_role(STEAD_WAIT, reason_, !peer_present_ ? false : flag_of(status_, "deciding")); break;
+    case Role::second: {
+        const bool in_sync = flag_of(status_, "eligible");
+        host_.set_role(STEAD_SECOND, in_sync ? "" : "not uptodate: " + progress(), !in_sync);
+        break;
+    }
+    case Role::prim: host_.set_role(STEAD_PRIM, "", false); break;
+    case Role::alone: host_.set_role(STEAD_ALONE, "", false); break;
+    case Role::died: host_.set_role(STEAD_WAIT, reason_, false); break;
+    }
+}
+
+/// The process is gone with all that it had open: nobody waits for a file any more.
+void MirrorPlugin::on_fs_end(int code, const std::string& how) {
+    child_.reset();
+    for (auto& [id, reply] : std::exchange(replies_, {})) {
+        reply(false, "stead-fs ended");
+    }
+    const bool as_asked = stop_said_ && code == 0;
+    role_ = Role::none;
+    fs_ready_ = false;
+    status_ = {};
+    if (as_asked) {
+        reason_.clear();
+        mounted_ = false;
+        transition_over();
+        publish("rfs.uptodate", "unknown");
+        begin();
+        return;
+    }
+    role_ = Role::died;
+    if (code != exit_cannot_start || reason_.empty()) {
+        reason_ = "stead-fs ended " + how;
+        host_.error(reason_);
+    }
+    for (const ReplicatedDirectory& directory : options_.directories) {
+        ::umount2(directory.path.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
+    }
+    if (peer_) { // it has our word that nothing here answers any more
+        host_.send(std::uint64_t{1} << *peer_, "fs_died", 1, "");
+    }
+    lead();
+    transition_over();
+    host_.request(code == exit_cannot_start ? "stop" : "stopstart", reason_);
+}
+
+} // namespace stead::mirror

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "options.hpp"
+
+#include <boost/json/serialize.hpp>
+
+#include <arpa/inet.h>
+#include <regex.h>
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <optional>
+
+namespace stead::mirror {
+namespace {
+
+constexpr std::size_t vips_max = 16, directories_max = 32;
+
+std::string text_ms(nanoseconds time) { return std::to_string(time / milliseconds{1}); }
+
+bool is_address(const std::string& text) {
+    std::array<unsigned char, 16> bytes{};
+    return ::inet_pton(AF_INET, text.c_str(), bytes.data()) == 1 ||
+           ::inet_pton(AF_INET6, text.c_str(), bytes.data()) == 1;
+}
+
+bool is_on(const plugin::Config& element, std::string_view name, bool otherwise) {
+    const auto value = element.attribute(name);
+    return value ? *value == "on" : otherwise;
+}
+
+void read_vip(const plugin::Config& vip, MirrorOptions& options, const Finding& finding) {
+    options.tcp_reset = is_on(vip, "tcpreset", true);
+    const auto list = vip.child("interface_list");
+    for (const auto& interface : list ? list->children("interface") : std::vector<plugin::Config>{}) {
+        const auto real = interface.child("real_interface");
+        for (const auto& item : real ? real->children("virtual_addr") : std::vector<plugin::Config>{}) {
+            MirrorOptions::Vip one;
+            one.interface = std::string{interface.attribute("name").value_or("")};
+            one.address = std::string{item.attribute("addr").value_or("")};
+            if (interface.attribute("arpinterval")) {
+                one.announce_interval = interface.duration("arpinterval");
+            }
+            if (!is_address(one.address)) {
+                finding(item.line(), false, "virtual_addr/@addr: '" + one.address + "' is not an IPv4 or IPv6 address");
+            }
+            if (std::ranges::any_of(options.vips, [&](const auto& vip_) { return vip_.address == one.address; })) {
+                finding(item.line(), false, "virtual_addr/@addr: '" + one.address + "' is given twice");
+            }
+            options.vips.push_back(std::move(one));
+        }
+        if (options.vips.size() > vips_max) {
+            finding(interface.line(), false, "more than " + std::to_string(vips_max) + " virtual addresses");
+        }
+    }
+}
+
+void read_heart(const plugin::Config& heart, MirrorOptions& options, const Finding& finding) {
+    if (heart.attribute("port")) {
+        options.heart_port = static_cast<std::uint32_t>(heart.integer("port"));
+    }
+    options.pulse = heart.duration("pulse");
+    options.timeout = heart.duration("timeout");
+    if (options.timeout < 3 * options.pulse) {
+        finding(heart.line(), false,
+                "heart/@timeout: " + text_ms(options.timeout) +
+                    " ms is less than three pulses of " + text_ms(options.pulse) +
+                    " ms: a single late heartbeat would be a failover");
+    }
+    for (const auto& beat : heart.children("heartbeat")) {
+        const auto name = beat.attribute("name");
+        if (!name) {
+            finding(beat.line(), true, "heartbeat: no name, so every lan of cluster.xml is used");
+            options.lans.clear();
+            return;
+        }
+        options.lans.emplace_back(*name);
+        if (beat.attribute("ident").value_or("") == "flow") {
+            options.flow_lan = std::string{*name};
+        }
+    }
+}
+
+void check_path(const plugin::Config& element, std::string_view attribute, const std::string& path,
+                const Finding& finding) {
+    const std::filesystem::path relative{path};
+    const bool climbs = std::ranges::any_of(relative, [](const auto& part) { return part == ".." || part == "."; });
+    if (path.empty() || relative.is_absolute() || climbs) {
+        finding(element.line(), false,
+                std::string{element.name()} + "/@" + std::string{attribute} + ": '" + path +
+                    "' is not a path below dir; allowed: tmp, cache/pages");
+    }
+}
+
+void check_regex(const plugin::Config& element, const std::string& text, const Finding& finding) {
+    regex_t compiled{};
+    const int failed = ::regcomp(&compiled, text.c_str(), REG_EXTENDED | REG_NOSUB);
+    if (failed != 0) {
+        std::array<char, 200> reason{};
+        ::regerror(failed, &compiled, reason.data(), reason.size());
+        finding(element.line(), false, "notreplicated/@regexpath: '" + text + "': " + reason.data());
+        return;
+    }
+    ::regfree(&compiled);
+}
+
+ReplicatedDirectory read_directory(const plugin::Config& element, const std::string& suffix, const Finding& finding) {
+    ReplicatedDirectory directory;
+    const std::filesystem::path path =
+        std::filesystem::path{std::string{element.attribute("dir").value_or("")}}.lexically_normal();
+    directory.path = path.has_filename() ? path.string() : path.parent_path().string();
+    if (directory.path.empty() || directory.path == "/") {
+        finding(element.line(), false, "replicated/@dir: the root of the system cannot be replicated");
+    }
+    directory.hidden_suffix = suffix;
+    directory.read_only = element.attribute("mode").value_or("") == "read_only";
+    for (const auto& child : element.children()) {
+        if (child.name() == "tocheck") {
+            directory.to_check.emplace_back(child.string("path"));
+            check_path(child, "path", directory.to_check.back(), finding);
+            continue;
+        }
+        if (child.attribute("path")) {
+            directory.excluded.emplace_back(child.string("path"));
+            check_path(child, "path", directory.excluded.back(), finding);
+        }
+        if (child.attribute("regexpath")) {
+            directory.excluded_regex.emplace_back(child.string("regexpath"));
+            check_regex(child, directory.excluded_regex.back(), finding);
+        }
+    }
+    return directory;
+}
+
+bool inside(const std::string& inner, const std::string& outer) { return (inner + "/").starts_with(outer + "/"); }
+
+void read_directories(const plugin::Config& rfs, MirrorOptions& options, const Finding& finding) {
+    const std::string suffix{rfs.attribute("mountoversuffix").value_or("")};
+    if (suffix.empty() || suffix.find('/') != std::string::npos) {
+        finding(rfs.line(), false, "rfs/@mountoversuffix: '" + suffix + "' must be the end of a file name, without '/'");
+    }
+    for (const auto& element : rfs.children("replicated")) {
+        ReplicatedDirectory directory = read_directory(element, suffix, finding);
+        for (const ReplicatedDirectory& other : options.directories) {
+            if (inside(directory.path, other.path) || inside(other.path, directory.path)) {
+                finding(element.line(), false,
+                        "replicated/@dir: '" + directory.path + "' and '" + other.path +
+                            "' lie one in the other; replicate the outer one");
+            }
+        }
+        options.directories.push_back(std::move(directory));
+    }
+    if (options.directories.size() > directories_max) {
+        finding(rfs.line(), false, "rfs: more than " + std::to_string(directories_max) + " replicated directories");
+    }
+    if (options.directories.empty()) {
+        finding(rfs.line(), false, "rfs: nothing to replicate; add <replicated dir=\"/srv/data\"/>");
+    }
+}
+
+void read_rfs(const plugin::Config& rfs, MirrorOptions& options, const Finding& finding) {
+    options.replicates = true;
+    const auto ack = rfs.attribute("ack");
+    const auto async = rfs.attribute("async");
+    if (ack && async) {
+        finding(rfs.line(), true, "rfs: ack=\"" + std::string{*ack} + "\" counts, async is ignored");
+    }
+    const std::string_view wanted = ack ? *ack : !async ? "apply" : *async == "none" ? "disk" : "receipt";
+    options.ack = wanted == "commit"    ? Ack::commit
+                  : wanted == "receipt" ? Ack::receipt
+                  : wanted == "disk"    ? Ack::disk
+                                        : Ack::apply;
+    options.intent = is_on(rfs, "intent", false);
+    options.acl = is_on(rfs, "acl", true);
+    options.readers = static_cast<std::uint32_t>(rfs.integer("nbrei"));
+    options.resync_bytes_per_second = static_cast<std::uint64_t>(rfs.integer("reiallowedbw")) * 1024;
+    options.slow_peer = rfs.duration("slow_peer");
+    if (rfs.attribute("port")) {
+        options.stream_port = static_cast<std::uint32_t>(rfs.integer("port"));
+    }
+    if (const auto flow = rfs.child("flow"); flow && options.flow_lan.empty()) {
+        options.flow_lan = std::string{flow->string("name")};
+    }
+    read_directories(rfs, options, finding);
+}
+
+} // namespace
+
+MirrorOptions read_options(const plugin::Config& service, const Finding& finding) {
+    MirrorOptions options;
+    options.failover = is_on(service, "failover", true);
+    options.default_prim = std::string{service.attribute("defaultprim").value_or("alone")};
+    if (const auto heart = service.child("heart")) {
+        read_heart(*heart, options, finding);
+    }
+    if (const auto vip = service.child("vip")) {
+        read_vip(*vip, options, finding);
+    }
+    if (const auto rfs = service.child("rfs")) {
+        read_rfs(*rfs, options, finding);
+    }
+    return options;
+}
+
+std::uint64_t MirrorOptions::digest() const {
+    Settings common; // what the two streams and trees must agree in
+    common.directories = directories;
+    common.ack = ack;
+    const std::string text = boost::json::serialize(to_json(common));
+    std::uint64_t hash = 0xcbf29ce484222325u; // FNV-1a
+    for (const char c : text) {
+        hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
+    }
+    return hash;
+}
+
+} // namespace stead::mirror

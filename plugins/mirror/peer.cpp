@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+// What this node knows of the other one, told to stead-fs; the witness, and who wants to be primary.
+#include "plugin.hpp"
+
+#include <stead/base/files.hpp>
+
+#include <bit>
+#include <charconv>
+#include <filesystem>
+
+namespace stead::mirror {
+namespace json = boost::json;
+namespace {
+constexpr auto witness_limit = seconds{4};
+constexpr auto swap_back_after = seconds{10}; ///< of quiet: a failback storm restarts the application twice
+} // namespace
+
+/// Views of the module's bus. Two nodes carry a mirror: a third one is a mistake that is named.
+void MirrorPlugin::view(const Seen& seen) {
+    const std::uint64_t self = std::uint64_t{1} << host_.self();
+    const std::uint64_t others = seen.members & ~self;
+    if (seen.members == 0) { // frozen or voted out: what the peer does meanwhile is not known
+        excluded_ = excluded_ || peer_present_;
+        return;
+    }
+    if (std::popcount(others) > 1) {
+        host_.error("more than two nodes run this mirror module; uninstall it on all but two");
+    }
+    if (others != 0) {
+        const auto node = static_cast<std::uint32_t>(std::countr_zero(others));
+        if (peer_ != node) {
+            peer_resources_.clear();
+        }
+        peer_ = node;
+        peer_name_ = seen.names.contains(node) ? seen.names.at(node) : std::to_string(node);
+        peer_died_ = false;
+        if (std::exchange(excluded_, false)) {
+            tell_peer("excluded");
+            peer_present_ = false;
+        }
+        if (!std::exchange(peer_present_, true)) {
+            tell_peer("back");
+        }
+        return;
+    }
+    excluded_ = false;
+    if (!peer_ || !std::exchange(peer_present_, false)) {
+        return;
+    }
+    const std::uint64_t peer_bit = std::uint64_t{1} << *peer_;
+    peer_resources_.clear();
+    tell_peer(peer_died_ || (seen.left & peer_bit) != 0 ? "died" : "silent");
+}
+
+void MirrorPlugin::tell_peer(const char* how) {
+    if (child_ && fs_ready_ && peer_) {
+        child_->send({{"do", "peer"},
+                      {"how", how},
+                      {"node", *peer_},
+                      {"address", host_.node_address(flow_lan(), *peer_).value_or("")}});
+    }
+}
+
+/// Of the replication: as configured, else the first network of the heartbeats.
+std::string MirrorPlugin::flow_lan() const {
+    return !options_.flow_lan.empty() ? options_.flow_lan : !options_.lans.empty() ? options_.lans.front() : "";
+}
+
+void MirrorPlugin::message(std::uint32_t from, const std::string& kind, const std::string& body) {
+    if (!peer_ || from != *peer_) {
+        return;
+    }
+    if (kind == "core" && child_ && fs_ready_) {
+        child_->send({{"do", "bus"}, {"bytes", to_hex(body)}});
+    } else if (kind == "fs_died") {
+        tell_peer("died");
+    }
+}
+
+// ---- Witness ----------------------------------------------------------------------------------------------------------
+
+void MirrorPlugin::ask_witness(const json::object& said) {
+    witness_ticket_ = number_of(said, "ticket");
+    witness_token_ = std::to_string(++witness_asked_);
+    host_.publish("splitbrain.claim", witness_token_ + " " + std::to_string(number_of(said, "counter")) + " " +
+                                          std::to_string(number_of(said, "holder")));
+    witness_timer_.expires_after(witness_limit);
+    witness_timer_.async_wait([this, token = witness_token_](boost::system::error_code error) {
+        if (!error) {
+            witness_answer(token + " unanswered");
+        }
+    });
+}
+
+/// "TOKEN granted|refused|unanswered". An answer to an older question is not one.
+void MirrorPlugin::witness_answer(const std::string& verdict) {
+    const auto blank = verdict.find(' ');
+    if (witness_token_.empty() || verdict.substr(0, blank) != witness_token_ || !child_) {
+        return;
+    }
+    witness_token_.clear();
+    witness_timer_.cancel();
+    const std::string word = blank == std::string::npos ? "" : verdict.substr(blank + 1);
+    child_->send({{"do", "answer"},
+                  {"ticket", witness_ticket_},
+                  {"yes", word == "granted"},
+                  {"unanswered", word != "granted" && word != "refused"}});
+}
+
+void MirrorPlugin::probe_vip(std::int64_t ticket) {
+    const std::string foreign = network_.foreign_owner();
+    if (!foreign.empty()) {
+        host_.warning(foreign);
+    }
+    if (child_) {
+        child_->send({{"do", "answer"}, {"ticket", ticket}, {"yes", !foreign.empty()}, {"unanswered", false}});
+    }
+}
+
+// ---- defaultprim ------------------------------------------------------------------------------------------------------
+
+/// "lastprim": a node that was primary until it ended, and not because a person moved the role, wants it back.
+std::filesystem::path MirrorPlugin::prim_marker() const {
+    return std::filesystem::path{std::string{host_.var_folder()}} / "mirror" / "was_prim";
+}
+
+void MirrorPlugin::remember_prim(bool prim) {
+    std::error_code ignored;
+    if (prim) {
+        if (const auto written = write_file_atomically(prim_marker(), "yes\n"); !written) {
+            host_.warning("defaultprim: " + written.error().text());
+        }
+    } else {
+        std::filesystem::remove(prim_marker(), ignored);
+    }
+}
+
+bool MirrorPlugin::wants_prim() const {
+    std::error_code ignored;
+    return options_.default_prim == host_.node() ||
+           (options_.default_prim == "lastprim" && std::filesystem::exists(prim_marker(), ignored));
+}
+
+/// The primary gives the role to a peer that wants it, once both have been equal and quiet for a while.
+void MirrorPlugin::consider_swap_back() {
+    publish("mirror.wants_prim", role_ == Role::second && wants_prim() ? "yes" : "no");
+    const auto wish = peer_resources_.find("mirror.wants_prim");
+    const bool due = role_ == Role::prim && flag_of(status_, "equal") && wish != peer_resources_.end() &&
+                     wish->second == "yes" && !swap_wanted_;
+    if (!due) {
+        swap_timer_.cancel();
+        swap_timer_armed_ = false;
+    } else if (!std::exchange(swap_timer_armed_, true)) {
+        swap_timer_.expires_after(swap_back_after);
+        swap_timer_.async_wait([this](boost::system::error_code error) {
+            if (!error && swap_timer_armed_) {
+                swap_timer_armed_ = false;
+                swap(0, "defaultprim=" + options_.default_prim);
+            }
+        });
+    }
+}
+
+} // namespace stead::mirror

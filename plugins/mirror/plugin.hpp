@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "child.hpp"
+#include "network.hpp"
+#include "options.hpp"
+
+#include <stead/mirror/lease.hpp>
+#include <stead/plugin.hpp>
+
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/json/object.hpp>
+
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <thread>
+
+namespace stead::mirror {
+
+/// The mirror in stead-host: starts stead-fs, tells it what the bus knows of the peer, and leads the module's state after
+/// the role that the core in stead-fs has decided. The host alone changes states, script by script; this plugin only says
+/// where the node belongs, mounts at PREPARE and unmounts at RELEASE.
+///
+/// Threading: one thread of its own (an io_context) runs everything; callbacks of the host only post. on_lease, on the bus
+/// thread, stores into the page that stead-fs reads.
+class MirrorPlugin final : public plugin::Service {
+public:
+    MirrorPlugin(plugin::Host host, plugin::Config config);
+    ~MirrorPlugin() override;
+
+    void start() override;
+    void stop() override;
+    void on_view(const stead_view& view) override;
+    void on_resource(std::uint32_t node, std::string_view name, std::optional<std::string_view> value) override;
+    void on_message(std::uint32_t from, std::string_view kind, std::uint32_t version, std::string_view body) override;
+    void on_transition(const stead_transition& transition) override;
+    void on_lease(std::uint64_t until_boottime_ns) noexcept override;
+    [[nodiscard]] std::int32_t lease_fd() noexcept override { return lease_.fd(); }
+    void on_update(plugin::Config config) override;
+    void on_ready(bool ready) override;
+    void on_peer_died(std::uint32_t node) override;
+    void on_link(std::uint32_t ifindex, bool up) override;
+    plugin::Answer on_command(std::string_view verb, std::span<const std::string_view> arguments,
+                              std::string& answer) override;
+
+    static void check(plugin::Config config, const plugin::Report& report);
+    static void bus_wish(plugin::Config config, stead_bus_wish& wish);
+    static void cleanup(plugin::Host host, plugin::Config config);
+
+private:
+    enum class Role { none, waiting, second, prim, alone, died }; ///< of the core in stead-fs; none: it does not run
+    using Reply = std::function<void(bool ok, const std::string& text)>;
+
+    void post(std::function<void()> work);
+
+    // life.cpp: stead-fs, and the state that follows from its role
+    void begin();
+    void say_stop();
+    void on_fs_message(const boost::json::object& message);
+    void on_fs_end(const std::string& how);
+    void on_role(const std::string& role, const std::string& reason);
+    void lead();
+    void on_fs_done(const boost::json::object& message);
+    [[nodiscard]] bool serving() const noexcept { return role_ == Role::prim || role_ == Role::alone; }
+    std::int64_t ask(boost::json::object request, Reply reply);
+    [[nodiscard]] Settings settings() const;
+    void remember_prim(bool prim);
+    [[nodiscard]] std::filesystem::path prim_marker() const;
+
+    // moments.cpp: the host's moments
+    void moment(const stead_transition& transition);
+    void prepare(const stead_transition& transition, int probes_left);
+    void announce();
+    void release(const stead_transition& transition);
+    void unmount(const stead_transition& transition, int tries_left);
+    void released(const stead_transition& transition);
+    void retire(const stead_transition& transition);
+    void transition_over();
+
+    // peer.cpp: the other node
+    struct Seen {
+        std::uint64_t members{}, dead{}, left{};
+        std::map<std::uint32_t, std::string> names;
+    };
+    void view(const Seen& seen);
+    void tell_peer(const char* how);
+    void message(std::uint32_t from, const std::string& kind, const std::string& body);
+    void ask_witness(const boost::json::object& message);
+    void witness_answer(const std::string& verdict);
+    void probe_vip(std::int64_t ticket);
+    void consider_swap_back();
+    [[nodiscard]] std::string flow_lan() const;
+    [[nodiscard]] bool wants_prim() const;
+
+    // commands.cpp
+    void command(std::uint64_t token, const std::string& verb, const std::vector<std::string>& arguments);
+    void finish_command(std::uint64_t token, bool ok, const std::string& text);
+    void swap(std::uint64_t token, const std::string& by);
+    void role_command(std::uint64_t token, const std::string& name);
+    void swap_over(bool ok, const std::string& text);
+    [[nodiscard]] std::string role_text() const;
+    [[nodiscard]] std::string progress() const;
+    [[nodiscard]] std::string status_text() const;
+    [[nodiscard]] std::string differences() const;
+    void publish_status(const boost::json::object& status);
+    void publish(const std::string& name, const std::string& value);
+
+    plugin::Host host_;
+    MirrorOptions options_;
+    LeasePage lease_;
+    Network network_;
+
+    boost::asio::io_context io_;
+    boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_;
+    std::optional<std::thread> thread_;
+    boost::asio::steady_timer announce_timer_, retry_timer_, swap_timer_, witness_timer_;
+    bool swap_timer_armed_{};
+
+    std::unique_ptr<Child> child_;
+    bool ready_{}, stop_said_{}, fs_ready_{}, stopping_{};
+    Role role_{Role::none};
+    std::string reason_;
+    bool mounted_{};
+    bool swap_wanted_{};               ///< the application is being stopped for a swap
+    std::set<std::uint64_t> swap_tokens_;
+    std::optional<stead_transition> transition_; ///< waits for stead-fs
+    std::int64_t last_id_{};
+    std::map<std::int64_t, Reply> replies_;
+    std::vector<std::function<void()>> waiting_commands_;
+
+    // The peer
+    std::optional<std::uint32_t> peer_;
+    std::string peer_name_;
+    bool peer_present_{}, excluded_{}, peer_died_{};
+    std::map<std::string, std::string> peer_resources_;
+    std::string witness_token_;
+    std::int64_t witness_ticket_{};
+    std::uint64_t witness_asked_{};
+    boost::json::object status_;
+    std::map<std::string, std::string> published_;
+};
+
+} // namespace stead::mirror

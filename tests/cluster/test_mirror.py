@@ -1,0 +1,94 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""A mirror's life on two nodes: first copy, replication of everything a file system has, stop, start, swap, the data at
+their place when stopped, and scripts in order. Usage: test_mirror.py first|life"""
+import sys
+
+import mirror
+from mirror import ALONE, DATA, HOOKS, MARK, PRIM, SECOND, STOP, WAIT
+from support import check, lab
+
+FILES = f"""
+set -e; cd {DATA}
+echo hello >plain; printf 'x%.0s' $(seq 1 300000) >big; mkdir -p deep/er/est; echo in >deep/er/est/file
+ln plain hard; ln -s plain soft; mkfifo fifo; mknod null c 1 3; touch 'with blank' "$(printf 'new\\nline')" "$(printf '\\377bytes')"
+chmod 4755 plain; chown 1000:1001 big; touch -d '2001-02-03 04:05:06.789' deep
+truncate -s 5G sparse; echo end | dd of=sparse bs=1 seek=4294967296 conv=notrunc status=none
+setfattr -n user.color -v blue big; setfacl -m u:1234:r big; mkdir acl; setfacl -d -m g:77:rwx acl; touch acl/inherits
+mv deep/er/est/file deep/moved; rm -r deep/er/est; fallocate -p -o 65536 -l 65536 big; truncate -s 290000 big
+"""
+
+
+def first(nodes):
+    module = mirror.Mirror(nodes)
+    one, two = module.nodes
+    one.sh(f"echo before >{DATA}/before; mkdir {DATA}/old; echo more >{DATA}/old/file")
+    for node in module.nodes:
+        node.stead("start -m data")
+    for node in module.nodes:
+        module.wait(node, WAIT)
+    lab.wait_for("a reason", lambda: "say prim" in one.stead("state -m data", check=False).stdout)
+    check(True, "two nodes without data in common wait, and say what to do")
+    module.form()
+    check(two.sh(f"ls {DATA}", check=False).stdout == "", "the secondary shows nothing at the place")
+    check(two.sh(f"echo early >{DATA}/early", check=False).returncode != 0, "an application that starts there fails")
+    one.sh(FILES)
+    mirror.same_trees(module, "files of every kind")
+    one.sh(f"rm -rf {DATA}/*; cp -a /usr/share/doc/bash {DATA}/copy; sync")
+    mirror.same_trees(module, "removed and copied")
+    module.stop()
+    for node in module.nodes:
+        check("before" not in node.sh(f"ls {DATA}").stdout and "copy" in node.sh(f"ls {DATA}").stdout,
+              f"{node.name}: stopped, the data are at their place")
+
+
+def life(nodes):
+    module = mirror.Mirror(nodes, hooks={name: MARK for name in HOOKS})
+    one, two = module.form()
+    one.sh(f"echo 1 >{DATA}/a")
+    hooks = one.sh("cat /srv/hooks").stdout.splitlines()
+    check(hooks[:2] == ["transition STOP WAIT start", "prestart STOP WAIT start"], f"start: {hooks}")
+    check("start_prim WAIT ALONE start" in hooks, "start_prim on the way to ALONE")
+    two_hooks = two.sh("cat /srv/hooks").stdout.splitlines()
+    check([line.split()[0] for line in two_hooks[2:]] == ["transition", "start_both", "start_second", "start_sec"],
+          f"WAIT -> SECOND: {two_hooks}")
+
+    def all_hooks():
+        for node in module.nodes:
+            node.sh(">/srv/hooks")
+    all_hooks()
+    module.stead(one, "swap")
+    module.wait_ready(two, PRIM)
+    module.wait_ready(one, SECOND)
+    check(two.sh(f"cat {DATA}/a").stdout == "1\n", "swap: the other node serves the data")
+    names = [line.split()[0] for line in one.sh("cat /srv/hooks").stdout.splitlines()]
+    check(names == ["stop_prim", "stop_prim", "transition", "start_second", "start_sec"], f"PRIM -> SECOND: {names}")
+    names = [line.split()[0] for line in two.sh("cat /srv/hooks").stdout.splitlines()]
+    check(names == ["stop_sec", "stop_sec", "stop_second", "stop_second", "transition", "start_prim"],
+          f"SECOND -> PRIM: {names}")
+    check(f"{lab.VIP}/32" in two.sh("ip addr").stdout and f"{lab.VIP}/32" not in one.sh("ip addr").stdout,
+          "the virtual address moved")
+    module.stead(two, "stop")
+    module.wait_ready(one, ALONE)
+    one.sh(f"echo 2 >{DATA}/b")
+    module.stead(two, "start")
+    module.wait_ready(two, SECOND)
+    module.wait_ready(one, PRIM)
+    mirror.same_trees(module, "a planned stop of the primary, and its return")
+    module.stead(one, "restart")
+    module.wait_ready(one, PRIM)
+    module.stop()
+    for node in module.nodes:
+        check(node.state("data") == STOP, f"{node.name} is stopped")
+    one.sh(f"echo behind >{DATA}/behind")
+    module.stead(two, "start")
+    module.stead(one, "start")
+    lab.wait_for("both in service", lambda: sorted(node.state("data") for node in module.nodes) == [PRIM, SECOND], 30)
+    for node in module.nodes:
+        module.wait_ready(node, PRIM, SECOND)
+    mirror.same_trees(module, "what was changed behind the mount is part of the resync")
+
+
+if __name__ == "__main__":
+    with mirror.cluster() as both:
+        {"first": first, "life": life}[sys.argv[1]](both)
