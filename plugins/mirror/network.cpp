@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "network.hpp"
 
-#include <stead/shim/net.hpp>
+#include <stead/net/net.hpp>
 
 #include <algorithm>
 #include <array>

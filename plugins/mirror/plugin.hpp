@@ -64,7 +64,7 @@ private:
     void begin();
     void say_stop();
     void on_fs_message(const boost::json::object& message);
-    void on_fs_end(const std::string& how);
+    void on_fs_end(int code, const std::string& how);
     void on_role(const std::string& role, const std::string& reason);
     void lead();
     void on_fs_done(const boost::json::object& message);

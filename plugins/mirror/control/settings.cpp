@@ -8,7 +8,13 @@ namespace stead::mirror {
 namespace json = boost::json;
 namespace {
 
-json::array to_array(const std::vector<std::string>& texts) { return {texts.begin(), texts.end()}; }
+json::array to_array(const std::vector<std::string>& texts) {
+    json::array array;
+    for (const std::string& text : texts) {
+        array.emplace_back(text);
+    }
+    return array;
+}
 
 std::vector<std::string> texts_of(const json::object& object, std::string_view name) {
     std::vector<std::string> result;

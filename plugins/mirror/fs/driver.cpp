@@ -16,7 +16,7 @@ namespace {
 
 constexpr unsigned sync_threads = 8, store_threads = 4, readers_max = 8;
 
-Core::Options core_options(const Settings& settings);
+Options core_options(const Settings& settings);
 
 } // namespace
 
@@ -92,7 +92,7 @@ Result<void> Driver::open() {
 
 namespace {
 
-Core::Options core_options(const Settings& settings) {
+Options core_options(const Settings& settings) {
     Options options;
     options.node = settings.node;
     options.ack = settings.ack;
