@@ -44,7 +44,7 @@ void Core::State::stream_lost() {
     if (serving() && phase == Phase::equal) { // repairs; a resync's targets are dirty or unsynced anyway
         uncertain.insert(pending.begin(), pending.end());
         for (const auto& [at, copy] : copies) {
-            uncertain.insert(copy.first);
+            uncertain.insert(copy.target);
         }
         record.unknown =
             record.unknown || lists > 0; // inodes that the peer made empty and whose targets are not listed
@@ -64,9 +64,13 @@ void Core::State::stream_lost() {
             }
         }
     }
+    finish_verify("the stream broke");
+    verify_moving = 0;
     pending.clear();
+    pump_from = Target{};
+    pumped = false;
+    pending_left = {};
     to_compare.clear();
-    to_verify.clear();
     moving.clear();
     scheduled.clear();
     copies.clear();
@@ -85,7 +89,7 @@ void Core::State::stream_lost() {
     }
     if (role == Role::prim || role == Role::alone) {
         if (mirrored && claim == Claim::none) {
-            frozen = true;
+            freeze();
             claim_reason = might_take_over ? "" : "the resync broke off";
             claim_on();
         } else if (claim == Claim::none) {
@@ -117,6 +121,11 @@ void Core::State::converse() {
     conversing_with = peer_facts.incarnation;
     seq = std::max(seq, peer_facts.seq);
     decision = decide(*hello_sent, peer_facts);
+    peer_current = peer_facts.record.current;
+    peer_epoch = peer_facts.record.epoch;
+    static constexpr std::array<const char*, 5> verdicts{"undecided", "refused", "split", "this node is the source",
+                                                         "the peer is the source"};
+    handshake_text = std::string(verdicts[static_cast<std::size_t>(decision.verdict)]) + ": " + decision.reason;
     if (serving() && peer_facts.record.epoch > record.epoch) {
         step_down("the peer has served in a later epoch", false);
         reset_link("handshake again as one that does not serve");
@@ -192,6 +201,7 @@ void Core::State::on(const message::Begin& begin) {
     undoing = begin.anything;
     resync_keeps_undo = begin.keep_undo;
     saved.clear();
+    received_copies = 0;
     ++counters.resyncs;
     set_role(Role::second, "resync");
     if (undoing) {
@@ -233,6 +243,7 @@ void Core::State::try_finish_end() {
         record.current = end_wanted->current;
         record.history = end_wanted->history;
         record.base = record.inconsistent = Gen{};
+        record.log = 0;
         record.in_sync = true;
         record.outdated = record.unknown = record.log_is_intent = record.since_clean = false;
         record.role = Role::second;
@@ -275,20 +286,21 @@ void Core::State::build_set() {
     if (phase != Phase::marks || !marks_complete || claim != Claim::none || !serving() || listing || generating) {
         return;
     }
+    pending_total = {};
     const bool unsynced = decision.with_unsynced && !mutant(Mutant::forget_unsynced);
     for (const LogEntry& entry : peer_marks) {
         if (entry.mark != Mark::unsynced || unsynced) {
-            pending.insert(entry.target);
+            add_pending(entry.target);
             unsynced_peer.emplace(entry.target, 0); // remembered until both are equal, also if this resync breaks off
         }
     }
     for (const TargetSet* set : {&dirty, &uncertain, &intended}) {
-        pending.insert(set->begin(), set->end());
+        std::for_each(set->begin(), set->end(), [this](const Target& target) { add_pending(target); });
     }
     if (unsynced) {
         for (const auto* side : {&unsynced_self, &unsynced_peer}) {
             for (const auto& [target, last] : *side) {
-                pending.insert(target);
+                add_pending(target);
             }
         }
     }
@@ -302,7 +314,7 @@ void Core::State::build_set() {
             return;
         }
         listing = false;
-        pending.insert(done.targets.begin(), done.targets.end());
+        std::for_each(done.targets.begin(), done.targets.end(), [this](const Target& target) { add_pending(target); });
         if (decision.extent == Extent::compare_all) {
             to_compare = pending;
         }
@@ -315,7 +327,11 @@ void Core::State::begin() {
     phase = Phase::begun;
     ++counters.resyncs;
     const Facts& target = *hello_received;
-    const bool loses = !target.record.base.none() || target.accept_loss;
+    // After a restart, marks of a node without a base are what was changed behind its mount.
+    const bool foreign =
+        target.peer_incarnation.none() && std::any_of(peer_marks.begin(), peer_marks.end(),
+                                                      [](const LogEntry& entry) { return entry.mark == Mark::dirty; });
+    const bool loses = !target.record.base.none() || target.accept_loss || foreign;
     send(message::Begin{record.mirror, record.current, !pending.empty(), loses});
 }
 
@@ -369,8 +385,9 @@ void Core::State::on(const message::EndAck&) {
             become_equal();
         }
     };
-    const bool on_record = record.base.none() && !record.unknown && !record.since_clean;
+    const bool on_record = record.base.none() && record.log == 0 && !record.unknown && !record.since_clean;
     record.base = Gen{};
+    record.log = 0;
     record.unknown = record.log_is_intent = record.since_clean = false;
     if (options.intent_log) {
         reset_intents(equal);

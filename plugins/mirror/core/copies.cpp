@@ -41,10 +41,16 @@ void Core::State::pump_copies() {
     if (!link_up || frozen || !serving() || (phase != Phase::copying && phase != Phase::equal)) {
         return;
     }
-    for (const Target& target : TargetSet(pending)) {
-        if (jobs.size() + copies.size() >= options.window_copies) {
-            return;
+    while (!pumped && jobs.size() + copies.size() < options.window_copies) {
+        const auto at = pending.lower_bound(pump_from);
+        if (at == pending.end()) {
+            pumped = true;
+            break;
         }
+        const auto next = std::next(at);
+        const Target target = *at;
+        pumped = next == pending.end();
+        pump_from = pumped ? target : *next;
         if (!scheduled.contains(target) && !moving.contains(target)) {
             start_job({target, 0, to_compare.contains(target), false, false});
         }
@@ -55,8 +61,29 @@ void Core::State::pump_copies() {
     while (!to_verify.empty() && jobs.size() + copies.size() < options.window_copies) {
         const Target target = *to_verify.begin();
         to_verify.erase(to_verify.begin());
+        ++verify_moving;
         start_job({target, 0, true, true, false});
     }
+}
+
+/// Behind or before the place where pump_copies() is: it goes back for it.
+void Core::State::add_pending(const Target& target) {
+    if (!pending.insert(target).second) {
+        return;
+    }
+    ++pending_total[static_cast<std::size_t>(target.kind)];
+    ++pending_left[static_cast<std::size_t>(target.kind)];
+    if (pumped || target < pump_from) {
+        pump_from = target;
+        pumped = false;
+    }
+}
+
+void Core::State::drop_pending(const Target& target) {
+    if (pending.erase(target) > 0) {
+        --pending_left[static_cast<std::size_t>(target.kind)];
+    }
+    to_compare.erase(target);
 }
 
 void Core::State::job_ready(Ticket ticket) {
@@ -78,6 +105,10 @@ void Core::State::probe(Ticket ticket) {
         if (mine != conversation) {
             return;
         }
+        if (done.error != 0) {
+            reset_link("a target cannot be read");
+            return;
+        }
         ++counters.probes;
         probes[++seq] = ticket;
         send(message::Probe{seq, jobs.at(ticket).target, done.digest});
@@ -95,11 +126,11 @@ void Core::State::read_and_send(Ticket ticket) {
             return;
         }
         const Job job = jobs.at(ticket);
-        pending.erase(job.target);
-        to_compare.erase(job.target);
+        drop_pending(job.target);
         if (done.payload != nullptr) {
             ++counters.copies;
-            copies[++seq] = {job.target, job.owner};
+            copies[++seq] = {job.target, job.owner, job.verify};
+            verify_moving += job.verify ? 1 : 0;
             if (job.owner != 0 && ops.contains(job.owner) && ops.at(job.owner).repairing) {
                 ++ops.at(job.owner).copies;
             }
@@ -115,6 +146,7 @@ void Core::State::job_done(Ticket ticket) {
     const Job job = jobs.at(ticket);
     jobs.erase(ticket);
     moving.erase(job.target);
+    verify_moving -= job.verify ? 1 : 0;
     if (job.owner == 0) {
         scheduled.erase(job.target);
         release_locks(ticket);
@@ -153,14 +185,14 @@ void Core::State::copy_acked(const message::Acked& ack) {
         if (ack.error != 0) {
             reset_link("the peer cannot read a target");
         } else if (ack.equal) {
-            pending.erase(job.target);
-            to_compare.erase(job.target);
+            verify_counts.checked += job.verify ? 1 : 0;
+            drop_pending(job.target);
             job_done(ticket);
+        } else if (job.verify) {
+            ++verify_counts.checked;
+            verify_differs(job.target);
+            verify_order == Command::repair ? read_and_send(ticket) : job_done(ticket);
         } else {
-            if (job.verify) {
-                ++counters.verify_mismatches;
-                note("verify: the copies differ in a target; it is repaired", true);
-            }
             read_and_send(ticket);
         }
         return;
@@ -169,7 +201,9 @@ void Core::State::copy_acked(const message::Acked& ack) {
     if (found == copies.end()) {
         return;
     }
-    const Ticket owner = found->second.second;
+    const Ticket owner = found->second.owner;
+    verify_counts.repaired += found->second.verify && ack.error == 0 ? 1 : 0;
+    verify_moving -= found->second.verify ? 1 : 0;
     copies.erase(found);
     if (ack.error != 0) {
         reset_link("the peer's storage failed");
@@ -183,7 +217,7 @@ void Core::State::copy_acked(const message::Acked& ack) {
         const Ticket ticket = expect([this, mine = conversation](const Done& done) {
             if (mine == conversation) {
                 --lists;
-                pending.insert(done.targets.begin(), done.targets.end());
+                std::for_each(done.targets.begin(), done.targets.end(), [this](const Target& t) { add_pending(t); });
             }
         });
         out.emplace_back(List{ticket, fid});
@@ -192,20 +226,6 @@ void Core::State::copy_acked(const message::Acked& ack) {
         --ops.at(owner).copies;
         copy_done_for(owner);
     }
-}
-
-void Core::State::verify_all() {
-    if (phase != Phase::equal || !serving() || listing) {
-        return;
-    }
-    listing = true;
-    const Ticket ticket = expect([this, mine = conversation](const Done& done) {
-        if (mine == conversation) {
-            listing = false;
-            to_verify.insert(done.targets.begin(), done.targets.end());
-        }
-    });
-    out.emplace_back(List{ticket, std::nullopt});
 }
 
 } // namespace stead::mirror

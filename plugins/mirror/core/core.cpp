@@ -33,6 +33,7 @@ void Core::State::persist(std::function<void()> then) {
         --persists;
         if (done.error != 0) { // a node that cannot write down what it is must not be anything
             dead = true;
+            finish_order(false, "the record cannot be written");
             set_role(Role::waiting, "the record cannot be written");
             out.emplace_back(Stopped{});
             return;
@@ -53,8 +54,9 @@ void Core::State::load(const Start& input) {
     tainted = !record.clean && !record.current.none();
     record.since_clean = record.since_clean || (record.clean && record.base.none());
     if (!usable) {
+        const bool named = record.log != 0 && !record.log_is_intent;
         const bool was_ahead = options.ack == Ack::commit && record.role == Role::prim && tainted;
-        record.unknown = record.unknown || !record.base.none() || was_ahead;
+        record.unknown = record.unknown || !record.base.none() || named || was_ahead;
         return;
     }
     for (const LogEntry& entry : input.log.entries) {
@@ -86,50 +88,19 @@ void Core::State::handle(const Start& input) {
     STEAD_ASSERT(role == Role::none);
     load(input);
     set_role(Role::waiting, "start");
+    if (input.foreign.empty() || record.current.none()) {
+        out.emplace_back(ForeignKept{}); // nothing, or nothing that could count
+        started();
+    } else {
+        record_foreign(input.foreign);
+    }
+}
+
+void Core::State::started() {
     const bool claims = record.role == Role::alone ||
                         (mutant(Mutant::start_without_claim) && record.role == Role::second && record.in_sync);
     if (claims && !record.current.none() && record.inconsistent.none()) {
         become_alone(epoch_after(record.epoch, options.node), "the last holder starts");
-    }
-}
-
-void Core::State::handle(const Command& input) {
-    if (dead || role == Role::none) {
-        return;
-    }
-    switch (input) {
-    case Command::stop: stop_wanted = true; break;
-    case Command::swap: hand_over(); break;
-    case Command::verify: verify_all(); break;
-    case Command::second:
-        if (claim != Claim::none || frozen) {
-            note("second: not while a decision is on its way", true);
-            return;
-        }
-        accept_loss = true;
-        reset_link("an administrator said second");
-        if (claim == Claim::none && serving()) {
-            step_down("an administrator said second", false);
-        }
-        break;
-    case Command::prim:
-        if (serving() || claim != Claim::none || (record.current.none() && !record.inconsistent.none())) {
-            note("prim: refused in this state", true);
-            return;
-        }
-        reset_link("an administrator said prim");
-        accept_loss = false;
-        if (!record.inconsistent.none()) {
-            roll_back_and_serve();
-            return;
-        }
-        if (record.current.none()) {
-            record.mirror = fresh();
-            record.current = fresh();
-            record.since_clean = true; // the other one is empty as well, or not of this mirror
-        }
-        become_alone(epoch_after(record.epoch, options.node), "an administrator said prim");
-        break;
     }
 }
 
@@ -225,7 +196,7 @@ bool Core::State::accounts_for(const Target& target, bool unsynced) const {
     return queued(target) ||
            std::any_of(ops.begin(), ops.end(), [&](const auto& entry) { return names(entry.second.op.targets); }) ||
            std::any_of(copies.begin(), copies.end(), [&](const auto& entry) {
-               const Target& sent = entry.second.first; // a listing or an attribute may yet report its inode as created
+               const Target& sent = entry.second.target; // a listing or an attribute may yet report its inode as created
                return sent == target || sent.fid == target.fid || sent.kind == TargetKind::directory;
            });
 }
@@ -233,7 +204,7 @@ bool Core::State::accounts_for(const Target& target, bool unsynced) const {
 // ---- Time ---------------------------------------------------------------------------------------------------------
 
 Instant Core::State::deadline() const {
-    Instant at = std::min(checkpoint_at, repeat_at);
+    Instant at = std::min({checkpoint_at, repeat_at, order_until});
     for (const auto& [sent, op] : by_seq) {
         if (!ops.at(op).peer_ok) {
             return std::min(at, ops.at(op).sent_at + options.slow_peer);
@@ -272,8 +243,10 @@ void Core::State::settle() {
     greet();
     build_set();
     pump_copies();
+    follow_verify();
     try_end();
     try_finish_end();
+    follow_order();
 }
 
 Core::Core(const Options& options) : state_(std::make_unique<State>(options)) {}

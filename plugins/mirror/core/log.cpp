@@ -140,6 +140,39 @@ void Core::State::named(std::uint64_t id, TargetSet covered, std::function<void(
     }
 }
 
+/// What was changed behind the mount is changed here alone, by nobody. It is in the log before anything else is decided,
+/// for the driver tells it once; a node that serves makes a new generation of it, a target has it overwritten.
+void Core::State::record_foreign(const TargetSet& foreign) {
+    note(std::to_string(foreign.size()) + " targets were changed while the module was stopped", true);
+    claim = Claim::recording;
+    dirty.insert(foreign.begin(), foreign.end());
+    const std::uint64_t id = record.log + 1;
+    std::vector<LogEntry> entries = all_entries();
+    TargetSet covered;
+    for (const LogEntry& entry : entries) {
+        if (entry.mark == Mark::dirty) {
+            covered.insert(entry.target);
+        }
+    }
+    const Ticket ticket = expect([this, id, covered = std::move(covered)](const Done& done) {
+        if (done.error == 0) {
+            record.log = id;
+            record.log_is_intent = false;
+            logged = covered;
+        } else { // the record has its place on the disk: everything will be compared
+            note("the change log cannot be written; everything will be compared", true);
+            record.unknown = true;
+            log_usable = false;
+        }
+        persist([this] {
+            claim = Claim::none;
+            out.emplace_back(ForeignKept{});
+            started();
+        });
+    });
+    out.emplace_back(LogReset{ticket, id, std::move(entries)});
+}
+
 /// One write at a time; what comes meanwhile goes into the next.
 void Core::State::pump_log() {
     if (log_busy || generating || (log_wanted.empty() && intents_wanted.empty())) {

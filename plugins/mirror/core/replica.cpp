@@ -33,6 +33,7 @@ void Core::State::on(const message::Change& change) {
 void Core::State::on(const message::Copy& copy) {
     if (phase == Phase::receiving || phase == Phase::equal) {
         unsynced_self[copy.target] = copy.seq;
+        ++received_copies;
         queue(copy.seq, {copy, 0}, {copy.target});
     }
 }

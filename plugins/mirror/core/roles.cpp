@@ -13,6 +13,11 @@ void Core::State::set_role(Role to, const std::string& reason) {
     }
 }
 
+void Core::State::freeze() {
+    frozen_since = frozen ? frozen_since : now;
+    frozen = true;
+}
+
 bool Core::State::quiet() const {
     return !dead && role != Role::none && persists == 0 && claim == Claim::none && !frozen && incoming.empty() &&
            !generating && !stop_wanted && peer == PeerState::present && (serving() || ops.empty());
@@ -87,7 +92,8 @@ void Core::State::witness_answered(const Done& answer) {
 void Core::State::become_alone(Epoch epoch, std::string reason) {
     ++reign;
     claim = Claim::becoming;
-    frozen = true;
+    accept_loss = false;
+    freeze();
     for (const auto& [ticket, running] : ops) {
         if (running.remote && !(running.answered && running.peer_done)) {
             dirty.insert(running.op.targets.begin(), running.op.targets.end());
@@ -344,7 +350,7 @@ void Core::State::hand_over() {
     }
     claim = Claim::handing;
     step_running = false;
-    to_verify.clear();
+    finish_verify("the roles are exchanged");
 }
 
 void Core::State::go_on_handing() {
@@ -364,6 +370,7 @@ void Core::State::go_on_handing() {
         unsynced_self.clear();
         record.role = Role::second;
         record.log_is_intent = false;
+        record.log = 0;
         persist([this, mine] {
             if (mine == conversation && claim == Claim::handing) {
                 claim = Claim::handed;
@@ -430,7 +437,7 @@ void Core::State::go_on_taking() {
             if (link_up && phase == Phase::equal) {
                 send(message::Taken{});
             } else {
-                frozen = true;
+                freeze();
                 claim_reason.clear();
                 claim_on();
             }
@@ -476,24 +483,27 @@ void Core::State::go_on_stopping() {
         record.clean = done.error == 0 && !tainted && uncertain.empty();
         persist([this] {
             dead = true;
+            out.emplace_back(CommandDone{Command::stop, true, record.clean ? "stopped" : "stopped, not clean", {}});
             out.emplace_back(Stopped{});
         });
     });
     out.emplace_back(Flush{ticket});
 }
 
-void Core::State::roll_back_and_serve() {
+/// By force, what is here is served even if it stays half old and half new.
+void Core::State::roll_back_and_serve(bool force) {
     claim = Claim::rolling;
-    const Ticket ticket = expect([this](const Done& done) {
+    const Ticket ticket = expect([this, force](const Done& done) {
         if (done.error != 0) {
-            claim = Claim::none;
             note("the undo log cannot be restored", true);
+        }
+        if (done.error != 0 && !force) {
+            claim = Claim::none;
             return;
         }
         out.emplace_back(Purge{~Seq{0}});
         out.emplace_back(EndResync{false});
-        record.inconsistent = Gen{};
-        become_alone(epoch_after(record.epoch, options.node), "an administrator said prim; rolled back");
+        serve_by_order("an administrator said prim; rolled back");
     });
     out.emplace_back(RollBack{ticket});
 }

@@ -93,7 +93,8 @@ void Core::State::prepare(Ticket op) {
         return;
     }
     if (!sync && link_up && (phase == Phase::marks || phase == Phase::begun)) {
-        pending.insert(running.op.targets.begin(), running.op.targets.end());
+        std::for_each(running.op.targets.begin(), running.op.targets.end(),
+                      [this](const Target& t) { add_pending(t); });
     }
     launch_local(op);
 }
@@ -160,7 +161,7 @@ void Core::State::sync_inodes(const Operation& op, std::function<void(int)> then
 /// Failed here, done there: it gets our content back before the application hears of it.
 void Core::State::repair(Ticket op) {
     const Running& running = ops.at(op);
-    pending.insert(running.op.targets.begin(), running.op.targets.end());
+    std::for_each(running.op.targets.begin(), running.op.targets.end(), [this](const Target& t) { add_pending(t); });
     copy_for(op);
 }
 

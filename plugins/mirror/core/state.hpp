@@ -44,7 +44,10 @@ enum class Claim : std::uint8_t {
     taking,    ///< secondary: flushing and persisting
     rolling,   ///< restoring the undo log
     stopping,
+    recording, ///< at start: writing down what was changed behind the mount
 };
+
+[[nodiscard]] std::string name_of(const Target& target); ///< for a log line
 
 struct Running { ///< an operation of the application
     OpId id{};
@@ -96,6 +99,7 @@ struct Core::State {
     [[nodiscard]] bool accounts_for(const Target& target, bool unsynced) const;
     [[nodiscard]] bool queued(const Target& target) const;
     void load(const Start& input);
+    void started();
 
     using Then = std::function<void(const Done&)>;
     Ticket expect(Then then);
@@ -114,6 +118,7 @@ struct Core::State {
     void pump_log();
     void log_failed(const std::vector<Ticket>& waiters, int error);
     [[nodiscard]] std::vector<LogEntry> all_entries() const;
+    void record_foreign(const TargetSet& foreign);
     void reset_intents(std::function<void()> then, bool in_any_case = false);
 
     // ---- serving.cpp: operations of the application
@@ -151,7 +156,8 @@ struct Core::State {
     void copy_acked(const message::Acked& ack);
     void copy_done_for(Ticket op);
     void wake(const Target& target);
-    void verify_all();
+    void add_pending(const Target& target);
+    void drop_pending(const Target& target);
 
     // ---- conversation.cpp: handshake, resync, end
     void reset_link(const std::string& why);
@@ -212,7 +218,25 @@ struct Core::State {
     void go_on_handing();
     void go_on_taking();
     void go_on_stopping();
-    void roll_back_and_serve();
+    void roll_back_and_serve(bool force);
+    void freeze();
+
+    // ---- orders.cpp: what a person asks for
+    enum class PeerServes : std::uint8_t { no, yes, unknown, not_heard };
+    [[nodiscard]] PeerServes peer_serves() const;
+    void finish_order(bool ok, const std::string& reason);
+    void follow_order();
+    void follow_swap();
+    void follow_prim();
+    void begin_prim();
+    void serve_by_order(const std::string& reason);
+    void follow_second();
+    void verify_all(Command what);
+    void follow_verify();
+    void finish_verify(const std::string& broken_off);
+    void verify_differs(const Target& target);
+
+    void status(Status& status) const; // status.cpp
 
     Options options;
     Instant now{};
@@ -260,10 +284,19 @@ struct Core::State {
 
     // Source
     TargetSet pending, to_compare, to_verify;
+    Target pump_from;                                             ///< all of pending before this one has a job, ...
+    bool pumped{};                                                ///< ... and all behind it as well
+    std::array<std::uint64_t, 3> pending_total{}, pending_left{}; ///< by kind, for observers
+    std::uint64_t received_copies{};
     TargetSet scheduled; ///< a job has it, or waits for its lock
     TargetSet moving;    ///< a job is reading it
     std::map<Ticket, Job> jobs;
-    std::map<Seq, std::pair<Target, Ticket>> copies; ///< sent, not acknowledged; the operation that waits
+    struct SentCopy {
+        Target target;
+        Ticket owner{}; ///< operation that waits
+        bool verify{};
+    };
+    std::map<Seq, SentCopy> copies; ///< not acknowledged
     std::map<Seq, Ticket> probes;
     std::multimap<Target, Ticket> waiting_for;
     std::size_t lists{};
@@ -292,8 +325,19 @@ struct Core::State {
     std::uint64_t nonce{};
     Instant repeat_at{never}, give_up_at{never};
     std::string claim_reason;
-    bool trusted{};      ///< the peer is known to have stopped serving
-    bool step_running{}; ///< of the claim: an effect is on its way
+    bool trusted{}; ///< the peer is known to have stopped serving
+    Instant frozen_since{};
+    Gen peer_current; ///< as the peer last said
+    Epoch peer_epoch{};
+    std::string handshake_text;
+
+    // Orders
+    std::optional<Command> order, verify_order;
+    Instant order_until{never};
+    bool order_begun{};
+    VerifyCounts verify_counts;
+    std::size_t verify_moving{}; ///< targets of a comparison on their way
+    bool step_running{};         ///< of the claim: an effect is on its way
 };
 
 } // namespace stead::mirror

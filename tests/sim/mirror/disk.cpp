@@ -318,6 +318,39 @@ void Disk::roll_back() {
     settle_data(0, true, none);
 }
 
+TargetSet Disk::foreign() const {
+    TargetSet result;
+    if (!manifest) {
+        return result;
+    }
+    differences(*manifest, cache, [&](const Target& target) { result.insert(target); });
+    for (const auto& [number, inode] : cache.inodes) {
+        if (!manifest->inodes.contains(number)) {
+            for (const Target& target : list(inode_fid(number))) {
+                result.insert(target);
+            }
+        }
+    }
+    return result;
+}
+
+void Disk::tamper(std::uint64_t version, Random& random) {
+    ++group_;
+    const std::size_t d = random.below(directories), i = random.below(names);
+    const std::uint64_t old = cache.dirs[d][i].inode;
+    if (old == 0) {
+        write({Change::Kind::create, 0, version, 0, 0, 0, 0});
+        write({Change::Kind::attributes, 0, version, 0, 0, version, 0});
+        write({Change::Kind::name, 0, 0, d, i, version, version});
+    } else if (random.chance(30)) {
+        write({Change::Kind::name, 0, 0, d, i, version, 0});
+        drop_unlinked({inode_target(old)}, 0);
+    } else {
+        write({Change::Kind::sector, 0, old, random.below(zones), random.below(sectors), version, 0});
+        write({Change::Kind::attributes, 0, old, 0, 0, version, 0});
+    }
+}
+
 LoadedLog Disk::load_log(Random& random) const {
     LoadedLog result = log;
     result.readable = !log_damaged;

@@ -107,6 +107,10 @@ public:
     std::optional<Record> record;
     LoadedLog log;
     bool log_damaged{};
+    std::optional<Tree> manifest; ///< of a clean stop, until the core has on record what was changed since
+    [[nodiscard]] TargetSet foreign() const;
+    /// Changes something behind everybody's back, while nothing runs. `version` is new.
+    void tamper(std::uint64_t version, Random& random);
     [[nodiscard]] LoadedLog load_log(Random& random) const;
 
 private:

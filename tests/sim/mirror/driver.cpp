@@ -178,10 +178,27 @@ void World::on(unsigned n, const ProbeVip& o) {
     done(n, {.ticket = o.ticket, .yes = answers}, milliseconds{1 + random_.below(50)});
 }
 
+void World::on(unsigned n, const CommandDone& o) {
+    note(n, std::string("command done: ") + (o.ok ? "" : "NO: ") + o.reason);
+    statistics.refused += o.ok ? 0 : 1;
+    Node& node = nodes_[n];
+    if (node.commands == 0) {
+        fail("a command is answered twice");
+        return;
+    }
+    --node.commands;
+    if (o.command == Command::verify || o.command == Command::repair) {
+        node.verified = o.counts;
+    }
+}
+
+void World::on(unsigned n, const ForeignKept&) { disk(n).manifest.reset(); }
+
 void World::on(unsigned n, const Stopped&) {
     at(nanoseconds{0}, [this, n, life = nodes_[n].life] {
         if (nodes_[n].life == life) {
             crash(n, false);
+            disk(n).manifest = disk(n).cache;
         }
     });
 }

@@ -118,7 +118,15 @@ private:
         case 18:
             world_.command(node, Command::stop);
             world_.run_for(milliseconds{random_.below(800)});
+            for (std::uint64_t i = random_.below(3); i > 0; --i) {
+                world_.tamper(node);
+            }
             world_.start(node);
+            if (random_.chance(30)) {
+                world_.run_for(microseconds{random_.below(3000)});
+                world_.crash(node, random_.chance(50));
+                restart_later(node);
+            }
             break;
         case 19: slow_then_dead(node); break;
         case 20: one_after_the_other(node, false); break;
@@ -183,7 +191,7 @@ private:
             }
         }
         const std::uint64_t before = world_.statistics.verified_rot;
-        world_.command(1 - second, Command::verify);
+        world_.command(1 - second, Command::repair);
         world_.run_for(seconds{2});
         if (!world_.failed() && world_.statistics.verified_rot - before != rotten.size()) {
             world_.fail("I9: verify found " + std::to_string(world_.statistics.verified_rot - before) + " of " +

@@ -316,6 +316,9 @@ bool World::accounted(const Target& target, bool unsynced) const {
             continue;
         }
         const Disk& disk = nodes_[n].disk;
+        if (disk.foreign().contains(target)) {
+            return true;
+        }
         const Core::Standing standing =
             Core::after_restart(nodes_[n].serves ? options_ : options_, disk.record.value_or(Record{}), disk.log);
         if (standing.marks.contains(target) || (unsynced && standing.unsynced.contains(target))) {

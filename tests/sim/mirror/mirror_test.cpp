@@ -31,13 +31,15 @@ TEST(MirrorSim, KeepsItsPromises) {
         }
     }
     std::printf("%llu steps, %llu answers, %llu syncs, %llu faults, %llu power losses, %llu resyncs, %llu copies, "
-                "%llu probes, %llu promotions, %llu repairs, %llu splits\n",
+                "%llu probes, %llu promotions, %llu repairs, %llu splits, %llu changed behind the mount, %llu commands "
+                "(%llu refused)\n",
                 static_cast<unsigned long long>(sum.steps), static_cast<unsigned long long>(sum.answers),
                 static_cast<unsigned long long>(sum.syncs), static_cast<unsigned long long>(sum.faults),
                 static_cast<unsigned long long>(sum.power_losses), static_cast<unsigned long long>(sum.resyncs),
                 static_cast<unsigned long long>(sum.copies), static_cast<unsigned long long>(sum.probes),
                 static_cast<unsigned long long>(sum.promotions), static_cast<unsigned long long>(sum.repairs),
-                static_cast<unsigned long long>(sum.splits));
+                static_cast<unsigned long long>(sum.splits), static_cast<unsigned long long>(sum.tampered),
+                static_cast<unsigned long long>(sum.commands), static_cast<unsigned long long>(sum.refused));
 }
 
 struct Broken {

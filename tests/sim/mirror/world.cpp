@@ -40,6 +40,9 @@ void Statistics::add(const Statistics& other) {
     splits += other.splits;
     verified_rot += other.verified_rot;
     power_losses += other.power_losses;
+    tampered += other.tampered;
+    commands += other.commands;
+    refused += other.refused;
 }
 
 World::World(const Setup& setup) : setup_(setup), random_{setup.seed * 2 + 1} {
@@ -106,7 +109,8 @@ void World::start(unsigned n) {
     node.paused_until = now_;
     node.inbox.clear();
     const LoadedLog log = node.disk.load_log(random_);
-    step(n, Start{node.disk.record, log, {random_.next(), random_.next()}});
+    node.commands = 0;
+    step(n, Start{node.disk.record, log, {random_.next(), random_.next()}, node.disk.foreign()});
     node.disk.log_damaged = false;
     at(nanoseconds{random_.below(1'000'000)}, [this, n, life = node.life] {
         if (nodes_[n].life == life) {
@@ -204,6 +208,16 @@ void World::pause(unsigned n, nanoseconds length) {
     });
 }
 
+void World::tamper(unsigned n) {
+    Node& node = nodes_[n];
+    if (node.core == nullptr && node.disk.manifest) {
+        note(n, "--- changed behind the mount");
+        ++statistics.tampered;
+        node.disk.tamper(++versions_, random_);
+        node.before_resync.reset();
+    }
+}
+
 void World::on_node(unsigned n, std::function<void()> what) {
     if (paused(n)) {
         nodes_[n].inbox.push_back(std::move(what));
@@ -215,6 +229,8 @@ void World::on_node(unsigned n, std::function<void()> what) {
 void World::command(unsigned n, Command command) {
     if (alive(n) && !paused(n)) {
         note(n, "--- command " + std::to_string(static_cast<int>(command)));
+        ++nodes_[n].commands;
+        ++statistics.commands;
         step(n, command);
     }
 }

@@ -25,7 +25,7 @@ struct Setup {
 
 struct Statistics {
     std::uint64_t steps{}, answers{}, syncs{}, faults{}, resyncs{}, copies{}, probes{}, promotions{}, repairs{},
-        roll_backs{}, splits{}, verified_rot{}, power_losses{};
+        roll_backs{}, splits{}, verified_rot{}, power_losses{}, tampered{}, commands{}, refused{};
     void add(const Statistics& other);
 };
 
@@ -47,6 +47,7 @@ public:
     void cut(Path path, unsigned from, bool is_cut);
     void heal();
     Disk& disk(unsigned node) { return nodes_[node].disk; }
+    void tamper(unsigned node); ///< if it was stopped cleanly
     void rot(unsigned node, const Target& target);
     void command(unsigned node, Command command);
     void set_load(bool on) { load_ = on; }
@@ -59,6 +60,7 @@ public:
     [[nodiscard]] bool equal() const; ///< one prim, one second, nothing on its way
     [[nodiscard]] std::size_t outstanding() const { return requests_.size(); }
     [[nodiscard]] bool witness() const noexcept { return options_.witness; }
+    [[nodiscard]] std::size_t commands_open(unsigned node) const { return nodes_[node].commands; }
     [[nodiscard]] Decision decision() const; ///< of node 0, both alive
     void check_equal_trees();
     [[nodiscard]] bool silent_both_ways() const;
@@ -86,6 +88,8 @@ private:
         std::uint64_t session{}; ///< 0 = down
         Instant arrival{};       ///< of the last message to this node
         std::optional<Tree> before_resync;
+        std::size_t commands{}; ///< not answered yet
+        VerifyCounts verified;  ///< by the last comparison
         bool serves{};
         bool distrusted{};  ///< a sync failed, and the core has not heard of it yet
         bool left_behind{}; ///< the other one went on alone since both were equal
@@ -133,6 +137,8 @@ private:
     void on(unsigned node, const RoleChanged& output);
     void on(unsigned node, const AskWitness& output);
     void on(unsigned node, const ProbeVip& output);
+    void on(unsigned node, const CommandDone& output);
+    void on(unsigned node, const ForeignKept& output);
     void on(unsigned node, const Stopped& output);
     void on(unsigned node, const Note& output);
 

@@ -4,6 +4,7 @@
 #include <stead/base/time.hpp>
 #include <stead/mirror/messages.hpp>
 
+#include <array>
 #include <memory>
 #include <optional>
 #include <string>
@@ -46,6 +47,7 @@ struct Options {
     nanoseconds repeat_every{milliseconds{200}};
     nanoseconds witness_wait{seconds{3}};
     nanoseconds slow_peer{seconds{10}};
+    nanoseconds command_wait{seconds{10}}; ///< how long `prim` and `second` wait to learn what the peer is
     Mutant mutant{Mutant::none};
 };
 
@@ -57,13 +59,21 @@ struct Start {
     std::optional<Record> record; ///< none: a node without data
     LoadedLog log;
     Gen entropy;
+    /// What was changed behind the mount since a clean stop. The driver reports it at every start until ForeignKept.
+    TargetSet foreign{};
 };
+/// What a person asks for. Each is answered by one CommandDone. One at a time, but `stop` ends whatever is on its way,
+/// and verify and repair run beside the others.
 enum class Command : std::uint8_t {
-    prim,   ///< serve what is here, whatever the peer has
-    second, ///< follow the peer, whatever is lost here
-    swap,
-    stop,
-    verify,
+    prim,        ///< serve what is here (half resynced: rolled back first). Refused if the peer serves, or may serve
+    second,      ///< follow the peer, whatever is lost here. Refused if the peer is connected and does not serve
+    swap,        ///< on a primary in sync: exchange the roles
+    stop,        ///< Stopped follows
+    verify,      ///< on a primary in sync: compare everything, count and remember what differs
+    repair,      ///< as verify, and the secondary gets what differs
+    primforce,   ///< serve what is here, also half resynced or beside a primary; later everything is compared
+    prim_full,   ///< as prim; later everything is compared
+    second_full, ///< as second; everything is compared
 };
 struct Request { ///< of the application; only while role is prim or alone
     OpId id{};
@@ -187,6 +197,17 @@ struct AskWitness { ///< compare-and-set to (counter(epoch), holder(epoch))
 struct ProbeVip {
     Ticket ticket{};
 };
+struct VerifyCounts { ///< in targets
+    std::uint64_t total{}, checked{}, differing{}, repaired{};
+};
+struct CommandDone {
+    Command command{};
+    bool ok{};
+    std::string reason;  ///< for a person: why not, or what was done
+    VerifyCounts counts; ///< of verify and repair
+};
+/// What Start named as foreign is on record: the driver may forget it.
+struct ForeignKept {};
 struct Stopped {}; ///< after Command::stop, or for good: the record cannot be written
 struct Note {
     bool alarm{};
@@ -194,10 +215,32 @@ struct Note {
 };
 using Output = std::variant<Persist, LogReset, LogAppend, Apply, SyncInode, Flush, Read, Digest, List, Store, SaveUndo,
                             StartUndo, RollBack, Purge, EndResync, Send, BusSend, CloseLink, Answer, RoleChanged,
-                            AskWitness, ProbeVip, Stopped, Note>;
+                            AskWitness, ProbeVip, CommandDone, ForeignKept, Stopped, Note>;
 
 struct Counters {
     std::uint64_t resyncs{}, copies{}, probes{}, verify_mismatches{}, stale_refused{}, promotions{}, repairs{};
+};
+
+/// What observers may see: plugin, console, logs. A snapshot; gathering it costs the number of operations in flight.
+struct Status {
+    struct Kind {
+        std::uint64_t total{}, left{}; ///< targets; total grows while a resync finds more
+    };
+    Role role{};
+    Epoch epoch{};
+    std::string phase;     ///< of the conversation with the peer: "down", "copying", "equal", ...
+    std::string deciding;  ///< what is being decided about the role; empty = nothing
+    std::string handshake; ///< outcome and reason of the last handshake; empty = none yet
+    bool frozen{};
+    Instant frozen_since{}; ///< when `frozen`
+    bool equal{}, in_sync{}, outdated{}, half_resynced{}, unknown{};
+    bool resyncing{}, source{}, comparing{}; ///< resyncing: Begin was sent or received, and End was not
+    std::array<Kind, 3> resync{};            ///< by TargetKind; at the source, of the present or last resync
+    std::uint64_t received_copies{};         ///< at the target, in this conversation
+    std::size_t operations{}, unacknowledged{}, held{}, incoming{}, copies_in_flight{};
+    std::size_t dirty{}, unsynced_here{}, unsynced_there{};
+    bool verifying{};
+    VerifyCounts verify; ///< of the present or last run
 };
 
 /// Pure: equal (options, inputs, times) give equal outputs. One thread owns it. Never throws, except when memory ends.
@@ -230,6 +273,7 @@ public:
     /// What Hello would say now.
     [[nodiscard]] Facts facts() const;
     [[nodiscard]] const Counters& counters() const noexcept;
+    [[nodiscard]] Status status() const;
 
     /// With what a node would come back from this record and log: its Hello, and the targets it would account for.
     struct Standing {
