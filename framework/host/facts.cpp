@@ -305,8 +305,11 @@ Result<membership::Timing> timing_for(const config::Cluster& cluster, const stea
         return membership::classic_timing(pulse, slost_count);
     };
     if (wish.pulse_ns > 0) {
-        return classic(nanoseconds{static_cast<std::int64_t>(wish.pulse_ns)},
-                       wish.slost_count > 0 ? wish.slost_count : 10);
+        auto timing = classic(nanoseconds{static_cast<std::int64_t>(wish.pulse_ns)},
+                              wish.slost_count > 0 ? wish.slost_count : 10);
+        const nanoseconds lease{static_cast<std::int64_t>(wish.lease_ns)};
+        timing.lease = lease > nanoseconds{0} ? std::min(lease, timing.lease) : timing.lease;
+        return timing;
     }
     if (profile.empty() && cluster.pulse) {
         return classic(*cluster.pulse, cluster.slost_count.value_or(10));
@@ -365,7 +368,9 @@ Result<bus::BusOptions> bus_options(const Facts& facts, const Registry& registry
     options.cluster_id = facts.cluster.digest;
     options.timing = *timing;
     options.partition = static_cast<membership::Options::Partition>(std::min(wish->partition, 2U));
-    options.port = static_cast<std::uint16_t>(wish->port != 0 ? wish->port : 4803 + (facts.module_id - 1) * 3);
+    const std::uint32_t base = wish->port_base != 0 ? wish->port_base : 4803;
+    const std::uint32_t step = wish->port_base != 0 ? wish->port_step : 3;
+    options.port = static_cast<std::uint16_t>(wish->port != 0 ? wish->port : base + (facts.module_id - 1) * step);
     std::vector<std::size_t> lans;
     for (std::uint32_t i = 0; i < std::min(wish->lan_count, STEAD_LANS_MAX); ++i) {
         const std::string name{wish->lans[i].data, wish->lans[i].size};

@@ -22,7 +22,8 @@
  *   1.0  first (bus_wish is part of it)
  *   1.1  host: add_rule, start_hook, cancel_hook; plugin: on_armed, switch_name; transition: automatic
  *   1.2  host: set_role, node_address, stream_keys, ask_witness, command_token, command_done; plugin: on_ready,
- *        on_peer_died, on_witness, answer PENDING of on_command; moment RETIRE (asked only of plugins of 1.2)
+ *        on_peer_died, on_witness, answer PENDING of on_command; moment RETIRE (asked only of plugins of 1.2); wish:
+ *        port_base, port_step, lease_ns
  */
 #ifndef STEAD_PLUGIN_H
 #define STEAD_PLUGIN_H
@@ -303,6 +304,9 @@ typedef struct stead_bus_wish {
     uint32_t lan_count; /* 0 = every LAN of cluster.xml */
     uint32_t reserved_zero;
     stead_str lans[STEAD_LANS_MAX];
+    /* 1.2 */
+    uint32_t port_base, port_step; /* with port 0 and a base: the port is base + (module id - 1) * step */
+    uint64_t lease_ns;             /* with pulse_ns: shorter than slost_count * pulse_ns; 0 = as the classic timing */
 } stead_bus_wish;
 
 /* ---- The plugin ------------------------------------------------------------------------------------------------- */
