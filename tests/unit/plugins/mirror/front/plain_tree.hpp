@@ -53,7 +53,7 @@ public:
             }
             h = it->second;
         }
-        int fd = open_by_handle_at(mount_.get(), reinterpret_cast<file_handle*>(&h), flags);
+        int fd = open_by_handle_at(mount_.get(), h.get(), flags);
         return fd < 0 ? -errno : fd;
     }
     Errno lookup(const Fid& parent, const std::string& name, Entry& out) const override {
@@ -75,14 +75,14 @@ public:
 
 private:
     struct Handle {
-        file_handle h{};
-        unsigned char bytes[64]{};
+        alignas(file_handle) unsigned char bytes[sizeof(file_handle) + 64]{};
+        file_handle* get() { return reinterpret_cast<file_handle*>(bytes); }
     };
     void learn(int dir, const std::string& name, const Fid& f) {
         Handle h;
-        h.h.handle_bytes = 64;
+        h.get()->handle_bytes = 64;
         int id = 0;
-        name_to_handle_at(dir, name.c_str(), reinterpret_cast<file_handle*>(&h), &id, name.empty() ? AT_EMPTY_PATH : 0);
+        name_to_handle_at(dir, name.c_str(), h.get(), &id, name.empty() ? AT_EMPTY_PATH : 0);
         struct stat s {};
         fstatat(dir, name.c_str(), &s, AT_SYMLINK_NOFOLLOW | (name.empty() ? AT_EMPTY_PATH : 0));
         std::lock_guard lock(mutex_);
