@@ -3,6 +3,7 @@
 
 #include <stead/base/assert.hpp>
 #include <stead/base/log.hpp>
+#include <stead/wire/duplex_stream.hpp>
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -203,25 +204,6 @@ private:
     std::thread acceptor_;
 };
 
-Result<Fd> listen_on(Address address, const std::string& where) {
-    Fd socket{::socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
-    if (!socket) {
-        return os_error(where, "socket", errno);
-    }
-    const int one = 1;
-    ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    if (address.storage.ss_family == AF_INET6) {
-        ::setsockopt(socket.get(), IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
-    }
-    if (::bind(socket.get(), address.get(), address.size) != 0) {
-        return os_error(where, "cannot bind", errno);
-    }
-    if (::listen(socket.get(), 64) != 0) {
-        return os_error(where, "cannot listen", errno);
-    }
-    return socket;
-}
-
 } // namespace
 
 Result<std::unique_ptr<StreamServer>> StreamServer::start(const std::vector<std::string>& addresses, std::uint16_t port,
@@ -237,10 +219,7 @@ Result<std::unique_ptr<StreamServer>> StreamServer::start(const std::vector<std:
             return std::move(listener).error();
         }
         if (port == 0) {
-            Address bound;
-            bound.size = sizeof bound.storage;
-            STEAD_ASSERT(::getsockname(listener->get(), bound.get(), &bound.size) == 0);
-            port = ntohs(reinterpret_cast<const sockaddr_in*>(&bound.storage)->sin_port); // same place in both families
+            port = port_of(*listener);
         }
         listeners.push_back(std::move(*listener));
     }

@@ -59,10 +59,10 @@ int server_psk(SSL* ssl, const unsigned char* id, std::size_t id_bytes, SSL_SESS
 
 } // namespace
 
-Keys pre_shared(const std::vector<std::string>& keys) {
+Keys pre_shared(const std::vector<std::string>& keys, const char* use) {
     Keys out;
     for (const std::string& key : keys) {
-        out.push_back({"stead-" + key_name(key), derive(stream_label, key, "psk")});
+        out.push_back({"stead-" + key_name(key), derive(stream_label, key, use)});
     }
     return out;
 }

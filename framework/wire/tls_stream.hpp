@@ -22,7 +22,10 @@ struct PreShared {
 };
 /// The keys that the callbacks of one connection look at; lives as long as the connection.
 using Keys = std::vector<PreShared>;
-[[nodiscard]] Keys pre_shared(const std::vector<std::string>& keys);
+/// `use`: streams of different uses do not open each other's.
+inline constexpr char requests_use[] = "psk";
+inline constexpr char duplex_use[] = "duplex psk";
+[[nodiscard]] Keys pre_shared(const std::vector<std::string>& keys, const char* use = requests_use);
 
 struct FreeSsl {
     void operator()(SSL_CTX* context) const noexcept { SSL_CTX_free(context); }
@@ -40,6 +43,8 @@ struct Address {
 [[nodiscard]] Result<Address> parse_address(const std::string& text, std::uint16_t port);
 [[nodiscard]] std::string host_text(const Address& address);     ///< "10.0.0.1", "fd00::1"
 [[nodiscard]] std::string endpoint_text(const Address& address); ///< "10.0.0.1:4800", "[fd00::1]:4800"
+
+[[nodiscard]] Result<Fd> listen_on(Address address, const std::string& where);
 
 /// TLS over a non-blocking socket through memory buffers: every wait is a poll with a deadline, and no SIGPIPE.
 class TlsStream final : public Stream {

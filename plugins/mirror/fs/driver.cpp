@@ -256,11 +256,11 @@ void Driver::start_link(std::uint8_t peer, const std::string& address) {
     options.port = settings_.port;
     options.keys = settings_.keys;
     Link::Events events;
-    events.up = [this](std::uint64_t generation) {
+    events.up = [this] {
         Work work;
         {
             const std::lock_guard lock(mutex_);
-            generation_ = generation;
+            generation_ = link_->generation();
             step(LinkUp{}, work);
         }
         run_all(work);
