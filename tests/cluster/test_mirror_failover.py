@@ -1,0 +1,176 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""A mirror loses a node in every way that a node can be lost, while an application writes and notes what was acknowledged:
+nothing acknowledged is lost, one node serves at a time, and both trees are equal after the return.
+Usage: test_mirror_failover.py kill|power|cut|freeze|second|both"""
+import re
+import subprocess
+import sys
+import threading
+import time
+
+import mirror
+from mirror import ALONE, DATA, PRIM, SECOND, WAIT
+from support import HERE, check, lab
+
+
+class Writer:
+    """The application on one node; `acked` is all that it was told is safe, with the time."""
+
+    def __init__(self, node, first, mode="sync"):
+        self.acked, self.errors = [], []
+        self.process = node.spawn([sys.executable, str(HERE / "mirror_writer.py"), DATA, str(first), mode],
+                                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self.thread = threading.Thread(target=self.read, daemon=True)
+        self.thread.start()
+
+    def read(self):
+        for line in self.process.stdout:
+            if line.startswith("error"):
+                self.errors.append(line)
+            else:
+                self.acked.append((int(line), time.monotonic()))
+
+    def last(self):
+        return self.acked[-1][0] if self.acked else 0
+
+    def wait_for_some(self, count=100):
+        start = len(self.acked)
+        lab.wait_for("acknowledged writes", lambda: len(self.acked) >= start + count, 20)
+
+    def longest_pause_ms(self, since):
+        times = [at for _, at in self.acked if at >= since]
+        return round(1000 * max((b - a for a, b in zip([since, *times], times)), default=-1))
+
+
+def written(node):
+    """The numbers in the files of the node that serves."""
+    text = node.sh(f"cat {DATA}/log*", timeout=60).stdout
+    numbers = re.findall(r"^(\d{12}) some payload that makes the line a bit longer than its number$", text, re.M)
+    return sorted(int(number) for number in numbers)
+
+
+def all_there(node, writer, what):
+    found = set(written(node))
+    lost = [number for number, _ in writer.acked if number not in found]
+    check(writer.acked and not lost, f"{what}: all {len(writer.acked)} acknowledged writes are there{lost[:5] or ''}")
+
+
+def serving(module):
+    return [node for node in module.nodes if node.init.poll() is None and node.state("data") in (ALONE, PRIM)]
+
+
+def take_over(module, first, other, break_it, what, limit, back):
+    writer = Writer(first, 1)
+    writer.wait_for_some()
+    at = time.monotonic()
+    break_it(first)
+    module.wait_ready(other, ALONE, timeout=20)
+    took = time.monotonic() - at
+    check(took < limit, f"{what}: the other node is ALONE after {took:.2f} s")
+    all_there(other, writer, what)
+    more = Writer(other, 1_000_000)
+    more.wait_for_some()
+    back(first)
+    module.wait_ready(first, SECOND, timeout=40)
+    module.wait_ready(other, PRIM, timeout=40)
+    more.wait_for_some()
+    check(not more.errors, f"{what}: the application never got an error from the return of its peer")
+    other.kill("python3")
+    more.thread.join(10)
+    all_there(other, writer, what + ", after the return")
+    all_there(other, more, what + ", written meanwhile")
+    mirror.same_trees(module, what)
+
+
+def kill(nodes):
+    module = mirror.Mirror(nodes)
+    first, other = module.form()
+    for victim in ("stead-fs", "stead-host"):
+        take_over(module, first, other, lambda node: node.kill(victim), f"kill -9 {victim}", 4,
+                  lambda node: None)
+        first, other = other, first
+        first.sh(f"rm -f {DATA}/log*")
+
+
+def power(nodes):
+    module = mirror.Mirror(nodes)
+    first, other = module.form()
+
+    def again(node):
+        mirror.power_on_again(node)
+        node.stead("start -m data", check=False)
+    take_over(module, first, other, lambda node: node.power_off(), "power cut of the primary", 6, again)
+
+
+def second(nodes):
+    """The secondary goes: the primary must go on, fast when it died, within the heartbeat's time when it is silent."""
+    module = mirror.Mirror(nodes)
+    first, other = module.form()
+    writer = Writer(first, 1)
+    for what, break_it, limit in (("kill -9 of the secondary's stead-fs", lambda: other.kill("stead-fs"), 1000),
+                                  ("kill -9 of the secondary's stead-host", lambda: other.kill("stead-host"), 1000)):
+        writer.wait_for_some()
+        at = time.monotonic()
+        break_it()
+        module.wait(first, ALONE)
+        writer.wait_for_some(500)
+        pause = writer.longest_pause_ms(at)
+        check(pause < limit, f"{what}: the longest pause of the writer is {pause} ms")
+        module.wait_ready(other, SECOND, timeout=40)
+        module.wait_ready(first, PRIM, timeout=40)
+    at = time.monotonic()
+    other.unplug_silently()
+    module.wait(first, ALONE)
+    writer.wait_for_some()
+    check(writer.longest_pause_ms(at) < 4000, f"silence: the longest pause is {writer.longest_pause_ms(at)} ms")
+    lab.wait_for("the log says what may be", lambda: "split" in module.log(first))
+    writer.wait_for_some()
+    check(not writer.errors, "the application got no error")
+    first.kill("python3")
+
+
+def freeze(nodes):
+    """Every stead process of the primary stands still: it must not answer any more, the other one takes over."""
+    module = mirror.Mirror(nodes)
+    first, other = module.form()
+    writer = Writer(first, 1)
+    writer.wait_for_some()
+    first.freeze()
+    module.wait_ready(other, ALONE, timeout=20)
+    last = writer.last()
+    more = Writer(other, 1_000_000)
+    more.wait_for_some()
+    first.thaw()
+    module.wait_ready(first, SECOND, timeout=60)
+    check(writer.last() <= last + 1, f"the frozen node acknowledged nothing more ({last}, {writer.last()})")
+    more.wait_for_some()
+    other.kill("python3")
+    all_there(other, writer, "freeze")
+    all_there(other, more, "freeze, written meanwhile")
+    module.wait_ready(other, PRIM, timeout=40)
+    mirror.same_trees(module, "freeze")
+
+
+def both(nodes):
+    """Power off on both sides at once: what was synced is there, and they find together again by themselves."""
+    module = mirror.Mirror(nodes)
+    first, other = module.form()
+    writer = Writer(first, 1)
+    writer.wait_for_some(300)
+    for node in module.nodes:
+        node.power_off()
+    for node in module.nodes:
+        mirror.power_on_again(node)
+    for node in module.nodes:
+        node.stead("start -m data", check=False)
+    lab.wait_for("one serves", lambda: sorted(node.state("data") for node in module.nodes) == [PRIM, SECOND], 60)
+    all_there(serving(module)[0], writer, "power cut of both")
+    for node in module.nodes:
+        module.wait_ready(node, PRIM, SECOND, timeout=40)
+    mirror.same_trees(module, "power cut of both")
+
+
+if __name__ == "__main__":
+    with mirror.cluster() as pair:
+        {"kill": kill, "power": power, "second": second, "freeze": freeze, "both": both}[sys.argv[1]](pair)
