@@ -125,6 +125,8 @@ void MirrorPlugin::on_role(const std::string& role, const std::string& reason) {
     host_.event("role " + role + ": " + reason);
     if (serving()) {
         remember_prim(true);
+    } else if (role_ == Role::waiting) {
+        network_.remove(options_.tcp_reset); // who does not serve is not reached; the scripts stop what runs
     }
     lead();
 }
@@ -168,6 +170,7 @@ void MirrorPlugin::on_fs_end(int code, const std::string& how) {
         return;
     }
     role_ = Role::died;
+    network_.remove(options_.tcp_reset);
     if (code != exit_cannot_start || reason_.empty()) {
         reason_ = "stead-fs ended " + how;
         host_.error(reason_);

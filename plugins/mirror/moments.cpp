@@ -7,7 +7,7 @@
 namespace stead::mirror {
 namespace {
 constexpr auto probe_again = milliseconds{300};
-constexpr int probes = 10;                     ///< the old primary may just be giving the address up
+constexpr int probes = 10;                     ///< a stranger may just be giving the address up; the peer's MAC is none
 constexpr auto unmount_again = milliseconds{200};
 constexpr int unmounts = 25;                   ///< then whoever has files open loses them
 } // namespace
@@ -30,7 +30,7 @@ void MirrorPlugin::moment(const stead_transition& transition) {
 /// File systems first, then the address: who can be reached can serve.
 void MirrorPlugin::prepare(const stead_transition& transition, int probes_left) {
     transition_ = transition;
-    if (const std::string foreign = network_.foreign_owner(); !foreign.empty()) {
+    if (const std::string foreign = network_.foreign_owner(peer_macs_); !foreign.empty()) {
         if (probes_left == 0) {
             transition_.reset();
             host_.transition_failed(transition.token, foreign);

@@ -99,16 +99,30 @@ std::uint64_t Network::announce(std::uint64_t now) {
     return next;
 }
 
-std::string Network::foreign_owner() const {
+std::string Network::foreign_owner(const std::set<std::string>& friends) const {
     for (const Place& place : places_) {
         plugin::Mac mac{};
         if (host_.probe({place.interface.name, place.vip.address}, probe_time, mac) == plugin::Host::Probe::taken &&
-            mac != place.interface.mac) {
+            mac != place.interface.mac && !friends.contains(to_text(mac))) {
             return "virtual_addr " + place.vip.address + " is in use: " + to_text(mac) + " on " + place.interface.name +
                    " answers for it";
         }
     }
     return {};
+}
+
+std::set<std::string> Network::macs() const {
+    std::set<std::string> all;
+    for (const Place& place : places_) {
+        all.insert(to_text(place.interface.mac));
+    }
+    return all;
+}
+
+void Network::remove_leftovers() {
+    for (const Place& place : places_) {
+        host_.remove_address({place.interface.name, place.vip.address});
+    }
 }
 
 void Network::link_up(std::uint32_t ifindex, std::uint64_t now) {

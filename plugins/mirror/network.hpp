@@ -5,7 +5,7 @@
 
 #include <stead/plugin.hpp>
 
-#include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -24,8 +24,13 @@ public:
     /// Tells the neighbours, and when to do so next (CLOCK_BOOTTIME, ns; 0 = not at all). A burst after begin_announcing().
     void begin_announcing(std::uint64_t now);
     [[nodiscard]] std::uint64_t announce(std::uint64_t now);
-    /// Does another machine answer for one of the addresses? Blocks up to 50 ms for each.
-    [[nodiscard]] std::string foreign_owner() const;
+    /// Does another machine answer for one of the addresses, not counting those with a MAC of `friends`? Blocks up to 50 ms
+    /// for each.
+    [[nodiscard]] std::string foreign_owner(const std::set<std::string>& friends) const;
+    /// Of the interfaces that carry the addresses, as text.
+    [[nodiscard]] std::set<std::string> macs() const;
+    /// What a dead host of this module may have left.
+    void remove_leftovers();
     /// After a link came back: neighbours may have forgotten.
     void link_up(std::uint32_t ifindex, std::uint64_t now);
 

@@ -108,7 +108,7 @@ void MirrorPlugin::witness_answer(const std::string& verdict) {
 }
 
 void MirrorPlugin::probe_vip(std::int64_t ticket) {
-    const std::string foreign = network_.foreign_owner();
+    const std::string foreign = network_.foreign_owner({}); // the peer's answer counts: it lives
     if (!foreign.empty()) {
         host_.warning(foreign);
     }

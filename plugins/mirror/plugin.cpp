@@ -55,7 +55,14 @@ void MirrorPlugin::start() {
     });
     host_.watch("mirror.");
     host_.watch("splitbrain.verdict");
-    post([this] { lead(); });
+    post([this] {
+        network_.remove_leftovers();
+        std::size_t number = 0;
+        for (const std::string& mac : network_.macs()) {
+            publish("mirror.mac." + std::to_string(number++), mac);
+        }
+        lead();
+    });
 }
 
 /// Nothing is running any more: RETIRE has waited for stead-fs. A host that ends without it ends stead-fs as well.
@@ -95,6 +102,9 @@ void MirrorPlugin::on_resource(std::uint32_t node, std::string_view name, std::o
             }
         } else if (peer_ && node == *peer_) {
             peer_resources_[name] = value;
+            if (name.starts_with("mirror.mac.") && !value.empty()) {
+                peer_macs_.insert(value);
+            }
             consider_swap_back();
         }
     });

@@ -140,6 +140,7 @@ private:
     std::string peer_name_;
     bool peer_present_{}, excluded_{}, peer_died_{};
     std::map<std::string, std::string> peer_resources_;
+    std::set<std::string> peer_macs_; ///< it may not have given the addresses up yet, and serves no more all the same
     std::string witness_token_;
     std::int64_t witness_ticket_{};
     std::uint64_t witness_asked_{};
