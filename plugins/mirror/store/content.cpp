@@ -34,6 +34,29 @@ Errno read_zone(int fd, std::uint64_t index, std::uint64_t size, copy::Zone& out
     return 0;
 }
 
+/// The zones with data. Where there are more pieces than a message may hold, the last one covers the rest.
+Errno read_ranges(int fd, std::vector<copy::ZoneRange>& out) {
+    off_t end = 0;
+    for (;;) {
+        const off_t begin = ::lseek(fd, end, SEEK_DATA);
+        if (begin < 0) {
+            return errno == ENXIO ? 0 : errno;
+        }
+        end = ::lseek(fd, begin, SEEK_HOLE);
+        if (end < 0) {
+            return errno == ENXIO ? 0 : errno; // cut meanwhile
+        }
+        const std::uint64_t first = static_cast<std::uint64_t>(begin) / zone_bytes;
+        const std::uint64_t last = (static_cast<std::uint64_t>(end) - 1) / zone_bytes;
+        const bool joins = !out.empty() && first <= out.back().first + out.back().count;
+        if (joins || out.size() >= codec_limits::ranges_max) {
+            out.back().count = last - out.back().first + 1;
+        } else {
+            out.push_back({first, last - first + 1});
+        }
+    }
+}
+
 std::uint64_t zones_of(std::uint64_t size) { return (size + zone_bytes - 1) / zone_bytes; }
 
 void add_targets(const Located& located, std::uint64_t size, std::vector<Target>& out) {
@@ -49,6 +72,12 @@ void add_targets(const Located& located, std::uint64_t size, std::vector<Target>
 } // namespace
 
 std::uint64_t digest_of(const Content& content) {
+    const auto* inode = std::get_if<copy::Inode>(&content.what);
+    if (inode != nullptr && !inode->data.empty()) { // how space is allocated may differ
+        Content bare = content;
+        std::get<copy::Inode>(bare.what).data.clear();
+        return digest_of(bare);
+    }
     const std::string bytes = encode(content);
     const std::uint64_t hash = XXH3_64bits(bytes.data(), bytes.size());
     return hash == 0 ? 1 : hash;
@@ -87,7 +116,7 @@ Errno StoredTree::read_listing(const Located& directory, copy::Listing& out) con
     return error;
 }
 
-Errno StoredTree::read_inode(const Located& located, copy::Inode& out) const {
+Errno StoredTree::read_inode(const Located& located, bool zones, copy::Inode& out) const {
     const Fd fd(inodes_.open(located, O_PATH));
     struct stat found {};
     int error = fd ? sys::attributes(fd.get(), found) : ESTALE;
@@ -102,6 +131,9 @@ Errno StoredTree::read_inode(const Located& located, copy::Inode& out) const {
     out.mtime = sys::to_time(found.st_mtim);
     if (S_ISLNK(found.st_mode)) {
         out.link = sys::link_text(fd.get(), error).value_or("");
+    } else if (zones && out.size > 0) {
+        const Fd bytes(inodes_.open(located, O_RDONLY));
+        error = bytes ? read_ranges(bytes.get(), out.data) : ESTALE;
     }
     std::vector<std::string> names;
     error = error == 0 ? sys::list_xattrs(fd.get(), names) : error;
@@ -123,7 +155,7 @@ Errno StoredTree::read_inode(const Located& located, copy::Inode& out) const {
     return error;
 }
 
-Errno StoredTree::read_content(const Target& target, std::optional<Content>& out) const {
+Errno StoredTree::read_content(const Target& target, bool zones, std::optional<Content>& out) const {
     const auto located = inodes_.index.find(target.fid);
     out.reset();
     if (!located || located->excluded) {
@@ -137,7 +169,7 @@ Errno StoredTree::read_content(const Target& target, std::optional<Content>& out
         }
         error = read_listing(*located, content.what.emplace<copy::Listing>());
     } else if (target.kind == TargetKind::inode) {
-        error = read_inode(*located, content.what.emplace<copy::Inode>());
+        error = read_inode(*located, zones, content.what.emplace<copy::Inode>());
     } else {
         if (!located->is_file()) {
             return 0;
@@ -163,14 +195,14 @@ Errno StoredTree::read_content(const Target& target, std::optional<Content>& out
 
 Errno StoredTree::read(const Target& target, Payload& out) const {
     std::optional<Content> content;
-    const Errno error = read_content(target, content);
+    const Errno error = read_content(target, true, content);
     out = content ? std::make_shared<const Content>(std::move(*content)) : nullptr;
     return error;
 }
 
 Errno StoredTree::digest(const Target& target, std::uint64_t& out) const {
     std::optional<Content> content;
-    const Errno error = read_content(target, content);
+    const Errno error = read_content(target, false, content);
     out = content ? digest_of(*content) : 0;
     return error;
 }

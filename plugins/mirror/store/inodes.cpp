@@ -21,6 +21,18 @@ int OpenInode::set_mtime(const std::optional<Time>& atime, const std::optional<T
     return sys::set_times(fd_.get(), atime, mtime);
 }
 
+/// A write beside this one sets its own time afterwards: it waits for us.
+int OpenInode::preserving_mtime(const std::function<int(int fd)>& change) {
+    const std::lock_guard lock(times_);
+    struct stat before {};
+    if (const int error = sys::attributes(fd_.get(), before); error != 0) {
+        return error;
+    }
+    const int error = change(fd_.get());
+    const int times = sys::set_times(fd_.get(), std::nullopt, sys::to_time(before.st_mtim));
+    return error != 0 ? error : times;
+}
+
 Inodes::Inodes(std::size_t open_max) : open_max_(open_max) {}
 
 int Inodes::open(const Located& located, int flags) const {

@@ -5,7 +5,7 @@
 #include "index.hpp"
 #include "place.hpp"
 
-#include <atomic>
+#include <functional>
 #include <list>
 #include <memory>
 #include <mutex>
@@ -37,6 +37,8 @@ public:
     [[nodiscard]] int written(const Time& at);
     /// The time was set on purpose, or a whole-inode change gave it: later writes count from here.
     [[nodiscard]] int set_mtime(const std::optional<Time>& atime, const std::optional<Time>& mtime);
+    /// Runs `change(fd)`, which alters bytes and must not alter the time.
+    [[nodiscard]] int preserving_mtime(const std::function<int(int fd)>& change);
 
 private:
     Fd fd_;

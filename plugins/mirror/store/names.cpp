@@ -290,11 +290,13 @@ void StoredTree::clean_park() {
     }
 }
 
-void StoredTree::purge(Seq through) {
+void StoredTree::purge_now(Seq through) {
     const std::lock_guard lock(names_);
     std::vector<std::pair<Fid, Seq>> unwanted;
     for (const auto& [fid, seq] : parked_) {
-        if (seq <= through) {
+        if (displaced_.contains(fid)) {
+            say(true, "a directory of an unfinished resync stays in the park: " + park_name(seq, fid));
+        } else if (seq <= through) {
             unwanted.emplace_back(fid, seq);
         }
     }

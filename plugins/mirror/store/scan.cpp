@@ -98,7 +98,7 @@ int Scan::identify(int folder, const std::string& name, Seen& seen) {
     }
     seen.fresh = true;
     seen.located.incomplete = 0;
-    error = sys::random_fid(seen.located.fid);
+    error = sys::random_fid(inodes_.roots[seen.located.root]->fid, seen.located.fid);
     error = error == 0 ? sys::write_mark(folder, name, {seen.located.fid, false}) : error;
     if (error == 0) {
         inodes_.index.put(seen.located);
@@ -111,7 +111,7 @@ int Scan::rename_other(const Located& other) {
     seen.located = other;
     seen.fresh = true;
     const Fd fd(inodes_.open(other, O_PATH));
-    int error = fd ? sys::random_fid(seen.located.fid) : ESTALE;
+    int error = fd ? sys::random_fid(inodes_.roots[seen.located.root]->fid, seen.located.fid) : ESTALE;
     error = error == 0 ? sys::write_mark(fd.get(), {seen.located.fid, false}) : error;
     error = error == 0 && options_.attributes ? sys::attributes(fd.get(), seen.attributes) : error;
     if (error == 0) {

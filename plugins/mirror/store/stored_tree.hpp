@@ -2,14 +2,18 @@
 #pragma once
 
 #include "inodes.hpp"
+#include "lost_paths.hpp"
 #include "scan.hpp"
+#include "undo_log.hpp"
 #include "written.hpp"
 
 #include <stead/base/assert.hpp>
 #include <stead/mirror/tree.hpp>
 
+#include <atomic>
 #include <map>
 #include <mutex>
+#include <set>
 
 namespace stead::mirror {
 
@@ -44,7 +48,7 @@ public:
     [[nodiscard]] const Root& describe(std::size_t index) const noexcept override {
         return inodes_.roots[index]->options;
     }
-    [[nodiscard]] Fid fresh() override;
+    [[nodiscard]] Fid fresh(std::size_t root) override;
     [[nodiscard]] int open_inode(const Fid& inode, int flags) const override { return inodes_.open(inode, flags); }
     [[nodiscard]] Errno lookup(const Fid& parent, const std::string& name, Entry& out) const override;
     [[nodiscard]] bool excluded(const Fid& inode) const override;
@@ -102,18 +106,47 @@ private:
     void left_park(const Located& located); ///< it has another name now
     [[nodiscard]] Errno destroy(const OpenRoot& root, const std::string& name);
     [[nodiscard]] Errno empty_out(const OpenRoot& root, int folder, std::vector<std::string>& more);
+    void purge_now(Seq through);
     void lost_last_name(const Fid& fid);
     [[nodiscard]] std::string temporary_name();
     void clean_park();
 
     // content.cpp
-    [[nodiscard]] Errno read_content(const Target& target, std::optional<Content>& out) const;
+    [[nodiscard]] Errno read_content(const Target& target, bool zones, std::optional<Content>& out) const;
     [[nodiscard]] Errno read_listing(const Located& directory, copy::Listing& out) const;
-    [[nodiscard]] Errno read_inode(const Located& located, copy::Inode& out) const;
+    [[nodiscard]] Errno read_inode(const Located& located, bool zones, copy::Inode& out) const;
     [[nodiscard]] Errno list_one(const Located& located, std::vector<Target>& out) const;
     [[nodiscard]] Errno list_all(std::vector<Target>& out) const;
 
+    // placing.cpp
+    [[nodiscard]] Errno find_alive(const Fid& fid, Located& out, struct stat& attributes) const;
+    [[nodiscard]] Errno make_empty(const Spot* spot, const copy::Listing::Entry& entry, Seq park);
+    [[nodiscard]] Errno ensure(const Fid& fid, const copy::Listing::Entry& entry, Seq park, bool& incomplete);
+    [[nodiscard]] Errno store_zone(const Fid& fid, std::uint64_t index, const copy::Zone& zone, Seq park);
+    [[nodiscard]] Errno store_inode(const Fid& fid, const copy::Inode& inode, Seq park, std::vector<Fid>& created);
+    [[nodiscard]] Errno store_listing(const Fid& fid, const copy::Listing& listing, Seq park,
+                                      std::vector<Fid>& created);
+    [[nodiscard]] Errno check_listing(const Located& directory, const copy::Listing& listing) const;
+    [[nodiscard]] Errno unplace(const Spot& folder, const copy::Listing& listing, Seq park,
+                                std::map<std::string, Fid>& present);
+    [[nodiscard]] Errno place(const Spot& spot, const copy::Listing::Entry& entry, Seq park, std::vector<Fid>& created);
+    [[nodiscard]] Errno move_directory(const Located& moved, const Spot& spot, Seq park);
+    [[nodiscard]] Errno displace(const Located& directory, Seq park);
+    void settle_displaced();
+
+    // undo.cpp, lost.cpp
+    [[nodiscard]] std::filesystem::path undo_path() const;
+    /// Makes an export of the undo log and of what is parked. Its lock is held.
+    [[nodiscard]] Errno keep_lost();
+    [[nodiscard]] Errno lost_paths(std::vector<LostPath>& out);
+    [[nodiscard]] Errno keep_parked(const std::vector<LostPath>& paths, const std::string& folder);
+    [[nodiscard]] Errno
+    walk_names(const std::set<Fid>& wanted,
+               const std::function<void(const Fid& parent, const std::string& name, const Fid&)>& found);
+
     // tree.cpp
+    /// The root that a FID was made for, when it was made by a Tree; the first otherwise.
+    [[nodiscard]] std::uint8_t root_of(const Fid& fid) const noexcept;
     [[nodiscard]] Result<void> index_all();
     void hand_back();
     void say(bool alarm, const std::string& text) const;
@@ -126,7 +159,12 @@ private:
     /// Held while names are taken away or found by inode, so that the last one is known to be the last.
     mutable std::mutex names_;
     std::map<Fid, Seq> parked_;
+    std::set<Fid> displaced_;     ///< parked only until their place is free
+    std::vector<Fid> incomplete_; ///< made empty by a resync
     std::atomic<std::uint64_t> temporaries_{0};
+    std::mutex undo_mutex_; ///< before names_
+    UndoLog undo_;
+    Seq purge_later_{};
 };
 
 } // namespace stead::mirror

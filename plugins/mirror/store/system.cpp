@@ -287,11 +287,12 @@ int set_immutable(int fd, bool on) {
     return wanted == flags ? 0 : result(::ioctl(fd, FS_IOC_SETFLAGS, &wanted));
 }
 
-int random_fid(Fid& out) {
+int random_fid(const Fid& root, Fid& out) {
     do {
         if (::getrandom(&out, sizeof(out), 0) != static_cast<ssize_t>(sizeof(out))) {
             return errno;
         }
+        out.low = (out.low & ~root_bits) | (root.low & root_bits);
     } while (out == Fid{});
     return 0;
 }

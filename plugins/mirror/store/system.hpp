@@ -89,6 +89,8 @@ inline constexpr std::string_view own_xattrs = "trusted.stead.";
 /// FS_IMMUTABLE_FL. Errors where the file system has no such flag.
 [[nodiscard]] int set_immutable(int fd, bool on);
 
-[[nodiscard]] int random_fid(Fid& out);
+/// Of a FID these are the root's: where an inode that nobody knows yet will be wanted.
+inline constexpr std::uint64_t root_bits = 0xffff;
+[[nodiscard]] int random_fid(const Fid& root, Fid& out);
 
 } // namespace stead::mirror::sys

@@ -102,6 +102,19 @@ Result<void> StoredTree::index_all() {
         return scanned;
     }
     clean_park();
+    for (const auto& [fid, seq] : parked_) {
+        const Fd fd(inodes_.open(fid, O_PATH));
+        int error = 0;
+        if (fd && sys::xattr(fd.get(), sys::from_xattr, error)) {
+            displaced_.insert(fid);
+        }
+    }
+    if (const Errno error = undo_.load(undo_path()); error != 0) {
+        return os_error(undo_path().string(), "cannot be read", error);
+    }
+    if (undo_.damaged()) {
+        say(true, undo_path().string() + " is damaged: what the last resync overwrote cannot be rolled back");
+    }
     return {};
 }
 
@@ -126,11 +139,20 @@ bool StoredTree::empty() const noexcept {
     });
 }
 
-Fid StoredTree::fresh() {
+/// The lowest 16 bits tell the root, so that a node that hears of a FID for the first time knows on which file system it
+/// will be wanted.
+Fid StoredTree::fresh(std::size_t root) {
     Fid fid;
-    const int error = sys::random_fid(fid);
+    const int error = sys::random_fid(inodes_.roots[root]->fid, fid);
     STEAD_ASSERT(error == 0); // getrandom fails for no reason that a program could do something about
     return fid;
+}
+
+std::uint8_t StoredTree::root_of(const Fid& fid) const noexcept {
+    const auto found = std::find_if(inodes_.roots.begin(), inodes_.roots.end(), [&](const auto& root) {
+        return (root->fid.low & sys::root_bits) == (fid.low & sys::root_bits);
+    });
+    return found == inodes_.roots.end() ? 0 : static_cast<std::uint8_t>(found - inodes_.roots.begin());
 }
 
 Errno StoredTree::lookup(const Fid& parent, const std::string& name, Entry& out) const {

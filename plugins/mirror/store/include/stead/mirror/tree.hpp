@@ -74,8 +74,8 @@ public:
     [[nodiscard]] virtual std::size_t roots() const noexcept = 0;
     [[nodiscard]] virtual Fid root(std::size_t index) const noexcept = 0;
     [[nodiscard]] virtual const Root& describe(std::size_t index) const noexcept = 0;
-    /// A new random name for an inode about to be made.
-    [[nodiscard]] virtual Fid fresh() = 0;
+    /// A new random name for an inode about to be made in this root.
+    [[nodiscard]] virtual Fid fresh(std::size_t root = 0) = 0;
     /// Opens an inode; O_PATH is meant where flags have it. Negative errno on failure: -ESTALE when there is none.
     [[nodiscard]] virtual int open_inode(const Fid& inode, int flags) const = 0;
     /// FID and attributes of a name; ENOENT also for excluded names when `replicated_only`. An inode that is excluded

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "change_log.hpp"
+#include "system.hpp"
+
+#include <stead/mirror/codec.hpp>
+#include <stead/mirror/state_files.hpp>
+
+#include <array>
+
+#include <unistd.h>
+
+namespace stead::mirror {
+
+namespace {
+
+/// Apart, so that no drive writes both copies at once.
+constexpr std::uint64_t slot_distance = 4096;
+
+class Files final : public StateFiles {
+public:
+    explicit Files(const std::filesystem::path& folder) : record_path_(folder / "record"), log_(folder / "log") {}
+
+    Result<std::optional<Record>> load_record() override;
+    LoadedLog load_log(std::uint64_t id) override { return log_.load(id); }
+    Result<void> persist(const Record& record) override;
+    Result<void> reset_log(std::uint64_t id, const std::vector<LogEntry>& entries) override {
+        return log_.reset(id, entries);
+    }
+    Result<void> append_log(const std::vector<LogEntry>& entries) override { return log_.append(entries); }
+
+private:
+    Result<void> first(const Record& record);
+
+    std::filesystem::path record_path_;
+    Fd record_;
+    std::uint64_t serial_{}; ///< of the newest sound copy
+    std::uint64_t slot_{1};  ///< where that is
+    ChangeLog log_;
+};
+
+Result<std::optional<Record>> Files::load_record() {
+    Fd file(::open(record_path_.c_str(), O_RDWR | O_CLOEXEC));
+    if (!file && errno == ENOENT) {
+        return std::optional<Record>();
+    }
+    std::string bytes;
+    const int error = file ? sys::read_up_to(file.get(), slot_distance + record_bytes, 0, bytes) : errno;
+    if (error != 0) {
+        return os_error(record_path_.string(), "cannot be read", error);
+    }
+    bytes.resize(slot_distance + record_bytes);
+    std::optional<Record> newest;
+    std::optional<Error> fault;
+    std::string reasons;
+    for (std::uint64_t slot = 0; slot < 2; ++slot) {
+        const auto decoded = decode_record(std::string_view(bytes).substr(slot * slot_distance, record_bytes));
+        if (!decoded) {
+            fault = decoded.error().code == Errc::unsupported ? decoded.error() : fault;
+            reasons += " (" + decoded.error().what + ")";
+        } else if (!newest || decoded->second > serial_) {
+            newest = decoded->first;
+            serial_ = decoded->second;
+            slot_ = slot;
+        }
+    }
+    if (fault) { // the newer copy may be the one that only a later version can read
+        return Error{fault->code, record_path_.string(), fault->text()};
+    }
+    if (!newest) {
+        return Error{Errc::malformed, record_path_.string(),
+                     "both copies of the mirror's record are damaged" + reasons +
+                         ": this node does not know what its data are. To make it a copy of the other node, remove "
+                         "this file"};
+    }
+    record_ = std::move(file);
+    return newest;
+}
+
+/// The file appears with its first record in it: a file without a sound copy is damaged, never new.
+Result<void> Files::first(const Record& record) {
+    std::string bytes = encode(record, serial_ + 1);
+    bytes.resize(slot_distance + record_bytes);
+    if (const auto written = write_file_atomically(record_path_, bytes, 0600); !written) {
+        return written;
+    }
+    record_ = Fd(::open(record_path_.c_str(), O_RDWR | O_CLOEXEC));
+    if (!record_) {
+        return os_error(record_path_.string(), "cannot be opened", errno);
+    }
+    ++serial_;
+    slot_ = 0;
+    return {};
+}
+
+/// Over the older copy. After a failure the same one is written again: the sound one is never touched.
+Result<void> Files::persist(const Record& record) {
+    if (!record_) {
+        return first(record);
+    }
+    const std::uint64_t slot = 1 - slot_;
+    int error = sys::write_all(record_.get(), encode(record, serial_ + 1), slot * slot_distance);
+    error = error == 0 ? sys::result(::fdatasync(record_.get())) : error;
+    if (error != 0) {
+        return os_error(record_path_.string(), "cannot be written", error);
+    }
+    ++serial_;
+    slot_ = slot;
+    return {};
+}
+
+} // namespace
+
+Result<std::unique_ptr<StateFiles>> StateFiles::open(const std::filesystem::path& folder) {
+    std::error_code failed;
+    std::filesystem::create_directories(folder, failed);
+    if (failed) {
+        return os_error(folder.string(), "cannot be made", failed.value());
+    }
+    return std::unique_ptr<StateFiles>(std::make_unique<Files>(folder));
+}
+
+} // namespace stead::mirror

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fixture.hpp"
+
+#include <stead/mirror/state_files.hpp>
+
+/// Record and change log: torn at every byte, damaged at every byte.
+namespace stead::mirror::test {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+class State : public testing::Test {
+protected:
+    void SetUp() override {
+        std::string pattern = (fs::temp_directory_path() / "stead-state-XXXXXX").string();
+        ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
+        folder = pattern;
+        open();
+    }
+    void TearDown() override { fs::remove_all(folder); }
+    void open() {
+        files.reset();
+        auto opened = StateFiles::open(folder);
+        ASSERT_TRUE(opened) << opened.error().text();
+        files = std::move(*opened);
+    }
+    std::optional<Record> load_record() {
+        const auto loaded = files->load_record();
+        EXPECT_TRUE(loaded) << loaded.error().text();
+        return loaded ? *loaded : std::nullopt;
+    }
+    static Record record(Epoch epoch) {
+        Record result;
+        result.mirror = {1, 2};
+        result.epoch = epoch << 8;
+        result.current = {3, epoch};
+        result.role = Role::alone;
+        return result;
+    }
+    static LogEntry entry(std::uint64_t number) { return {{TargetKind::zone, {7, number}, number * 3}, Mark::dirty}; }
+    static std::vector<LogEntry> entries(std::uint64_t from, std::uint64_t to) {
+        std::vector<LogEntry> result;
+        for (std::uint64_t i = from; i < to; ++i) {
+            result.push_back(entry(i));
+        }
+        return result;
+    }
+    LoadedLog load(std::uint64_t id) {
+        open();
+        return files->load_log(id);
+    }
+
+    fs::path folder;
+    std::unique_ptr<StateFiles> files;
+};
+
+TEST_F(State, NoRecordAtFirstThenTheLastOne) {
+    EXPECT_EQ(load_record(), std::nullopt);
+    for (Epoch epoch = 1; epoch <= 5; ++epoch) {
+        ASSERT_TRUE(files->persist(record(epoch)));
+        if (epoch == 3) {
+            open();
+            ASSERT_EQ(load_record(), record(3));
+        }
+    }
+    open();
+    EXPECT_EQ(load_record(), record(5));
+}
+
+TEST_F(State, ATornOrDamagedCopyLeavesTheOtherOne) {
+    for (Epoch epoch = 1; epoch <= 4; ++epoch) {
+        ASSERT_TRUE(files->persist(record(epoch)));
+    }
+    const std::string whole = slurp(folder / "record");
+    const std::string older = whole.substr(0, 512), newer = whole.substr(4096, 512); // 4 is in the second slot
+    ASSERT_EQ(decode_record(newer)->first, record(4));
+    for (std::size_t byte = 0; byte < 512; ++byte) {
+        std::string torn = whole; // what a power cut in the middle of the write of 4 leaves
+        torn.replace(4096 + byte, 512 - byte, older, byte, 512 - byte);
+        spew(folder / "record", torn);
+        open();
+        const auto loaded = files->load_record();
+        ASSERT_TRUE(loaded && *loaded) << byte;
+        ASSERT_TRUE(**loaded == record(3) || **loaded == record(4)) << byte;
+        std::string damaged = whole;
+        damaged[4096 + byte] ^= 0x10;
+        spew(folder / "record", damaged);
+        open();
+        ASSERT_EQ(load_record(), record(3)) << byte;
+    }
+    ASSERT_TRUE(files->persist(record(9))) << "over the damaged copy";
+    open();
+    EXPECT_EQ(load_record(), record(9));
+}
+
+TEST_F(State, TwoDamagedCopiesAreAnErrorNotANewNode) {
+    ASSERT_TRUE(files->persist(record(1)));
+    ASSERT_TRUE(files->persist(record(2)));
+    std::string bytes = slurp(folder / "record");
+    bytes[100] ^= 1;
+    bytes[4096 + 100] ^= 1;
+    for (const std::string& found : {bytes, std::string(), std::string(8192, '\0')}) {
+        spew(folder / "record", found);
+        open();
+        const auto loaded = files->load_record();
+        ASSERT_FALSE(loaded);
+        EXPECT_THAT(loaded.error().text(), HasSubstr("both copies"));
+    }
+}
+
+TEST_F(State, LogKeepsWhatWasAppended) {
+    ASSERT_TRUE(files->reset_log(11, entries(0, 40)));
+    std::uint64_t next = 40;
+    for (const std::uint64_t count : {1u, 17u, 18u, 19u, 100u}) {
+        ASSERT_TRUE(files->append_log(entries(next, next + count)));
+        next += count;
+    }
+    const LoadedLog log = load(11);
+    EXPECT_TRUE(log.readable);
+    EXPECT_EQ(log.entries, entries(0, next));
+    ASSERT_TRUE(files->append_log({entry(next)})) << "goes on after a restart";
+    EXPECT_EQ(load(11).entries, entries(0, next + 1));
+}
+
+TEST_F(State, AnotherIdOrNoLogIsUnreadable) {
+    EXPECT_FALSE(load(1).readable);
+    ASSERT_TRUE(files->reset_log(11, {}));
+    EXPECT_TRUE(load(11).readable);
+    EXPECT_THAT(load(11).entries, IsEmpty());
+    EXPECT_FALSE(load(12).readable);
+    EXPECT_FALSE(files->append_log({entry(1)})) << "not to a log that was not loaded";
+    ASSERT_TRUE(files->reset_log(12, {entry(5)}));
+    EXPECT_FALSE(load(11).readable);
+    EXPECT_THAT(load(12).entries, ElementsAre(entry(5)));
+}
+
+TEST_F(State, ATornTailOfTheLogIsItsEnd) {
+    ASSERT_TRUE(files->reset_log(11, entries(0, 3)));
+    ASSERT_TRUE(files->append_log(entries(3, 5)));
+    const std::string before = slurp(folder / "log");
+    ASSERT_TRUE(files->append_log(entries(5, 60))); // four sectors in one append
+    const std::string after = slurp(folder / "log");
+    ASSERT_EQ(before.size(), after.size()) << "space was there";
+    for (std::size_t lost = 0; lost < 4; ++lost) { // any sector of it, or several, may be missing
+        for (std::size_t kept = 0; kept < 4; ++kept) {
+            std::string torn = after;
+            for (std::size_t sector = 0; sector < 4; ++sector) {
+                if (sector == lost || sector < kept) {
+                    torn.replace((2 + sector) * 512, 512, before, (2 + sector) * 512, 512);
+                }
+            }
+            spew(folder / "log", torn);
+            const LoadedLog log = load(11);
+            ASSERT_TRUE(log.readable) << lost << " " << kept;
+            ASSERT_GE(log.entries.size(), 5u);
+            ASSERT_TRUE(std::equal(log.entries.begin(), log.entries.end(), entries(0, 60).begin()));
+        }
+    }
+    for (std::size_t byte = 2 * 512; byte < 3 * 512; ++byte) {
+        std::string torn = before;
+        torn.replace(2 * 512, byte - 2 * 512, after, 2 * 512, byte - 2 * 512);
+        spew(folder / "log", torn);
+        const LoadedLog log = load(11);
+        ASSERT_TRUE(log.readable) << byte;
+        ASSERT_TRUE(log.entries.size() == 5 || log.entries.size() == 23) << byte;
+    }
+}
+
+TEST_F(State, DamageBeforeTheTailOfTheLogIsSeenAtEveryByte) {
+    ASSERT_TRUE(files->reset_log(11, entries(0, 3)));
+    ASSERT_TRUE(files->append_log(entries(3, 5)));
+    ASSERT_TRUE(files->append_log(entries(5, 6)));
+    const std::string whole = slurp(folder / "log");
+    for (std::size_t byte = 0; byte < 2 * 512; ++byte) {
+        std::string damaged = whole;
+        damaged[byte] ^= 0x40;
+        spew(folder / "log", damaged);
+        ASSERT_FALSE(load(11).readable) << byte;
+    }
+    spew(folder / "log", whole.substr(0, 700));
+    EXPECT_TRUE(load(11).readable) << "a shortened file is a torn tail, which cannot be told from the end";
+    spew(folder / "log", whole.substr(0, 100));
+    EXPECT_FALSE(load(11).readable);
+}
+
+TEST_F(State, AResetThatDidNotEndLeavesTheOldLog) {
+    ASSERT_TRUE(files->reset_log(11, entries(0, 3)));
+    spew(folder / "log.new", slurp(folder / "log").substr(0, 100));
+    EXPECT_EQ(load(11).entries, entries(0, 3));
+}
+
+TEST_F(State, ALongLogGrows) {
+    ASSERT_TRUE(files->reset_log(11, {}));
+    ASSERT_TRUE(files->append_log(entries(0, 100'000)));
+    ASSERT_TRUE(files->append_log(entries(100'000, 100'001)));
+    EXPECT_THAT(load(11).entries, SizeIs(100'001));
+}
+
+} // namespace stead::mirror::test
