@@ -34,6 +34,24 @@ constexpr CommandName command_names[] = {
     {"stop", Command::stop},           {"verify", Command::verify},           {"repair", Command::repair},
 };
 
+std::string text_of_lost(const std::vector<LostSet>& sets) {
+    constexpr std::size_t shown_max = 100;
+    std::string text;
+    for (const LostSet& set : sets) {
+        text += "split " + std::to_string(set.number) + ": " + std::to_string(set.items.size()) + " items\n";
+        for (std::size_t i = 0; i < std::min(set.items.size(), shown_max); ++i) {
+            const LostItem& item = set.items[i];
+            text += "  " + item.path +
+                    (item.whole ? " (removed)" : " (" + std::to_string(item.zones) + " zones overwritten)") + "\n";
+        }
+        if (set.items.size() > shown_max) {
+            text += "  and " + std::to_string(set.items.size() - shown_max) + " more\n";
+        }
+    }
+    text.pop_back();
+    return text;
+}
+
 } // namespace
 
 int Driver::run() {
@@ -282,10 +300,18 @@ Result<void> Driver::check_markers() const {
 
 void Driver::lost(const json::object& message) {
     const std::int64_t id = number_of(message, "id");
-    reader_pool_->post([this, id, folder = text_of(message, "folder"),
-                        list = text_of(message, "do") == "lost_list"] {
-        auto answer = list ? list_lost(settings_.state_folder) : export_lost(settings_.state_folder, folder);
-        done(id, static_cast<bool>(answer), answer ? *answer : answer.error().text());
+    const bool list = text_of(message, "do") == "lost_list";
+    reader_pool_->post([this, id, list, folder = text_of(message, "folder")] {
+        const auto sets = list_lost(settings_.state_folder);
+        if (!sets || sets->empty()) {
+            done(id, static_cast<bool>(sets), sets ? "nothing was lost in a split" : sets.error().text());
+        } else if (list) {
+            done(id, true, text_of_lost(*sets));
+        } else {
+            const auto written = export_lost(settings_.state_folder, sets->back().number, folder);
+            done(id, static_cast<bool>(written),
+                 written ? std::to_string(*written) + " items written below " + folder : written.error().text());
+        }
     });
 }
 

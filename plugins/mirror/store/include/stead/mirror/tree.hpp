@@ -50,7 +50,7 @@ public:
     /// zones and directories. Empty after a crash, when no manifest tells.
     [[nodiscard]] virtual const TargetSet& foreign() const noexcept = 0;
     /// The core has them on record: the next open() need not report them again.
-    virtual void foreign_kept() = 0;
+    virtual void foreign_kept() {}
     [[nodiscard]] virtual bool empty() const noexcept = 0; ///< no name in any root
 
     // ---- Effects of the core (core.hpp says what each means)
