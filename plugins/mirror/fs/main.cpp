@@ -70,7 +70,11 @@ int run(Channel& channel) {
     if (const auto opened = driver.open(); !opened) {
         return fail(channel, opened.error().text());
     }
-    return driver.run();
+    const int ended = driver.run();
+    if (ended != 0) {
+        ::_exit(ended); // the host is gone: whoever waits for a file is released now, by the end of this process
+    }
+    return ended;
 }
 
 } // namespace
