@@ -209,6 +209,7 @@ struct Core::State {
     void step_down(const std::string& reason, bool outdated);
     void set_role(Role to, const std::string& reason);
     void try_promote();
+    void doubt(const std::string& reason);
     void go_on_promoting();
     void ask_witness(Epoch epoch);
     void witness_answered(const Done& answer);
@@ -325,6 +326,9 @@ struct Core::State {
     std::uint64_t nonce{};
     Instant repeat_at{never}, give_up_at{never};
     std::string claim_reason;
+    /// What the witness may have granted although no answer came: whoever goes on later does so at least in this epoch,
+    /// or the peer's own question, one higher than what it knows, would be refused for ever.
+    Epoch asked_epoch{};
     bool trusted{}; ///< the peer is known to have stopped serving
     Instant frozen_since{};
     Gen peer_current; ///< as the peer last said
