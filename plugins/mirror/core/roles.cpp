@@ -172,6 +172,7 @@ void Core::State::drop_operations() {
         }
     }
     by_seq.clear();
+    unacknowledged.clear();
     parked.clear();
     held.clear();
     window_waiters.clear();
@@ -368,7 +369,7 @@ void Core::State::go_on_handing() {
             own_sync_failed();
             return;
         }
-        unsynced_self.clear();
+        unsynced.forget(Unsynced::self, seq);
         record.role = Role::second;
         record.log_is_intent = false;
         record.log = 0;
@@ -432,8 +433,8 @@ void Core::State::go_on_taking() {
         record.role = Role::prim;
         const auto serve = [this] {
             claim = Claim::none;
-            unsynced_self.clear();
-            unsynced_peer.clear();
+            unsynced.forget(Unsynced::self, seq);
+            unsynced.forget(Unsynced::peer, seq);
             set_role(Role::prim, "swap");
             if (link_up && phase == Phase::equal) {
                 send(message::Taken{});
@@ -458,7 +459,7 @@ void Core::State::on(const message::Taken&) {
     }
     claim = Claim::none;
     eligible = true;
-    unsynced_peer.clear();
+    unsynced.forget(Unsynced::peer, seq);
     persist([] {}); // with the new epoch, which came with the message
 }
 
