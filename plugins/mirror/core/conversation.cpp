@@ -7,10 +7,6 @@
 namespace stead::mirror {
 namespace {
 constexpr std::size_t marks_per_message = 4096;
-
-void forget_through(std::map<Target, Seq>& unsynced, Seq through) {
-    std::erase_if(unsynced, [&](const auto& entry) { return entry.second <= through; });
-}
 } // namespace
 
 void Core::State::reset_link(const std::string& why) {
@@ -57,6 +53,7 @@ void Core::State::stream_lost() {
     peer_marks.clear();
     marks_complete = listing = flushing = ending = false;
     lists = outstanding = 0;
+    unacknowledged.clear();
     for (const auto& [ticket, job] : std::exchange(jobs, {})) {
         for (const Ticket next : locks.release(ticket)) {
             if (ops.contains(next)) {
@@ -172,10 +169,8 @@ void Core::State::send_marks() {
     for (const Target& target : intended) {
         marks.push_back({target, Mark::intent});
     }
-    for (const auto* side : {&unsynced_self, &unsynced_peer}) {
-        for (const auto& [target, last] : *side) {
-            marks.push_back({target, Mark::unsynced});
-        }
+    for (const auto side : {Unsynced::self, Unsynced::peer}) {
+        unsynced.for_each(side, [&](const Target& target) { marks.push_back({target, Mark::unsynced}); });
     }
     for (std::size_t from = 0; from < marks.size(); from += marks_per_message) {
         const auto begin = marks.begin() + static_cast<std::ptrdiff_t>(from);
@@ -251,8 +246,8 @@ void Core::State::try_finish_end() {
             dirty.clear();
             uncertain.clear();
             intended.clear();
-            forget_through(unsynced_self, through);
-            forget_through(unsynced_peer, durable);
+            unsynced.forget(Unsynced::self, through);
+            unsynced.forget(Unsynced::peer, durable);
             log_memory = intent_known = log_usable = tainted = accept_loss = undoing = false;
             peer_incarnation = conversing_with;
             eligible = peer == PeerState::present; // whoever sent End counts on us
@@ -287,21 +282,20 @@ void Core::State::build_set() {
         return;
     }
     pending_total = {};
-    const bool unsynced = decision.with_unsynced && !mutant(Mutant::forget_unsynced);
+    const bool with_unsynced = decision.with_unsynced && !mutant(Mutant::forget_unsynced);
     for (const LogEntry& entry : peer_marks) {
-        if (entry.mark != Mark::unsynced || unsynced) {
+        if (entry.mark != Mark::unsynced || with_unsynced) {
             add_pending(entry.target);
-            unsynced_peer.emplace(entry.target, 0); // remembered until both are equal, also if this resync breaks off
+            unsynced.touch(Unsynced::peer, entry.target,
+                           seq); // remembered until both are equal, also if this resync breaks off
         }
     }
     for (const TargetSet* set : {&dirty, &uncertain, &intended}) {
         std::for_each(set->begin(), set->end(), [this](const Target& target) { add_pending(target); });
     }
-    if (unsynced) {
-        for (const auto* side : {&unsynced_self, &unsynced_peer}) {
-            for (const auto& [target, last] : *side) {
-                add_pending(target);
-            }
+    if (with_unsynced) {
+        for (const auto side : {Unsynced::self, Unsynced::peer}) {
+            unsynced.for_each(side, [this](const Target& target) { add_pending(target); });
         }
     }
     if (decision.extent == Extent::marks) {
@@ -358,7 +352,7 @@ void Core::State::try_end() {
             return;
         }
         flushed_through = through;
-        forget_through(unsynced_self, through);
+        unsynced.forget(Unsynced::self, through);
         record.role = Role::prim;
         if (mutant(Mutant::end_source_first)) {
             record.base = Gen{};
@@ -404,7 +398,7 @@ void Core::State::become_equal() {
     uncertain.clear();
     intended.clear();
     log_memory = intent_known = log_usable = tainted = accept_loss = false;
-    forget_through(unsynced_peer, end_seq);
+    unsynced.forget(Unsynced::peer, end_seq);
     peer_incarnation = conversing_with;
     checkpoint_at = now + options.checkpoint_every;
     set_role(Role::prim, "the peer is in sync");
@@ -414,7 +408,7 @@ void Core::State::become_equal() {
 
 void Core::State::checkpoint() {
     checkpoint_at = now + options.checkpoint_every;
-    if (phase != Phase::equal || flushing || unsynced_self.empty()) {
+    if (phase != Phase::equal || flushing || unsynced.empty(Unsynced::self)) {
         return;
     }
     flushing = true;
@@ -428,7 +422,7 @@ void Core::State::checkpoint() {
             own_sync_failed();
             return;
         }
-        forget_through(unsynced_self, through);
+        unsynced.forget(Unsynced::self, through);
         send(message::Durable{through});
     });
     out.emplace_back(Flush{ticket});
@@ -436,7 +430,7 @@ void Core::State::checkpoint() {
 
 void Core::State::on(const message::Durable& durable) {
     if (phase == Phase::equal) {
-        forget_through(unsynced_peer, durable.seq);
+        unsynced.forget(Unsynced::peer, durable.seq);
         if (role == Role::second) {
             out.emplace_back(Purge{durable.seq});
         }

@@ -134,7 +134,7 @@ void Core::State::read_and_send(Ticket ticket) {
             if (job.owner != 0 && ops.contains(job.owner) && ops.at(job.owner).repairing) {
                 ++ops.at(job.owner).copies;
             }
-            unsynced_peer[job.target] = seq;
+            unsynced.touch(Unsynced::peer, job.target, seq);
             send(message::Copy{seq, job.target, done.payload});
         }
         job_done(ticket);

@@ -70,7 +70,7 @@ void Core::State::load(const Start& input) {
             } else if (entry.mark == Mark::intent) {
                 intended.insert(target);
             } else {
-                unsynced_self.emplace(target, 0);
+                unsynced.touch(Unsynced::self, target, 0);
             }
         }
         if (entry.mark == Mark::dirty) {
@@ -178,7 +178,7 @@ bool Core::State::queued(const Target& target) const {
     });
 }
 
-bool Core::State::accounts_for(const Target& target, bool unsynced) const {
+bool Core::State::accounts_for(const Target& target, bool with_unsynced) const {
     const auto names = [&](const std::vector<Target>& targets) {
         return std::find(targets.begin(), targets.end(), target) != targets.end();
     };
@@ -190,13 +190,14 @@ bool Core::State::accounts_for(const Target& target, bool unsynced) const {
     if (lists > 0) {
         return true; // inodes that the peer had to create: it is being found out what all belongs to them
     }
-    if (unsynced && (unsynced_self.contains(target) || unsynced_peer.contains(target))) {
+    if (with_unsynced && (unsynced.contains(Unsynced::self, target) || unsynced.contains(Unsynced::peer, target))) {
         return true;
     }
     return queued(target) ||
            std::any_of(ops.begin(), ops.end(), [&](const auto& entry) { return names(entry.second.op.targets); }) ||
            std::any_of(copies.begin(), copies.end(), [&](const auto& entry) {
-               const Target& sent = entry.second.target; // a listing or an attribute may yet report its inode as created
+               const Target& sent =
+                   entry.second.target; // a listing or an attribute may yet report its inode as created
                return sent == target || sent.fid == target.fid || sent.kind == TargetKind::directory;
            });
 }
@@ -205,12 +206,7 @@ bool Core::State::accounts_for(const Target& target, bool unsynced) const {
 
 Instant Core::State::deadline() const {
     Instant at = std::min({checkpoint_at, repeat_at, order_until});
-    for (const auto& [sent, op] : by_seq) {
-        if (!ops.at(op).peer_ok) {
-            return std::min(at, ops.at(op).sent_at + options.slow_peer);
-        }
-    }
-    return at;
+    return unacknowledged.empty() ? at : std::min(at, unacknowledged.front().second + options.slow_peer);
 }
 
 void Core::State::timers() {
@@ -221,13 +217,8 @@ void Core::State::timers() {
         repeat_at = never;
         claim_on();
     }
-    for (const auto& [sent, op] : by_seq) {
-        if (!ops.at(op).peer_ok) {
-            if (now >= ops.at(op).sent_at + options.slow_peer) {
-                reset_link("the peer is heard but does not acknowledge");
-            }
-            break;
-        }
+    if (!unacknowledged.empty() && now >= unacknowledged.front().second + options.slow_peer) {
+        reset_link("the peer is heard but does not acknowledge");
     }
 }
 
@@ -260,6 +251,7 @@ std::vector<Output> Core::step(Instant now, const Input& input) {
     s.now = now;
     s.lapsed = s.lapsed || now >= s.lease;
     s.out.clear();
+    s.out.reserve(4);
     std::visit([&s](const auto& what) { s.handle(what); }, input);
     if (!s.dead && s.role != Role::none) {
         s.settle();
@@ -291,9 +283,7 @@ Core::Standing Core::after_restart(const Options& options, const Record& record,
     state.load({record, log, {1, 1}});
     Standing standing{state.facts(), state.dirty, {}};
     standing.marks.insert(state.intended.begin(), state.intended.end());
-    for (const auto& [target, last] : state.unsynced_self) {
-        standing.unsynced.insert(target);
-    }
+    state.unsynced.for_each(Unsynced::self, [&](const Target& target) { standing.unsynced.insert(target); });
     return standing;
 }
 

@@ -2,25 +2,12 @@
 #include "locks.hpp"
 
 #include <algorithm>
-#include <set>
 
 namespace stead::mirror {
-namespace {
-
-bool conflict(const Target& a, const Target& b) noexcept {
-    return a.kind != TargetKind::zone || b.kind != TargetKind::zone || a.index == b.index;
-}
-
-bool conflict(const std::vector<Target>& a, const std::vector<Target>& b) noexcept {
-    return std::any_of(a.begin(), a.end(), [&](const Target& x) {
-        return std::any_of(b.begin(), b.end(), [&](const Target& y) { return conflict(x, y); });
-    });
-}
-
-} // namespace
 
 std::vector<Target> lock_targets(const Operation& operation) {
     std::vector<Target> result;
+    result.reserve(operation.targets.size());
     for (const Target& target : operation.targets) {
         if (operation.whole_inode || target.kind == TargetKind::zone) {
             result.push_back(target);
@@ -29,64 +16,58 @@ std::vector<Target> lock_targets(const Operation& operation) {
     return result;
 }
 
-bool Locks::first(Ticket ticket) const {
-    for (const Fid& fid : held_.at(ticket)) {
-        const std::vector<Entry>& queue = queues_.at(fid);
-        const auto mine = std::find_if(queue.begin(), queue.end(), [&](const Entry& e) { return e.ticket == ticket; });
-        if (std::any_of(queue.begin(), mine, [&](const Entry& e) { return conflict(e.targets, mine->targets); })) {
-            return false;
+bool Locks::request(Ticket ticket, const std::vector<Target>& targets) {
+    constexpr std::uint64_t end = ~std::uint64_t{0};
+    Held held;
+    for (const Target& target : targets) {
+        const bool zone = target.kind == TargetKind::zone;
+        const Entry mine{ticket, zone ? target.index : 0, zone ? target.index : end};
+        std::vector<Entry>& queue = queues_[target.fid];
+        if (!queue.empty() && queue.back().ticket == ticket) { // nobody asked in between
+            queue.back().first = std::min(queue.back().first, mine.first);
+            queue.back().last = std::max(queue.back().last, mine.last);
+        } else {
+            queue.push_back(mine);
+            held.fids.push_back(target.fid);
         }
     }
-    return true;
-}
-
-bool Locks::request(Ticket ticket, const std::vector<Target>& targets) {
-    std::map<Fid, std::vector<Target>> by_fid;
-    for (const Target& target : targets) {
-        by_fid[target.fid].push_back(target);
+    for (const Fid& fid : held.fids) {
+        const std::vector<Entry>& queue = *queues_.find(fid);
+        held.blockers += static_cast<std::size_t>(std::count_if(
+            queue.begin(), queue.end() - 1, [&](const Entry& earlier) { return earlier.meets(queue.back()); }));
     }
-    for (auto& [fid, mine] : by_fid) {
-        queues_[fid].push_back({ticket, std::move(mine)});
-        held_[ticket].push_back(fid);
-    }
-    held_.try_emplace(ticket);
-    return granted_[ticket] = first(ticket);
+    const bool granted = held.blockers == 0;
+    held_[ticket] = std::move(held);
+    return granted;
 }
 
 std::vector<Ticket> Locks::release(Ticket ticket) {
-    const auto mine = held_.find(ticket);
-    if (mine == held_.end()) {
-        return {};
+    std::vector<Ticket> result;
+    Held* mine = held_.find(ticket);
+    if (mine == nullptr) {
+        return result;
     }
-    std::set<Ticket> candidates;
-    for (const Fid& fid : mine->second) {
-        std::vector<Entry>& queue = queues_[fid];
-        std::erase_if(queue, [&](const Entry& e) { return e.ticket == ticket; });
-        for (const Entry& entry : queue) {
-            if (!granted_[entry.ticket]) {
-                candidates.insert(entry.ticket);
+    for (const Fid& fid : mine->fids) {
+        std::vector<Entry>& queue = *queues_.find(fid);
+        const auto at = std::find_if(queue.begin(), queue.end(), [&](const Entry& e) { return e.ticket == ticket; });
+        for (auto later = at + 1; later != queue.end(); ++later) {
+            if (later->meets(*at) && --held_.find(later->ticket)->blockers == 0) {
+                result.push_back(later->ticket);
             }
         }
+        queue.erase(at);
         if (queue.empty()) {
             queues_.erase(fid);
         }
     }
-    held_.erase(mine);
-    granted_.erase(ticket);
-    std::vector<Ticket> result;
-    for (const Ticket candidate : candidates) {
-        if (first(candidate)) {
-            granted_[candidate] = true;
-            result.push_back(candidate);
-        }
-    }
+    held_.erase(ticket);
+    std::sort(result.begin(), result.end());
     return result;
 }
 
 void Locks::clear() {
     queues_.clear();
     held_.clear();
-    granted_.clear();
 }
 
 } // namespace stead::mirror

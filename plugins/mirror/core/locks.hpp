@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <stead/mirror/types.hpp>
+#include "flat_map.hpp"
 
-#include <map>
 #include <vector>
 
 namespace stead::mirror {
 
-/// First come, first served, per FID. Two requests conflict if they share a FID, unless both only name different zones.
+/// First come, first served, per FID. Two requests conflict if they share a FID, unless both only name zones, and the
+/// ranges that these span do not meet. A request costs what is locked and waited for on its own FIDs, nothing else.
 class Locks {
 public:
     /// True when `ticket` has all its locks now; else release() will return it one day.
@@ -21,13 +21,18 @@ public:
 private:
     struct Entry {
         Ticket ticket{};
-        std::vector<Target> targets; ///< of this FID
+        std::uint64_t first{}, last{}; ///< zones; everything = 0 to the end
+        [[nodiscard]] bool meets(const Entry& other) const noexcept {
+            return first <= other.last && other.first <= last;
+        }
     };
-    [[nodiscard]] bool first(Ticket ticket) const;
+    struct Held { ///< or waited for
+        std::vector<Fid> fids;
+        std::size_t blockers{}; ///< earlier entries that it conflicts with
+    };
 
-    std::map<Fid, std::vector<Entry>> queues_;
-    std::map<Ticket, std::vector<Fid>> held_; ///< or waited for
-    std::map<Ticket, bool> granted_;
+    FlatMap<Fid, std::vector<Entry>> queues_; ///< in order of request
+    FlatMap<Ticket, Held> held_;
 };
 
 /// What an operation has to lock: a write inside a file leaves its attributes to others.

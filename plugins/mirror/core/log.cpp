@@ -18,18 +18,26 @@ Target Core::State::extent(const Target& target) const noexcept {
 }
 
 std::vector<LogEntry> Core::State::all_entries() const {
-    std::set<LogEntry> entries;
+    FlatMap<Target, std::array<bool, 2>> extents; // many zones, few extents
     for (const TargetSet* set : {&dirty, &intended}) {
         for (const Target& target : *set) {
-            entries.insert({extent(target), Mark::dirty});
+            extents[extent(target)][0] = true;
         }
     }
-    for (const auto* side : {&unsynced_self, &unsynced_peer}) {
-        for (const auto& [target, last] : *side) {
-            entries.insert({extent(target), Mark::unsynced});
-        }
+    for (const auto side : {Unsynced::self, Unsynced::peer}) {
+        unsynced.for_each(side, [&](const Target& target) { extents[extent(target)][1] = true; });
     }
-    return {entries.begin(), entries.end()};
+    std::vector<LogEntry> entries;
+    extents.for_each([&](const Target& target, const std::array<bool, 2>& marks) {
+        if (marks[0]) {
+            entries.push_back({target, Mark::dirty});
+        }
+        if (marks[1]) {
+            entries.push_back({target, Mark::unsynced});
+        }
+    });
+    std::sort(entries.begin(), entries.end());
+    return entries;
 }
 
 /// True when every extent that `op` touches is in the log of a generation of our own; else it is called again later.
@@ -221,10 +229,8 @@ void Core::State::reset_intents(std::function<void()> then, bool in_any_case) {
     const std::uint64_t id = record.log + 1;
     intended.clear();
     logged_intents.clear();
-    for (const auto* side : {&unsynced_self, &unsynced_peer}) {
-        for (const auto& [target, last] : *side) {
-            logged_intents.insert(extent(target));
-        }
+    for (const auto side : {Unsynced::self, Unsynced::peer}) {
+        unsynced.for_each(side, [this](const Target& target) { logged_intents.insert(extent(target)); });
     }
     std::vector<LogEntry> entries;
     for (const Target& target : logged_intents) {

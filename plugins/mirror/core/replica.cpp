@@ -21,7 +21,7 @@ void Core::State::on(const message::Change& change) {
     }
     if (change.operation.kind == OpKind::change) {
         for (const Target& target : change.operation.targets) {
-            unsynced_self[target] = unsynced_peer[target] = change.seq;
+            unsynced.touch_both(target, change.seq);
         }
     }
     if (change.wanted == Level::received) {
@@ -32,7 +32,7 @@ void Core::State::on(const message::Change& change) {
 
 void Core::State::on(const message::Copy& copy) {
     if (phase == Phase::receiving || phase == Phase::equal) {
-        unsynced_self[copy.target] = copy.seq;
+        unsynced.touch(Unsynced::self, copy.target, copy.seq);
         ++received_copies;
         queue(copy.seq, {copy, 0}, {copy.target});
     }
@@ -117,15 +117,16 @@ void Core::State::change(Seq at, const message::Change& wanted) {
         return;
     }
     const bool flushed = wanted.wanted == Level::flushed;
-    const Ticket ticket = expect([this, at, flush, flushed, operation = wanted.operation](const Done& done) {
-        if (done.error != 0) {
-            own_failure("a change cannot be applied");
-        } else if (flushed) {
-            flush(operation);
-            return;
-        }
-        performed(at, {at, Level::applied, done.error, false, {}});
-    });
+    const Ticket ticket =
+        expect([this, at, flush, flushed, operation = flushed ? wanted.operation : Operation{}](const Done& done) {
+            if (done.error != 0) {
+                own_failure("a change cannot be applied");
+            } else if (flushed) {
+                flush(operation);
+                return;
+            }
+            performed(at, {at, Level::applied, done.error, false, {}});
+        });
     out.emplace_back(Apply{ticket, wanted.operation, at});
 }
 

@@ -32,7 +32,7 @@ void Core::State::claim_on() {
     }
     claim = Claim::none;
     if (!claim_reason.empty()) { // the peer was never in sync
-        become_alone(record.epoch, claim_reason);
+        become_alone(std::max(record.epoch, asked_epoch), claim_reason);
     } else if (peer == PeerState::present && !mutant(Mutant::no_outdate)) {
         claim = Claim::outdating;
         give_up_at = std::min(give_up_at, now + options.witness_wait);
@@ -43,7 +43,7 @@ void Core::State::claim_on() {
         out.emplace_back(BusSend{{record.epoch, message::Outdate{++nonce}}});
         repeat_at = now + options.repeat_every;
     } else if (peer == PeerState::present || (peer == PeerState::died && !lapsed)) {
-        become_alone(record.epoch, "the peer is gone");
+        become_alone(std::max(record.epoch, asked_epoch), "the peer is gone");
     } else if (options.witness) {
         give_up_at = std::min(give_up_at, now + options.witness_wait);
         ask_witness(epoch_after(record.epoch, options.node));
@@ -51,12 +51,13 @@ void Core::State::claim_on() {
         step_down("the peer went on without this node, and is silent now", false);
     } else {
         note("the peer is silent and no witness is configured: it may serve as well (split brain)", true);
-        become_alone(record.epoch, "the peer is silent");
+        become_alone(std::max(record.epoch, asked_epoch), "the peer is silent");
     }
 }
 
 void Core::State::ask_witness(Epoch epoch) {
     claim = Claim::asking;
+    asked_epoch = std::max(asked_epoch, epoch);
     const Ticket ticket = expect([this, mine = reign](const Done& done) {
         if (mine == reign && claim == Claim::asking) {
             witness_answered(done);
@@ -74,9 +75,7 @@ void Core::State::witness_answered(const Done& answer) {
     } else if (!answer.unanswered && primary) {
         step_down("the witness refused: the peer went on", true);
     } else if (!answer.unanswered) {
-        record.outdated = true;
-        persist([] {});
-        set_role(Role::waiting, "the witness refused: the primary goes on");
+        doubt("the witness refused: the primary may go on");
     } else if (primary && now >= give_up_at) {
         step_down("neither the peer nor the witness answers", false);
     } else if (primary && peer != PeerState::present) {
@@ -173,6 +172,7 @@ void Core::State::drop_operations() {
         }
     }
     by_seq.clear();
+    unacknowledged.clear();
     parked.clear();
     held.clear();
     window_waiters.clear();
@@ -202,6 +202,12 @@ void Core::State::step_down(const std::string& reason, bool outdated) {
 /// Only who was equal in this life, and was not told otherwise since.
 bool Core::State::may_promote() const {
     return role == Role::second && eligible && record.in_sync && !record.outdated && record.inconsistent.none();
+}
+
+/// The primary may have gone on, or not: if it did, its generation will tell. Until both meet, this node does not serve.
+void Core::State::doubt(const std::string& reason) {
+    eligible = false;
+    set_role(Role::waiting, reason);
 }
 
 void Core::State::try_promote() {
@@ -247,9 +253,7 @@ void Core::State::go_on_promoting() {
         }
         claim = Claim::none;
         if (done.yes) {
-            record.outdated = true;
-            persist([] {});
-            set_role(Role::waiting, "the virtual address answers: the primary lives");
+            doubt("the virtual address answers: the primary lives");
         } else if (options.witness) {
             ask_witness(epoch_after(record.epoch, options.node));
         } else {
@@ -280,9 +284,7 @@ void Core::State::handle(const PeerLost& input) {
     if (input.how == PeerLost::How::excluded_us && role == Role::second && undecided) {
         claim = Claim::none; // it may have gone on; this node cannot know
         reset_link("the primary went on without this node");
-        record.outdated = true;
-        persist([] {});
-        set_role(Role::waiting, "the primary went on without this node");
+        doubt("the primary went on without this node");
     }
     excluded = excluded || (input.how == PeerLost::How::excluded_us && serving() && (needs_lease() || frozen));
     if (serving() && needs_lease()) {
@@ -308,7 +310,7 @@ void Core::State::handle(const BusReceived& input) {
         be_outdated(message, outdate->nonce);
     } else if (const auto* outdated = std::get_if<message::Outdated>(&message.body)) {
         if (claim == Claim::outdating && outdated->nonce == nonce) {
-            become_alone(record.epoch, "the peer wrote that it is outdated");
+            become_alone(std::max(record.epoch, asked_epoch), "the peer wrote that it is outdated");
         }
     } else if (message.epoch > record.epoch && serving()) {
         reset_link("the peer holds a later epoch");
@@ -367,7 +369,7 @@ void Core::State::go_on_handing() {
             own_sync_failed();
             return;
         }
-        unsynced_self.clear();
+        unsynced.forget(Unsynced::self, seq);
         record.role = Role::second;
         record.log_is_intent = false;
         record.log = 0;
@@ -431,8 +433,8 @@ void Core::State::go_on_taking() {
         record.role = Role::prim;
         const auto serve = [this] {
             claim = Claim::none;
-            unsynced_self.clear();
-            unsynced_peer.clear();
+            unsynced.forget(Unsynced::self, seq);
+            unsynced.forget(Unsynced::peer, seq);
             set_role(Role::prim, "swap");
             if (link_up && phase == Phase::equal) {
                 send(message::Taken{});
@@ -457,7 +459,7 @@ void Core::State::on(const message::Taken&) {
     }
     claim = Claim::none;
     eligible = true;
-    unsynced_peer.clear();
+    unsynced.forget(Unsynced::peer, seq);
     persist([] {}); // with the new epoch, which came with the message
 }
 

@@ -103,13 +103,13 @@ void Core::State::launch_remote(Ticket op) {
     Running& running = ops.at(op);
     running.remote = true;
     running.seq = ++seq;
-    running.sent_at = now;
     by_seq[running.seq] = op;
+    unacknowledged.emplace_back(running.seq, now);
     ++outstanding;
     const bool sync = running.op.kind == OpKind::sync;
     if (!sync) {
         for (const Target& target : running.op.targets) {
-            unsynced_peer[target] = unsynced_self[target] = running.seq;
+            unsynced.touch_both(target, running.seq);
         }
     }
     Level wanted = Level::applied;
@@ -220,6 +220,17 @@ void Core::State::own_sync_failed() {
     }
 }
 
+/// The first one left is the one that waits longest.
+void Core::State::trim_unacknowledged() {
+    while (!unacknowledged.empty()) {
+        const auto found = by_seq.find(unacknowledged.front().first);
+        if (found != by_seq.end() && !ops.at(found->second).peer_ok) {
+            return;
+        }
+        unacknowledged.pop_front();
+    }
+}
+
 void Core::State::peer_acked(const message::Acked& ack) {
     const auto found = by_seq.find(ack.seq);
     if (found == by_seq.end()) {
@@ -241,6 +252,7 @@ void Core::State::peer_acked(const message::Acked& ack) {
     if (first_ok) {
         running.peer_ok = true;
         --outstanding;
+        trim_unacknowledged();
         const std::deque<Ticket> waiters = std::exchange(window_waiters, {});
         prepare_all({waiters.begin(), waiters.end()});
     }
@@ -293,6 +305,10 @@ void Core::State::try_answer(Ticket op) {
 }
 
 void Core::State::answer_held() {
+    const bool lease_over = needs_lease() && now >= lease && !mutant(Mutant::answer_after_lease);
+    if (held.empty() || frozen || !serving() || lease_over) {
+        return;
+    }
     const std::set<Ticket> now_free = held;
     for (const Ticket op : now_free) {
         if (ops.contains(op)) {

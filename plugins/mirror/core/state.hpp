@@ -2,6 +2,7 @@
 #pragma once
 
 #include "locks.hpp"
+#include "unsynced.hpp"
 
 #include <stead/mirror/core.hpp>
 
@@ -61,7 +62,6 @@ struct Running { ///< an operation of the application
     bool finished{}, answered{};
     int error{};
     std::size_t copies{}; ///< that it waits for
-    Instant sent_at{};
 };
 
 struct Job { ///< one target on its way to the peer
@@ -135,6 +135,7 @@ struct Core::State {
     void local_applied(Ticket op, int error);
     void local_finished(Ticket op, int error);
     void sync_inodes(const Operation& op, std::function<void(int)> then);
+    void trim_unacknowledged();
     void peer_acked(const message::Acked& ack);
     void complete(Ticket op);
     void finish(Ticket op, int error);
@@ -209,6 +210,7 @@ struct Core::State {
     void step_down(const std::string& reason, bool outdated);
     void set_role(Role to, const std::string& reason);
     void try_promote();
+    void doubt(const std::string& reason);
     void go_on_promoting();
     void ask_witness(Epoch epoch);
     void witness_answered(const Done& answer);
@@ -265,7 +267,7 @@ struct Core::State {
 
     // What may differ
     TargetSet dirty, uncertain, intended;
-    std::map<Target, Seq> unsynced_self, unsynced_peer;
+    Unsynced unsynced;
     // The log: extents in it, and operations that wait for more
     TargetSet logged, logged_intents, log_wanted, intents_wanted;
     std::vector<Ticket> log_waiters;
@@ -277,6 +279,7 @@ struct Core::State {
     Seq seq{};
     std::map<Ticket, Running> ops;
     std::map<Seq, Ticket> by_seq;
+    std::deque<std::pair<Seq, Instant>> unacknowledged; ///< sent, in order; the first one is not acknowledged as wanted
     std::set<Ticket> parked, held;
     std::deque<Ticket> window_waiters;
     std::size_t outstanding{}; ///< operations sent and not acknowledged as wanted
@@ -325,6 +328,9 @@ struct Core::State {
     std::uint64_t nonce{};
     Instant repeat_at{never}, give_up_at{never};
     std::string claim_reason;
+    /// What the witness may have granted although no answer came: whoever goes on later does so at least in this epoch,
+    /// or the peer's own question, one higher than what it knows, would be refused for ever.
+    Epoch asked_epoch{};
     bool trusted{}; ///< the peer is known to have stopped serving
     Instant frozen_since{};
     Gen peer_current; ///< as the peer last said

@@ -67,8 +67,8 @@ void Core::State::status(Status& status) const {
     status.incoming = incoming.size();
     status.copies_in_flight = jobs.size() + copies.size();
     status.dirty = dirty.size();
-    status.unsynced_here = unsynced_self.size();
-    status.unsynced_there = unsynced_peer.size();
+    status.unsynced_here = unsynced.size(Unsynced::self);
+    status.unsynced_there = unsynced.size(Unsynced::peer);
     status.verifying = verify_order.has_value();
     status.verify = verify_counts;
 }

@@ -238,7 +238,8 @@ struct Status {
     std::array<Kind, 3> resync{};            ///< by TargetKind; at the source, of the present or last resync
     std::uint64_t received_copies{};         ///< at the target, in this conversation
     std::size_t operations{}, unacknowledged{}, held{}, incoming{}, copies_in_flight{};
-    std::size_t dirty{}, unsynced_here{}, unsynced_there{};
+    std::size_t dirty{};
+    std::size_t unsynced_here{}, unsynced_there{}; ///< at most
     bool verifying{};
     VerifyCounts verify; ///< of the present or last run
 };
