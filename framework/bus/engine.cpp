@@ -218,6 +218,12 @@ void Engine::perform(const membership::Output& output) {
                 events->excluded(reason);
             }
         });
+    } else if (const auto* ended = std::get_if<PeerEnded>(&output)) {
+        post_([events = events_, peer = ended->peer] {
+            if (events->peer_ended) {
+                events->peer_ended(peer);
+            }
+        });
     } else if (std::get_if<AskWitness>(&output) != nullptr) {
         post_([events = events_] {
             if (events->ask_witness) {

@@ -43,6 +43,9 @@ json::object make_request(const control::Invocation& invocation) {
     for (const auto& [name, value] : invocation.options) {
         options[name] = value;
     }
+    if (invocation.json) {
+        options["json"] = "on"; // what a plugin answers is made there
+    }
     json::array arguments;
     for (const std::string& argument : invocation.arguments) {
         arguments.emplace_back(argument);

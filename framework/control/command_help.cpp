@@ -129,13 +129,14 @@ std::string bash_completion() {
         if (command.arguments.find('|') != command.arguments.npos) {
             std::string choices(command.arguments.substr(0, command.arguments.find(" [")));
             std::replace(choices.begin(), choices.end(), '|', ' ');
+            std::erase_if(choices, [](char c) { return c == '[' || c == ']'; });
             words.append(" ").append(choices);
         }
         if (!words.empty()) {
             cases.append("    '").append(command.verb).append("') words=\"$words").append(words).append("\" ;;\n");
         }
     }
-    for (const std::string_view group : {"cluster", "module"}) {
+    for (const std::string_view group : {"cluster", "mirror", "module"}) {
         groups.append("    ").append(group).append(") words=\"");
         for (const Command& command : commands()) {
             if (command.verb.starts_with(std::string(group) + " ")) {

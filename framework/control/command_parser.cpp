@@ -297,6 +297,9 @@ private:
 
     static Result<void> check_choice(std::string_view spec, const std::string& given) {
         std::vector<std::string> choices;
+        if (spec.starts_with('[') && spec.ends_with(']')) { // may be left out
+            spec = spec.substr(1, spec.size() - 2);
+        }
         for (std::string_view rest = spec; !rest.empty();) {
             const std::size_t end = rest.find('|');
             choices.emplace_back(rest.substr(0, end));

@@ -38,6 +38,7 @@ struct Facts {
     std::uint64_t seed_high{}, seed_low{};
 
     [[nodiscard]] const std::string& node() const { return cluster.nodes[index(self)]; }
+    [[nodiscard]] bool is_mirror() const noexcept { return config.mode == config::Module::Mode::mirror; }
     std::filesystem::path active; ///< folder of the configuration read: {conf,bin}
 
     [[nodiscard]] std::filesystem::path bin() const { return active / "bin"; }

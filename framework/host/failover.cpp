@@ -41,7 +41,7 @@ Failover::Outcome Failover::step(Instant now, const automaton::Automaton& machin
     engine_.set_possible({.stop = able.stop,
                           .stopstart = able.stopstart,
                           .wait = able.wait,
-                          .swap = false, // no automaton of ours has roles yet
+                          .swap = able.swap,
                           .restart = able.restart});
     Outcome out;
     take_firings(engine_.step(now), out);

@@ -42,7 +42,9 @@ void ModuleHost::on_view(const membership::ViewInstalled& installed) {
     }
     write(log::Level::event, "bus", line);
     for (const NodeId node : gone) {
-        write(log::Level::event, "host", "Remote state UNKNOWN Unknown (" + names[index(node)] + ")");
+        write(log::Level::event, "host",
+              "Remote state " + std::string{unknown_remote_state} + " (" + names[index(node)] + ")");
+        tell_remote_state(unknown_remote_state);
     }
     std::vector<stead_member> members;
     for (const NodeId node : installed.view.members) {
@@ -119,9 +121,17 @@ void ModuleHost::on_peer_state(NodeId node, std::uint32_t code) {
         }
         known->second = code;
     }
-    write(log::Level::event, "host",
-          "Remote state " + std::string{automaton::name(decode_state(code))} + " " +
-              std::string{automaton::name(decode_qualifier(code))} + " (" + facts_.cluster.nodes[index(node)] + ")");
+    const std::string state =
+        std::string{automaton::name(decode_state(code))} + " " + std::string{automaton::name(decode_qualifier(code))};
+    write(log::Level::event, "host", "Remote state " + state + " (" + facts_.cluster.nodes[index(node)] + ")");
+    tell_remote_state(state);
+}
+
+/// A mirror has one peer; a farm's are told by their own state.local.
+void ModuleHost::tell_remote_state(const std::string& state) {
+    if (facts_.is_mirror()) {
+        publish_own("state.remote", state);
+    }
 }
 
 void ModuleHost::publish_own(const std::string& name, const std::string& value) {

@@ -38,6 +38,7 @@ std::int64_t wall_seconds() { return static_cast<std::int64_t>(std::time(nullptr
 ModuleHost::ModuleHost(boost::asio::io_context& io, const Registry& registry, Facts facts)
     : io_(io), registry_(registry), facts_(std::move(facts)),
       user_log_(facts_.paths.user_log(facts_.module), facts_.module, user_log_bytes(facts_.config)),
+      automaton_(facts_.is_mirror() ? std::nullopt : std::optional{State::up}),
       loops_(facts_.config.settings.maxloop, std::chrono::duration_cast<seconds>(facts_.config.settings.loop_interval)),
       signals_(io), services_timer_(io), end_timer_(io), failover_timer_(io) {}
 
@@ -103,6 +104,7 @@ Result<void> ModuleHost::start() {
     }
     refresh_rules();
     load_switches();
+    tell_remote_state(unknown_remote_state);
     start_supervisor();
     start_runners();
     if (auto started = start_bus(); !started) {
@@ -113,6 +115,9 @@ Result<void> ModuleHost::start() {
         slot->start();
         tell_errd_classes(*slot);
         arm_checker(*slot);
+        if (slot->is_service()) {
+            slot->on_ready(choice_);
+        }
     }
     post([this] {
         hold_back({.reason = "no view of the module's nodes yet", .expected = true}, rules_block_);
@@ -215,6 +220,11 @@ Result<void> ModuleHost::start_bus() {
     };
     events.leave_done = [this] { end(); };
     events.peer_state = [this](NodeId node, std::uint32_t code) { on_peer_state(node, code); };
+    events.peer_ended = [this](NodeId node) {
+        for (const auto& slot : slots_) {
+            slot->on_peer_died(index(node));
+        }
+    };
     auto started = bus::Bus::start(
         *options, std::move(events), [this](std::function<void()> work) { post(std::move(work)); },
         [](std::uint64_t) {});
@@ -421,56 +431,6 @@ void ModuleHost::perform(const automaton::Armed& effect) {
     armed_ = effect.classes;
     for (const auto& slot : slots_) {
         arm_checker(*slot);
-    }
-}
-
-// ---- Actions
-// ------------------------------------------------------------------------------------------------------------
-
-bool ModuleHost::loop_allows(const std::string& action, const std::string& by) {
-    load_loops();
-    const bool allowed = loops_.count(wall_seconds());
-    save_loops();
-    if (!allowed) {
-        write(log::Level::warning, "host",
-              action + " called by " + by + " refused: " + std::to_string(facts_.config.settings.maxloop) +
-                  " automatic actions within loop_interval (maxloop)");
-    }
-    return allowed;
-}
-
-void ModuleHost::load_loops() { // steadd counts deaths of this program in the same file
-    if (auto text = read_file(facts_.paths.loop_count(facts_.module), 65536)) {
-        loops_.load(*text);
-    }
-}
-
-void ModuleHost::save_loops() {
-    const auto file = facts_.paths.loop_count(facts_.module);
-    if (auto saved = write_file_atomically(file, loops_.save()); !saved) {
-        write(log::Level::warning, "host", "the loop count is not kept: " + saved.error().text());
-    }
-}
-
-void ModuleHost::act(const std::string& action, const std::string& by, bool automatic, bool at_once) {
-    using Then = automaton::Stop::Then;
-    automatic_ = automatic;
-    if (action == "stop" || (action != "restart" && automaton_.stopping())) {
-        feed(automaton::Stop{
-            .then = action == "stopstart" ? Then::start_again : Then::stay, .by = by, .at_once = at_once});
-        return;
-    }
-    if (!automatic) {
-        loops_.reset(); // a person looked after it
-        save_loops();
-    } else if (!loop_allows(action, by)) {
-        feed(automaton::Stop{.then = Then::stay, .by = "maxloop", .at_once = false});
-        return;
-    }
-    if (action == "restart") {
-        feed(automaton::Restart{by});
-    } else {
-        feed(automaton::Stop{.then = action == "wait" ? Then::wait : Then::start_again, .by = by, .at_once = at_once});
     }
 }
 

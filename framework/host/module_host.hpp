@@ -67,15 +67,12 @@ private:
     void perform(const automaton::Log& effect);
     void perform(const automaton::Finished& effect);
     void perform(const automaton::Armed& effect);
+    void perform(const automaton::RoleChoice& effect);
     void services_answered();
     void services_late();
     void finish(int exit_code);
     void end();
     void await_last_answers(Instant until);
-    void act(const std::string& action, const std::string& by, bool automatic, bool at_once);
-    [[nodiscard]] bool loop_allows(const std::string& action, const std::string& by);
-    void load_loops();
-    void save_loops();
 
     // module_failover.cpp: rules and switches
     void take_own(const std::string& name, const std::optional<std::string>& value, const Slot* by);
@@ -96,6 +93,8 @@ private:
     void on_excluded(const std::string& reason);
     void on_resource(const bus::Resource& resource, bool removed);
     void on_peer_state(NodeId node, std::uint32_t code);
+    static constexpr const char* unknown_remote_state = "UNKNOWN Unknown";
+    void tell_remote_state(const std::string& state);
     void publish_own(const std::string& name, const std::string& value);
 
     // module_services.cpp: Services, called by plugins from any thread
@@ -128,11 +127,25 @@ private:
     [[nodiscard]] std::uint64_t ask_witness(Slot& slot, std::string node, std::string key, std::uint64_t counter,
                                             std::uint32_t holder, nanoseconds timeout) override;
     void command_done(const Slot& slot, std::uint64_t token, bool ok, std::string text) override;
-    /// No value: the plugin answers later, to this connection.
-    [[nodiscard]] std::optional<Result<boost::json::object>>
-    do_command(const std::shared_ptr<control::Connection>& from, const boost::json::value& id, std::string command,
-               const std::vector<std::string>& argv);
     void refuse_late_answers();
+
+    // module_actions.cpp: actions, and commands of plugins
+    struct LateAnswer {
+        std::shared_ptr<control::Connection> to; ///< none: a rule asked
+        boost::json::value id;
+        const Slot* of;
+        std::string command;
+    };
+    [[nodiscard]] Result<void> allow_command(const std::string& command, const std::string& by, bool automatic);
+    /// No value: the plugin answers later.
+    [[nodiscard]] std::optional<Result<boost::json::object>>
+    do_command(LateAnswer whose, const std::vector<std::string>& argv, const std::string& by, bool automatic);
+    void answer_late(const LateAnswer& late, Result<boost::json::object> done);
+    void swap(const std::string& by);
+    void act(const std::string& action, const std::string& by, bool automatic, bool at_once);
+    [[nodiscard]] bool loop_allows(const std::string& action, const std::string& by);
+    void load_loops();
+    void save_loops();
 
     void next_plugin_hook();
     void arm(Slot& slot, std::uint64_t id, std::uint64_t at_boottime_ns);
@@ -173,7 +186,7 @@ private:
     const Registry& registry_;
     Facts facts_;
     control::ModuleLog user_log_;
-    automaton::Automaton automaton_{automaton::State::up};
+    automaton::Automaton automaton_;
     automaton::LoopGuard loops_;
     Failover failover_;
     bool evaluating_{};
@@ -212,6 +225,7 @@ private:
     std::atomic<bool> ended_{false}; ///< posted work and host calls do nothing from then on
 
     std::uint32_t armed_{}; ///< classes of checkers, STEAD_WHEN_*
+    bool choice_{};         ///< services may choose a role
 
     // One round of the services
     std::uint64_t next_token_{1};
@@ -228,12 +242,6 @@ private:
     std::vector<std::weak_ptr<control::Connection>> connections_;
     Connections listeners_; ///< said hello
     std::vector<std::pair<std::shared_ptr<control::Connection>, boost::json::value>> stop_waiters_;
-    struct LateAnswer {
-        std::shared_ptr<control::Connection> to;
-        boost::json::value id;
-        const Slot* of;
-        std::string command;
-    };
     std::map<std::uint64_t, LateAnswer> late_answers_; ///< by the token that the plugin has
     std::uint64_t next_command_token_{1};
     std::atomic<std::uint64_t> next_question_token_{1};

@@ -144,7 +144,9 @@ void ModuleHost::serve(const std::shared_ptr<control::Connection>& connection, c
         return;
     }
     if (verb == "command") {
-        auto done = do_command(connection, reply["id"], text_of(*request, "command"), texts_of(*request, "argv"));
+        auto done = do_command(
+            {.to = connection, .id = reply["id"], .of = nullptr, .command = text_of(*request, "command")},
+            texts_of(*request, "argv"), text_of(*request, "by", "administrator"), flag_of(*request, "automatic"));
         if (done) {
             send_answer(connection, std::move(reply), std::move(*done));
         }
@@ -220,9 +222,10 @@ Result<json::object> ModuleHost::do_action(const std::string& verb, const json::
         }
         return json::object{}; // it runs already
     }
-    if (verb == "restart" &&
-        (automaton_.state() != automaton::State::up || automaton_.qualifier() != automaton::Qualifier::ready)) {
-        return Error{Errc::refused, facts_.module, "restart needs state UP Ready; the module is " + state_name()};
+    if (verb == "restart" && (!automaton_.able().restart || automaton_.qualifier() != automaton::Qualifier::ready)) {
+        return Error{Errc::refused, facts_.module,
+                     std::string{"restart needs state "} + (facts_.is_mirror() ? "PRIM, ALONE or SECOND" : "UP") +
+                         " Ready; the module is " + state_name()};
     }
     act(verb, by, flag_of(request, "automatic"), false);
     return json::object{};
@@ -334,10 +337,7 @@ Result<json::object> ModuleHost::do_peer_died(const json::object& request) {
     if (!found || !session) {
         return Error{Errc::malformed, "peer_died", "needs a node of cluster.xml and a session of 32 hex digits"};
     }
-    bus_->peer_died(*found, *session);
-    for (const auto& slot : slots_) {
-        slot->on_peer_died(index(*found));
-    }
+    bus_->peer_died(*found, *session); // peer_ended follows when that is the session that we know
     return json::object{};
 }
 

@@ -94,7 +94,7 @@ public:
     void on_hook_done(std::uint64_t token, std::int32_t exit_code);
     /// The classes armed from now on; the plugin hears of changes only.
     void on_armed(std::uint32_t when);
-    /// The plugin hears of changes only; it begins with "not ready".
+    /// The plugin hears of changes only.
     void on_ready(bool ready);
     void on_peer_died(std::uint32_t node);
     void on_witness(std::uint64_t token, std::uint32_t verdict);
@@ -139,7 +139,7 @@ private:
     bool takes_rules_{};
     std::vector<rules::Rule> rules_;
     std::optional<std::uint32_t> armed_; ///< as last told
-    bool ready_{};                       ///< as last told
+    std::optional<bool> ready_;          ///< as last told
     std::atomic<std::uint64_t> command_token_{0};
 };
 

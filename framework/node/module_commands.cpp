@@ -119,6 +119,13 @@ std::string verbose_text(const json::object& detail) {
 // ------------------------------------------------------------------------------------------------------------
 
 void Daemon::start_module(const CallPtr& call) {
+    start_then(call, [call](const json::object& started) {
+        const std::string text = text_of(started, "text");
+        call->finish(Answer::done(text.empty() ? "module '" + call->request.module + "' is starting" : text));
+    });
+}
+
+void Daemon::start_then(const CallPtr& call, std::function<void(const json::object&)> then) {
     const std::string& module = call->request.module;
     if (!cluster_) {
         return call->finish(Answer::failed(exit_code::conflict, "this node has no cluster: " + cluster_problem_));
@@ -134,15 +141,15 @@ void Daemon::start_module(const CallPtr& call) {
     if (const Result<void> marked = write_file_atomically(paths_.module(module) / "running", "\n"); !marked) {
         return call->finish(Answer::failed(marked.error()));
     }
-    runner(module)->start(caller_of(call->request), [call, module](const Result<json::object>& started) {
-        if (!started) {
-            return call->finish(
-                Answer::failed(exit_code::of(started.error().code),
-                               started.error().text() + "\n'stead log -m " + module + "' shows what it did before"));
-        }
-        const std::string text = text_of(*started, "text");
-        call->finish(Answer::done(text.empty() ? "module '" + module + "' is starting" : text));
-    });
+    runner(module)->start(caller_of(call->request),
+                          [call, module, then = std::move(then)](const Result<json::object>& started) {
+                              if (!started) {
+                                  return call->finish(Answer::failed(exit_code::of(started.error().code),
+                                                                     started.error().text() + "\n'stead log -m " +
+                                                                         module + "' shows what it did before"));
+                              }
+                              then(*started);
+                          });
 }
 
 void Daemon::stop_module(const CallPtr& call) {
@@ -204,14 +211,6 @@ void Daemon::pass_on(const CallPtr& call) {
     finish_from_host(
         call,
         {{"verb", call->request.verb}, {"by", caller_of(call->request)}, {"automatic", !call->request.by.empty()}});
-}
-
-void Daemon::power(const CallPtr& call) {
-    json::array argv;
-    for (const std::string& argument : call->request.arguments) {
-        argv.emplace_back(argument);
-    }
-    finish_from_host(call, {{"verb", "command"}, {"command", "power"}, {"argv", std::move(argv)}});
 }
 
 void Daemon::wait_state(const CallPtr& call) {
@@ -286,10 +285,10 @@ void Daemon::boot(const CallPtr& call) {
     const std::string configured = registry_.configured_boot(module);
     if (what != "status") {
         if (configured != "ignore") {
-            return call->finish(Answer::failed(
-                exit_code::refused, "the configuration of '" + module + "' says boot=\"" + configured +
-                                        "\", and that wins; change it there and run 'stead config -m " + module +
-                                        "' (boot=\"ignore\" leaves it to this command)"));
+            return call->finish(
+                Answer::failed(exit_code::refused, "the configuration of '" + module + "' says boot=\"" + configured +
+                                                       "\", and that wins; change it there and run 'stead config -m " +
+                                                       module + "' (boot=\"ignore\" leaves it to this command)"));
         }
         if (const Result<void> set = registry_.set_boot(module, what == "on"); !set) {
             return call->finish(Answer::failed(set.error()));
@@ -297,14 +296,14 @@ void Daemon::boot(const CallPtr& call) {
     }
     const std::string boot = registry_.boot(module);
     const std::int64_t delay_s = std::chrono::ceil<seconds>(registry_.boot_delay(module)).count();
-    const char* meaning = boot == "auto" ? "; it starts at boot if it was running before"
+    const char* meaning = boot == "auto"     ? "; it starts at boot if it was running before"
                           : boot == "ignore" ? "; it does not start at boot ('stead boot on' changes that)"
                                              : "";
     Answer answer = Answer::done("boot of '" + module + "' is " + boot + meaning +
                                  (delay_s > 0 ? ", after " + std::to_string(delay_s) + " s" : "") + "; " +
                                  (configured == "ignore" ? "set by 'stead boot'" : "set by its configuration"));
-    answer.data = json::object{
-        {"module", module}, {"boot", boot}, {"configured", configured}, {"boot_delay_s", delay_s}};
+    answer.data =
+        json::object{{"module", module}, {"boot", boot}, {"configured", configured}, {"boot_delay_s", delay_s}};
     call->finish(std::move(answer));
 }
 

@@ -221,6 +221,38 @@ void ModuleRunner::on_frame(control::Frame frame) {
 
 void ModuleRunner::request(json::object body, Done done) { send(std::move(body), silence_max, std::move(done)); }
 
+void ModuleRunner::request_long(json::object body, Done done) {
+    const std::int64_t id = next_id_;
+    send(std::move(body), std::nullopt, std::move(done));
+    watch_answer(id);
+}
+
+void ModuleRunner::watch_answer(std::int64_t id) {
+    const auto waiting = pending_.find(id);
+    if (waiting == pending_.end()) {
+        return;
+    }
+    waiting->second.timer = std::make_unique<asio::steady_timer>(io_, seconds{1});
+    waiting->second.timer->async_wait([self = shared_from_this(), id](const boost::system::error_code& error) {
+        if (error || !self->pending_.contains(id)) {
+            return;
+        }
+        const auto heard = [self, id](const Result<json::object>& alive) {
+            const auto found = self->pending_.find(id);
+            if (found == self->pending_.end()) {
+                return;
+            }
+            if (alive || alive.error().code != Errc::timed_out) {
+                return self->watch_answer(id);
+            }
+            const Done late = std::move(found->second.done);
+            self->pending_.erase(found);
+            late(self->silent(silence_max));
+        };
+        self->send(json::object{{"verb", "state"}}, silence_max, heard);
+    });
+}
+
 void ModuleRunner::send(json::object body, std::optional<seconds> limit, Done done) {
     if (phase_ != Phase::up || !channel_ || !channel_->open()) {
         done(stopped(module_));

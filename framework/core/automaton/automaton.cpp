@@ -2,12 +2,14 @@
 #include <stead/base/assert.hpp>
 #include <stead/core/automaton.hpp>
 
+#include <array>
 #include <utility>
 
 namespace stead::automaton {
 
 Effects Automaton::step(const Event& event) {
     std::visit([this](const auto& e) { on(e); }, event);
+    offer_choice();
     return std::exchange(effects_, {});
 }
 
@@ -44,32 +46,28 @@ void Automaton::on(const Stop& event) {
                                                      : "wait";
     log(Log::Level::event, std::string{"Action "} + verb + " called by " + event.by);
     const bool was_going_down = goal_ != Goal::active;
-    goal_ = wanted;
-    const bool hurry = event.at_once && !at_once_;
+    want(wanted);
+    const bool more_urgent = event.at_once && !at_once_;
     at_once_ = at_once_ || event.at_once;
     if (row_ == nullptr) {
         settle();
-    } else if (!was_going_down && (row_->to == active_ || row_->from == State::stop)) {
-        interrupt();
-    } else if (hurry && waiting_ == Waiting::hook && !interrupted_) {
-        const bool last_resort = forced_round_ || is_force(row_->steps[position_ - 1]);
-        if (!last_resort) {
-            effects_.emplace_back(CancelHook{});
-        }
-    } else if (hurry && waiting_ == Waiting::services) {
-        --position_;
-        waiting_ = Waiting::nothing;
-        advance(); // asks again, at once
+        return;
+    }
+    const bool leaves = is_role(row_->to) || row_->from == State::stop;
+    if (!was_going_down && !interrupted_ && leaves) {
+        interrupt(more_urgent);
+    } else if (more_urgent) {
+        hurry();
     }
 }
 
 void Automaton::on(const Restart& event) {
-    if (row_ != nullptr || state_ != active_ || goal_ != Goal::active) {
+    if (!able().restart) {
         ignore("restart");
         return;
     }
     log(Log::Level::event, "Action restart called by " + event.by);
-    begin(active_);
+    begin(state_);
 }
 
 void Automaton::on(const Block& event) {
@@ -79,13 +77,69 @@ void Automaton::on(const Block& event) {
     }
 }
 
+void Automaton::on(const Role& event) {
+    if (!choice_ || event.state == State::stop || event.state == State::up) {
+        ignore("role " + std::string{name(event.state)});
+        return;
+    }
+    if (!role_ || role_->state != event.state) {
+        static constexpr std::array<std::string_view, 6> verbs{"", "wait", "alone", "prim", "second", ""};
+        log(Log::Level::event, "Action " + std::string{verbs[static_cast<std::size_t>(event.state)]} + " called by " +
+                                   (event.reason.empty() ? "its service" : event.reason));
+    }
+    role_ = event;
+    const bool fenced = event.state == State::wait && (serves(state_) || (row_ != nullptr && serves(row_->to)));
+    const bool more_urgent = fenced && !at_once_;
+    at_once_ = at_once_ || fenced;
+    if (row_ == nullptr) {
+        settle();
+        return;
+    }
+    const bool leaves = is_role(row_->to) && (event.state == State::wait || (serves(row_->to) && !serves(event.state)));
+    if (leaves && !interrupted_) {
+        interrupt(more_urgent);
+    } else if (more_urgent) {
+        hurry();
+    }
+}
+
 Abilities Automaton::able() const noexcept {
     const bool up = goal_ == Goal::active;
     const bool stopped = state_ == State::stop && row_ == nullptr;
+    const bool stable = up && row_ == nullptr && is_role(state_);
     return {.stop = !stopped && goal_ != Goal::stop,
             .stopstart = !stopped && up,
-            .wait = up && (row_ == nullptr ? state_ == active_ : row_->to == active_),
-            .restart = up && row_ == nullptr && state_ == active_};
+            .wait = stable || (up && row_ != nullptr && is_role(row_->to)),
+            .swap = stable && (state_ == State::prim || state_ == State::second),
+            .restart = stable};
+}
+
+State Automaton::wanted() const noexcept { return active_ ? *active_ : role_ ? role_->state : State::wait; }
+
+bool Automaton::may_choose() const noexcept {
+    if (!follows_roles() || goal_ != Goal::active) {
+        return false;
+    }
+    if (row_ != nullptr) {
+        return row_->from != State::stop;
+    }
+    return is_role(state_) || (state_ == State::wait && !block_);
+}
+
+void Automaton::offer_choice() {
+    if (may_choose() == choice_) {
+        return;
+    }
+    choice_ = !choice_;
+    if (!choice_) {
+        role_.reset();
+    }
+    effects_.emplace_back(RoleChoice{choice_});
+}
+
+void Automaton::want(Goal goal) {
+    goal_ = goal;
+    offer_choice();
 }
 
 // ---- What happened
@@ -98,7 +152,7 @@ void Automaton::on(const HookDone& event) {
     }
     waiting_ = Waiting::nothing;
     const Step step = row_->steps[position_ - 1];
-    if (interrupted_) {
+    if (interrupted_ && position_ > steps_down(*row_)) {
         begin_way_down();
         return;
     }
@@ -135,8 +189,8 @@ void Automaton::on(const ServicesDone& event) {
         }
         log(Log::Level::warning, event.reason);
     }
-    if (step == Step::close && row_->to == State::wait) {
-        tell(State::wait, Qualifier::transient, failure_);
+    if (step == Step::close && row_->to != row_->from) {
+        tell(row_->to, Qualifier::transient, why());
     }
     advance();
 }
@@ -149,19 +203,25 @@ void Automaton::begin(State to) {
     STEAD_ASSERT(row_ != nullptr);
     position_ = 0;
     forced_round_ = false;
-    if (to == active_ || serves(state_)) {
-        tell(active_, Qualifier::transient, failure_); // going up, restarting, or draining
+    if (serves(state_) && serves(to) && state_ != to) {
+        // It serves all along: PRIM and ALONE differ in what the other node is.
+    } else if (serves(state_)) {
+        tell(state_, Qualifier::transient, why()); // restarting, or draining
     } else {
-        tell(State::wait, Qualifier::transient, failure_);
+        tell(is_role(to) ? to : State::wait, Qualifier::transient, why());
     }
     advance();
 }
 
 void Automaton::advance() {
-    while (position_ < row_->steps.size() && row_->steps[position_] != Step::none) {
+    if (interrupted_ && position_ >= steps_down(*row_)) {
+        begin_way_down();
+        return;
+    }
+    if (position_ < row_->steps.size() && row_->steps[position_] != Step::none) {
         const Step step = row_->steps[position_++];
         if (is_moment(step)) {
-            ask(static_cast<Moment>(static_cast<int>(step) - static_cast<int>(Step::prepare) + 1));
+            ask(moment_of(step));
             return;
         }
         run_hook(step, is_force(step) || (is_stop(step) && at_once_));
@@ -172,8 +232,8 @@ void Automaton::advance() {
 
 void Automaton::finish_row() {
     const Row& done = *std::exchange(row_, nullptr);
-    if (done.to == State::wait && serves(done.from)) {
-        prepared_ = false;
+    if (done.to == State::wait) {
+        begun_ = false;
     }
     if (done.to == State::stop) {
         tell(State::stop, Qualifier::not_ready, failure_);
@@ -186,53 +246,77 @@ void Automaton::finish_row() {
     settle();
 }
 
-void Automaton::settle() {
-    if (state_ == active_) {
-        if (goal_ != Goal::active) {
-            begin(State::wait);
-        } else if (block_ && !block_->start) {
-            tell(active_, Qualifier::transient, block_->reason);
-        } else {
-            tell(active_, Qualifier::ready, {});
-        }
-        return;
+void Automaton::settle() { is_role(state_) ? settle_in_role() : settle_in_wait(); }
+
+void Automaton::settle_in_role() {
+    if (goal_ != Goal::active) {
+        begin(State::wait);
+    } else if (wanted() != state_) {
+        begin(wanted());
+    } else if (block_ && !block_->start) {
+        tell(state_, Qualifier::transient, block_->reason);
+    } else {
+        tell(state_, role_ && role_->expected ? Qualifier::transient : Qualifier::ready, why());
     }
+}
+
+void Automaton::settle_in_wait() {
     if (goal_ == Goal::stop || goal_ == Goal::start_again) {
         begin(State::stop);
         return;
     }
     if (goal_ == Goal::wait) { // one pass through WAIT; rules that still hold keep it there by a Block
         goal_ = Goal::active;
-        at_once_ = false;
     }
+    at_once_ = false;
     if (block_) {
         tell(State::wait, block_->expected ? Qualifier::transient : Qualifier::not_ready, block_->reason);
-        return;
+    } else if (wanted() != State::wait) {
+        begin(wanted());
+    } else {
+        const bool expected = !role_ || role_->expected;
+        tell(State::wait, expected ? Qualifier::transient : Qualifier::not_ready,
+             role_ ? role_->reason : "no role yet");
     }
-    begin(active_);
 }
 
-void Automaton::interrupt() {
-    if (waiting_ == Waiting::hook) {
+void Automaton::interrupt(bool urgent) {
+    if (position_ <= steps_down(*row_)) { // stops something itself; the way down of `to` would leave that out
+        interrupted_ = true;
+        if (urgent) {
+            hurry();
+        }
+    } else if (waiting_ == Waiting::hook) {
         interrupted_ = true;
         effects_.emplace_back(CancelHook{});
+    } else {
+        begin_way_down();
+    }
+}
+
+void Automaton::hurry() {
+    const bool goes_up = row_->from == State::stop || (is_role(row_->to) && position_ > steps_down(*row_));
+    if (goes_up) { // what starts was cancelled already
         return;
     }
-    waiting_ = Waiting::nothing;
-    begin_way_down();
+    const Step step = row_->steps[position_ - 1];
+    if (waiting_ == Waiting::services) {
+        ask(moment_of(step)); // again, at once
+    } else if (!forced_round_ && !is_force(step)) {
+        effects_.emplace_back(CancelHook{});
+    }
 }
 
 void Automaton::begin_way_down() {
     interrupted_ = false;
     waiting_ = Waiting::nothing;
-    const bool was_starting_module = row_->from == State::stop;
-    row_ = nullptr;
-    if (was_starting_module || !prepared_) {
+    const Row& left = *std::exchange(row_, nullptr);
+    if (left.from == State::stop || !begun_) {
         state_ = State::wait;
         settle();
         return;
     }
-    state_ = active_; // as far as scripts and services know
+    state_ = left.to; // as far as scripts and services know
     begin(State::wait);
 }
 
@@ -241,7 +325,7 @@ void Automaton::fail_start(const std::string& reason) {
     log(Log::Level::error, reason);
     if (goal_ == Goal::active || goal_ == Goal::wait) {
         log(Log::Level::event, "Action stop called by " + reason);
-        goal_ = Goal::stop;
+        want(Goal::stop);
     }
     begin_way_down();
 }
@@ -251,7 +335,10 @@ void Automaton::fail_start(const std::string& reason) {
 
 std::string_view Automaton::action() const noexcept {
     switch (goal_) {
-    case Goal::active: return row_->from == row_->to ? "restart" : "start";
+    case Goal::active:
+        return row_->from == row_->to                           ? "restart"
+               : row_->to == State::wait && is_role(row_->from) ? "stopwait"
+                                                                : "start";
     case Goal::wait: return "stopwait";
     case Goal::stop: return "stop";
     case Goal::start_again: return "stopstart";
@@ -259,7 +346,12 @@ std::string_view Automaton::action() const noexcept {
     return "";
 }
 
+const std::string& Automaton::why() const noexcept {
+    return failure_.empty() && role_ && goal_ == Goal::active ? role_->reason : failure_;
+}
+
 void Automaton::run_hook(Step step, bool force) {
+    begun_ = begun_ || is_start(step);
     arm(armed_ & ~disarmed_before(step));
     forced_round_ = force && is_stop(step);
     RunHook hook{.name = std::string{hook_name(step)}, .arguments = {}, .limit = Limit::start};
@@ -277,7 +369,7 @@ void Automaton::run_hook(Step step, bool force) {
 }
 
 void Automaton::ask(Moment moment) {
-    prepared_ = prepared_ || moment == Moment::prepare;
+    begun_ = begun_ || moment == Moment::prepare;
     const bool nothing_to_drain = moment == Moment::close && !opened_;
     opened_ = moment == Moment::open || (opened_ && moment != Moment::close);
     waiting_ = Waiting::services;

@@ -240,6 +240,9 @@ void Core::State::handle(const PeerDied& input) {
     }
     Peer& peer = peers[index(input.peer)];
     if (peer.validated && peer.session == input.session) {
+        if (!peer.gone) {
+            out.emplace_back(std::in_place_type<PeerEnded>, PeerEnded{input.peer});
+        }
         peer.gone = true;
         peer.risk_until = Instant{};
         urgent = true;

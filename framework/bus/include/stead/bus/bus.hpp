@@ -71,6 +71,7 @@ struct BusEvents {
     std::function<void(bool warning, const std::string& line)> note;
     std::function<void()> leave_done;
     std::function<void(NodeId, std::uint32_t state)> peer_state;
+    std::function<void(NodeId)> peer_ended; ///< peer_died() was about the session that is known, not an older one
     std::function<void(const std::string& line)> debug; ///< lines for -A only
     std::function<void()> ask_witness;                  ///< answered by witness_answer()
 };

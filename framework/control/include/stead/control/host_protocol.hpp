@@ -25,7 +25,8 @@
 /// | stopstart | by, automatic                                 | when accepted |
 /// | set       | resource, value, by, silent, log              | - |
 /// | get       | resource                                      | value |
-/// | command   | command, argv                                 | text, of the plugin that owns the command ("power") |
+/// | command   | command, argv, by, automatic                  | text, of the plugin that owns the command ("power", |
+/// |           |                                               | "swap"); may take as long as the plugin likes |
 /// | update    | -                                             | text: what was changed; refused when it cannot be |
 /// | loop      | op: inc, check, reset                         | reached (bool) |
 /// | switch    | name: failover, checker, errd; argv: on, off; | text |

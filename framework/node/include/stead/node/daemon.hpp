@@ -74,6 +74,8 @@ private:
 
     // module_commands.cpp
     void start_module(const CallPtr& call);
+    /// The checks of `start` and the start; a failure ends the call, else `then` has what the host said.
+    void start_then(const CallPtr& call, std::function<void(const boost::json::object&)> then);
     void stop_module(const CallPtr& call);
     void pass_on(const CallPtr& call);
     void shutdown(const CallPtr& call);
@@ -88,10 +90,12 @@ private:
     void get_resource(const CallPtr& call);
     void loop(const CallPtr& call);
     void turn_switch(const CallPtr& call);
-    void power(const CallPtr& call);
     void boot(const CallPtr& call);
     void boot_web(const CallPtr& call);
     void webserver(const CallPtr& call);
+    // plugin_commands.cpp
+    void plugin_command(const CallPtr& call);
+    void ask_plugin(const CallPtr& call, const std::string& command, std::vector<std::string> argv);
     // config_commands.cpp
     void confcheck(const CallPtr& call);
     void config(const CallPtr& call);

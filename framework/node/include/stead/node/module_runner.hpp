@@ -55,6 +55,9 @@ public:
     /// Errors: refused when the module is stopped; timed_out after `silence_max`.
     void request(boost::json::object body, Done done);
 
+    /// The same, for an answer that may take long: timed_out only when the host answers nothing at all for `silence_max`.
+    void request_long(boost::json::object body, Done done);
+
     static constexpr seconds silence_max{10};
     static constexpr seconds forced_silence_max{3};
 
@@ -103,6 +106,7 @@ private:
     void fail_pending(const std::string& why);
     void kill_later(seconds after);
     void send(boost::json::object body, std::optional<seconds> limit, Done done);
+    void watch_answer(std::int64_t id);
     void watch_stop(bool force);
     void on_silent_stop(bool force);
     [[nodiscard]] Error silent(seconds time) const;

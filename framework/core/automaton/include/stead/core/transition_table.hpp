@@ -13,7 +13,7 @@ namespace stead::automaton {
 enum class State : std::uint8_t { stop = 0, wait = 1, alone = 2, prim = 3, second = 4, up = 5 };
 enum class Qualifier : std::uint8_t { not_ready = 0, transient = 1, ready = 2 };
 /// As plugin.h's stead_moment.
-enum class Moment : std::uint8_t { prepare = 1, open = 2, close = 3, release = 4 };
+enum class Moment : std::uint8_t { prepare = 1, open = 2, close = 3, release = 4, retire = 5 };
 
 [[nodiscard]] constexpr std::string_view name(State state) noexcept {
     constexpr std::array<std::string_view, 6> names{"STOP", "WAIT", "ALONE", "PRIM", "SECOND", "UP"};
@@ -57,6 +57,7 @@ enum class Step : std::uint8_t {
     open,
     close,
     release,
+    retire,
 };
 [[nodiscard]] constexpr bool is_start(Step step) noexcept {
     return step >= Step::start_both && step <= Step::start_sec;
@@ -66,9 +67,12 @@ enum class Step : std::uint8_t {
     return step >= Step::force_both && step <= Step::force_sec;
 }
 [[nodiscard]] constexpr bool is_moment(Step step) noexcept { return step >= Step::prepare; }
+[[nodiscard]] constexpr Moment moment_of(Step step) noexcept {
+    return static_cast<Moment>(static_cast<int>(step) - static_cast<int>(Step::prepare) + 1);
+}
 /// The hook's file name; empty for none and moments.
 [[nodiscard]] constexpr std::string_view hook_name(Step step) noexcept {
-    constexpr std::array<std::string_view, 20> names{"",
+    constexpr std::array<std::string_view, 21> names{"",
                                                      "transition",
                                                      "prestart",
                                                      "poststop",
@@ -84,6 +88,7 @@ enum class Step : std::uint8_t {
                                                      "stop_prim",
                                                      "stop_second",
                                                      "stop_sec",
+                                                     "",
                                                      "",
                                                      "",
                                                      "",
@@ -172,7 +177,8 @@ inline constexpr Row transition_table[] = {
     {State::second, State::wait, {Step::stop_sec, Step::stop_second, Step::stop_both, Step::transition}},
     {State::wait,
      State::stop,
-     {Step::force_sec, Step::force_prim, Step::force_second, Step::force_both, Step::poststop, Step::transition}},
+     {Step::force_sec, Step::force_prim, Step::force_second, Step::force_both, Step::retire, Step::poststop,
+      Step::transition}},
 };
 
 /// The row of a change, or nullptr when there is no such change.
@@ -183,6 +189,22 @@ inline constexpr Row transition_table[] = {
         }
     }
     return nullptr;
+}
+
+/// States that a started module may be in, once it is out of WAIT.
+[[nodiscard]] constexpr bool is_role(State state) noexcept { return state > State::wait; }
+
+/// How many steps of the row stop something: its way back is that of `to` only after them. An application restart has
+/// none, because the way back stops all of it anyway.
+[[nodiscard]] constexpr std::size_t steps_down(const Row& row) noexcept {
+    std::size_t count = 0;
+    for (std::size_t i = 0; i < row.steps.size() && row.from != row.to; ++i) {
+        const Step step = row.steps[i];
+        if (is_stop(step) || step == Step::close || step == Step::release) {
+            count = i + 1;
+        }
+    }
+    return count;
 }
 
 /// States in which this node serves clients.
@@ -252,11 +274,43 @@ namespace proof {
     return true;
 }
 
+/// A role that is given in any state of a mirror is one row away.
+[[nodiscard]] constexpr bool roles_are_connected() noexcept {
+    constexpr std::array states{State::wait, State::alone, State::prim, State::second};
+    for (const State from : states) {
+        for (const State to : states) {
+            if ((find_row(from, to) == nullptr) != (from == State::wait && to == State::wait)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+/// Services end what lives as long as the module when all stop scripts are over and no script of the module is to come
+/// but poststop.
+[[nodiscard]] constexpr bool services_retire_last() noexcept {
+    for (const Row& row : transition_table) {
+        const int retire = place(row, Step::retire);
+        if ((retire >= 0) != (row.to == State::stop) || retire > place(row, Step::poststop)) {
+            return false;
+        }
+        for (int i = retire; i >= 0 && i < static_cast<int>(row.steps.size()); ++i) {
+            if (is_force(row.steps[static_cast<std::size_t>(i)])) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
 } // namespace proof
 
 static_assert(proof::rows_are_unique(), "one row for one change of state");
 static_assert(proof::all_gates_are_safe(), "no traffic before the application runs or after it stops");
 static_assert(proof::stop_is_behind_wait(), "a module is never started or stopped without prestart, poststop");
+static_assert(proof::roles_are_connected(), "every role can be followed by every other");
+static_assert(proof::services_retire_last());
 static_assert(find_row(State::stop, State::up) == nullptr && find_row(State::up, State::stop) == nullptr);
 static_assert(find_row(State::second, State::up) == nullptr, "UP is the farm's and the light module's");
 

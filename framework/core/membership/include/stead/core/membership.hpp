@@ -135,13 +135,16 @@ struct LeaseChanged {
 struct Excluded { ///< no view holds this node any more (voted out, or it distrusts itself)
     std::string reason;
 };
+struct PeerEnded { ///< PeerDied was about the session that we know: the peer of these heartbeats acts no more
+    NodeId peer{};
+};
 struct AskWitness {};
 struct LeaveDone {}; ///< everyone acknowledged the leave, or time is up
 struct Note {        ///< one line for the log; `verbose` only with -A
     bool verbose{};
     std::string text;
 };
-using Output = std::variant<Send, ViewInstalled, LeaseChanged, Excluded, AskWitness, LeaveDone, Note>;
+using Output = std::variant<Send, ViewInstalled, LeaseChanged, Excluded, PeerEnded, AskWitness, LeaveDone, Note>;
 
 /// How near each timer came to firing, and what was ignored and why. Monotonic.
 struct Counters {

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// Commands that the module's service plugin answers: shares of a farm, roles and data of a mirror.
+#include <stead/node/daemon.hpp>
+
+#include <boost/json/array.hpp>
+#include <boost/json/parse.hpp>
+
+#include <algorithm>
+#include <array>
+
+namespace stead::node {
+namespace json = boost::json;
+namespace exit_code = control::exit_code;
+namespace {
+
+/// What is wrong with the words of the command, where its line in the command table cannot say it; empty: nothing.
+std::string wrong_arguments(const std::string& verb, const std::vector<std::string>& given) {
+    const auto takes_only = [&](const char* word) {
+        return given.empty() || given[0] == word ? std::string{}
+                                                 : verb + " '" + given[0] + "'; allowed: " + word + ", or nothing";
+    };
+    if (verb == "swap") {
+        return takes_only("nosync");
+    }
+    if (verb == "prim" || verb == "second") {
+        return takes_only("fullsync");
+    }
+    if (verb == "mirror lost") {
+        const bool absolute = given.size() == 2 && given[1].starts_with('/');
+        return given[0] == "list" ? (given.size() == 1 ? "" : "'mirror lost list' takes no folder")
+                                  : (absolute ? "" : "'mirror lost export' needs a folder, as an absolute path");
+    }
+    if (verb != "rfssync" || given.empty()) {
+        return {};
+    }
+    constexpr std::size_t uid_bytes_max = 24;
+    const bool external = given.size() == 3 && given[0] == "external" && (given[1] == "prim" || given[1] == "second") &&
+                          !given[2].empty() && given[2].size() <= uid_bytes_max;
+    const bool full = given.size() == 1 && given[0] == "full";
+    return external || full ? std::string{}
+                            : "rfssync: allowed: nothing, 'full', 'external prim UID' or 'external second UID' (a UID "
+                              "has at most 24 characters)";
+}
+
+/// These say what a module that does not run yet shall become.
+bool starts_module(const std::string& verb) {
+    static constexpr std::array<std::string_view, 4> verbs{"prim", "second", "primforce", "secondforce"};
+    return std::ranges::find(verbs, verb) != verbs.end();
+}
+
+} // namespace
+
+void Daemon::plugin_command(const CallPtr& call) {
+    const Request& request = call->request;
+    const Result<InstalledModule> module = registry_.find(request.module);
+    if (!module) {
+        return call->finish(Answer::failed(module.error()));
+    }
+    const std::string mode = request.verb == "power" ? "farm" : "mirror";
+    if (module->configured && module->mode != mode) {
+        return call->finish(Answer::failed(exit_code::refused, "'" + request.verb + "' is for modules of mode " + mode +
+                                                                   "; '" + request.module + "' is of mode " +
+                                                                   module->mode));
+    }
+    if (const std::string wrong = wrong_arguments(request.verb, request.arguments); !wrong.empty()) {
+        return call->finish(Answer::failed(exit_code::usage, wrong));
+    }
+    std::string command = request.verb;
+    std::vector<std::string> argv = request.arguments;
+    if (const std::size_t space = command.find(' '); space != command.npos) { // "mirror lost" -> mirror, lost …
+        argv.insert(argv.begin(), command.substr(space + 1));
+        command.resize(space);
+    }
+    if (request.verb == "mirror status" && request.has("json")) {
+        argv.emplace_back("--json");
+    }
+    if (starts_module(request.verb) && !runner(request.module)->running()) {
+        return start_then(call, [this, call, command, argv](const json::object&) { ask_plugin(call, command, argv); });
+    }
+    ask_plugin(call, command, std::move(argv));
+}
+
+void Daemon::ask_plugin(const CallPtr& call, const std::string& command, std::vector<std::string> argv) {
+    const bool is_json = !argv.empty() && argv.back() == "--json";
+    json::object request{{"verb", "command"},
+                         {"command", command},
+                         {"argv", json::array(argv.begin(), argv.end())},
+                         {"by", call->request.by.empty() ? call->request.caller : call->request.by},
+                         {"automatic", !call->request.by.empty()}};
+    const std::shared_ptr<ModuleRunner> one = runner(call->request.module);
+    // A mirror that does not do what it is told is an answer, not an error.
+    const bool may_say_no = one->running() && command != "power";
+    one->request_long(std::move(request), [call, is_json, may_say_no](const Result<json::object>& got) {
+        if (!got) {
+            const bool no = may_say_no && got.error().code == Errc::refused;
+            return call->finish(no ? Answer::failed(exit_code::no, got.error().text()) : Answer::failed(got.error()));
+        }
+        const json::value* text = got->if_contains("text");
+        Answer done = Answer::done(text != nullptr && text->is_string() ? std::string(text->get_string()) : "");
+        json::error_code failed;
+        json::value data = is_json ? json::parse(done.text, failed) : json::value(json::object{{"text", done.text}});
+        if (failed) {
+            return call->finish(Answer::failed(exit_code::internal, "the plugin's answer is not JSON: " + done.text));
+        }
+        done.data = std::move(data);
+        call->finish(std::move(done));
+    });
+}
+
+} // namespace stead::node
