@@ -58,6 +58,8 @@ private:
 
     void be_realtime();
     void drain(std::size_t lan);
+    void gather();
+    void be_lively();
     void tick_if_due();
     void arm();
     void run_commands();
@@ -67,7 +69,7 @@ private:
     void lease_changed(Instant until);
     void transmit(NodeSet to, const wire::Datagram& datagram);
     void datagram_in(LanId lan, std::span<const std::uint8_t> bytes);
-    void heartbeat_in(LanId lan, const membership::Heartbeat& heartbeat);
+    void heartbeat_in(LanId lan, membership::Heartbeat&& received);
     void whiteboard_in(NodeId from, const wire::Datagram& datagram);
     void message_in(NodeId from, wire::Datagram& datagram);
     void deliver(NodeId from);
@@ -101,6 +103,8 @@ private:
     Fd epoll_, timer_, wake_;
     Urgency urgency_;
     Instant armed_{never};
+    Instant read_at_{};      ///< when datagrams were last read
+    Instant lively_until_{}; ///< until then they are read as they come
     std::atomic<bool> stop_{};
     std::mutex commands_mutex_; ///< held for a push or a swap only
     std::vector<std::function<void(Engine&)>> commands_;

@@ -19,8 +19,7 @@ void Engine::datagram_in(LanId lan, std::span<const std::uint8_t> bytes) {
     const wire::Opened opened = opener_.open(now, lan, bytes);
     const std::string& where = options_.lans[index(lan)].name;
     switch (opened.drop) {
-    case wire::Drop::none:
-        break;
+    case wire::Drop::none: break;
     case wire::Drop::version:
         ++counters_.dropped_version;
         return note_quietly(Quiet::version, "LAN '" + where + "': datagrams of another protocol version are dropped");
@@ -33,9 +32,7 @@ void Engine::datagram_in(LanId lan, std::span<const std::uint8_t> bytes) {
         ++counters_.dropped_unauthentic;
         return note_quietly(Quiet::unauthentic,
                             "LAN '" + where + "': datagrams that were not made with our cluster key are dropped");
-    case wire::Drop::replayed:
-        ++counters_.dropped_replayed;
-        return;
+    case wire::Drop::replayed: ++counters_.dropped_replayed; return;
     }
     clocks_[index(options_.self)] = {session_, now};
     auto datagram = codec_.decode(opened.node, opened.session, opened.payload, clocks_);
@@ -47,16 +44,21 @@ void Engine::datagram_in(LanId lan, std::span<const std::uint8_t> bytes) {
     const SessionId session = opened.session;
     const NodeId from = opened.node;
     if (datagram->heartbeat) {
-        heartbeat_in(lan, *datagram->heartbeat);
+        heartbeat_in(lan, std::move(*datagram->heartbeat));
     }
     if (peers_[index(from)].session != session) {
         return; // has not answered a challenge of ours yet
+    }
+    if (datagram->delta || datagram->request || datagram->message || datagram->ack) {
+        be_lively();
     }
     whiteboard_in(from, *datagram);
     message_in(from, *datagram);
 }
 
-void Engine::heartbeat_in(LanId lan, const membership::Heartbeat& heartbeat) {
+void Engine::heartbeat_in(LanId lan, membership::Heartbeat&& received) {
+    const membership::Input input{membership::Received{lan, std::move(received)}};
+    const membership::Heartbeat& heartbeat = std::get<membership::Received>(input).heartbeat;
     Peer& peer = peers_[index(heartbeat.sender)];
     wire::PeerClock& clock = clocks_[index(heartbeat.sender)];
     if (clock.session != heartbeat.session || heartbeat.sent > clock.sent) {
@@ -76,7 +78,7 @@ void Engine::heartbeat_in(LanId lan, const membership::Heartbeat& heartbeat) {
         peer.last_sent = {};
         peer.asked = {};
     }
-    step(membership::Received{lan, heartbeat});
+    step(input);
     if (peer.session != heartbeat.session || heartbeat.sent <= peer.last_sent) {
         return;
     }
@@ -152,6 +154,7 @@ std::vector<Resource> Engine::resources() const {
 }
 
 void Engine::view_installed(const membership::ViewInstalled& installed) {
+    be_lively();
     urgency_.lend(BootClock::now());
     post_([events = events_, installed] {
         if (events->view) {
@@ -176,6 +179,7 @@ void Engine::view_installed(const membership::ViewInstalled& installed) {
 }
 
 void Engine::send(NodeSet to, const PeerMessage& message) {
+    be_lively();
     for (const NodeId node : to) {
         if (!is_member(node) || peers_[index(node)].session.is_zero()) {
             lower_in_flight(node, 1);

@@ -2,10 +2,15 @@
 #include "neighbour_answer.hpp"
 
 #include <arpa/inet.h>
+#include <linux/filter.h>
+#include <linux/if_packet.h>
 #include <netinet/icmp6.h>
 #include <netinet/if_ether.h>
 #include <netinet/ip6.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <cstring>
 
 namespace stead::shim {
@@ -97,6 +102,36 @@ std::vector<std::uint8_t> neighbour_answer(std::span<const std::uint8_t> questio
     std::memcpy(frame.data(), anonymous ? all_nodes : packet.source_mac, 6);
     append_advertisement(frame, packet, vip, claimed, anonymous);
     return frame;
+}
+
+int open_neighbour_questions() {
+    sock_filter code[] = {{BPF_LD | BPF_H | BPF_ABS, 0, 0, 12},
+                          {BPF_JMP | BPF_JEQ | BPF_K, 5, 0, ETH_P_ARP},
+                          {BPF_JMP | BPF_JEQ | BPF_K, 0, 5, ETH_P_IPV6},
+                          {BPF_LD | BPF_B | BPF_ABS, 0, 0, 20},
+                          {BPF_JMP | BPF_JEQ | BPF_K, 0, 3, 58},
+                          {BPF_LD | BPF_B | BPF_ABS, 0, 0, 54},
+                          {BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 135},
+                          {BPF_RET | BPF_K, 0, 0, 2048},
+                          {BPF_RET | BPF_K, 0, 0, 0}};
+    const sock_fprog program{sizeof(code) / sizeof(code[0]), code};
+    const int one = 1;
+    sockaddr_ll where{};
+    where.sll_family = AF_PACKET;
+    where.sll_protocol = htons(ETH_P_ALL);
+    const int fd = ::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0) {
+        return -1;
+    }
+    if (::setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) != 0 ||
+        ::setsockopt(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, &one, sizeof(one)) != 0 ||
+        ::bind(fd, reinterpret_cast<const sockaddr*>(&where), sizeof(where)) != 0) {
+        const int why = errno;
+        ::close(fd);
+        errno = why;
+        return -1;
+    }
+    return fd;
 }
 
 } // namespace stead::shim

@@ -4,6 +4,7 @@
 #include "neighbour_answer.hpp"
 #include "nft_gate.hpp"
 #include "user_engine.hpp"
+#include "packet_burst.hpp"
 #include "verdict_batch.hpp"
 #include "xt_rules.hpp"
 
@@ -12,13 +13,13 @@
 #include <arpa/inet.h>
 #include <libmnl/libmnl.h>
 #include <libnetfilter_queue/libnetfilter_queue.h>
-#include <linux/filter.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_queue.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -37,12 +38,9 @@ namespace stead::shim {
 namespace {
 
 constexpr std::size_t message_bytes = 8192;
-constexpr unsigned burst = 64;              // packets read at once
-constexpr std::size_t packet_bytes = 67584; // the largest packet and its attributes
-constexpr std::uint64_t ns_per_ms = 1'000'000;
-// The kernel counts a set element's time in jiffies and rounds up: the gate must not outlive the lease.
-constexpr std::uint64_t jiffy_ms = 4;
-
+constexpr unsigned burst = 64;          // packets read at once
+constexpr unsigned waiting_max = 16384; // packets in the kernel's queue
+/// CLOCK_BOOTTIME, as the lease.
 std::uint64_t now_ns() { return static_cast<std::uint64_t>(to_ns(BootClock::now())); }
 
 class NfqueueFilter final : public PacketFilter {
@@ -87,16 +85,20 @@ public:
         }
         server_ = std::thread{[this] { serve(); }};
         renewer_ = std::thread{[this] { renew(); }};
+        (void)::pthread_setname_np(server_.native_handle(), "stead-queue");
+        (void)::pthread_setname_np(renewer_.native_handle(), "stead-gate");
         return {};
     }
 
     Result<void> set_table(const GroupTable& table) override {
         const std::lock_guard lock{mutex_};
+        judge_waiting();
         return engine_.set_table(table);
     }
     Result<void> set_members(std::span<const Member> members) override {
         {
             const std::lock_guard lock{mutex_};
+            judge_waiting();
             refresh_own();
             if (auto done = engine_.set_members(members); !done) {
                 return done;
@@ -126,6 +128,7 @@ public:
     }
     Result<void> set_draining(bool draining) override {
         const std::lock_guard lock{mutex_};
+        judge_waiting();
         engine_.control().draining = draining ? 1 : 0;
         return {};
     }
@@ -212,7 +215,7 @@ private:
         nlmsghdr* message = nfq_nlmsg_put(buffer, NFQNL_MSG_CONFIG, options_.module_id);
         if (copy) {
             nfq_nlmsg_cfg_put_params(message, NFQNL_COPY_PACKET, 0xffff);
-            nfq_nlmsg_cfg_put_qmaxlen(message, 16384);
+            nfq_nlmsg_cfg_put_qmaxlen(message, waiting_max);
         } else {
             nfq_nlmsg_cfg_put_cmd(message, AF_UNSPEC, command);
         }
@@ -222,8 +225,9 @@ private:
     [[nodiscard]] Result<void> open_queue() {
         queue_ = mnl_socket_open(NETLINK_NETFILTER);
         raw_ = ::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+        neighbours_ = open_neighbour_questions();
         wake_ = ::eventfd(0, EFD_CLOEXEC);
-        if (queue_ == nullptr || raw_ < 0 || wake_ < 0 || !open_neighbours() ||
+        if (queue_ == nullptr || raw_ < 0 || wake_ < 0 || neighbours_ < 0 ||
             mnl_socket_bind(queue_, 0, MNL_SOCKET_AUTOPID) < 0) {
             return os_error("farm filter", "cannot open NFQUEUE", errno);
         }
@@ -237,29 +241,6 @@ private:
         return {};
     }
 
-    /// Hears questions about neighbours before any rule of the kernel drops them, and nothing else.
-    [[nodiscard]] bool open_neighbours() {
-        sock_filter code[] = {{BPF_LD | BPF_H | BPF_ABS, 0, 0, 12},
-                              {BPF_JMP | BPF_JEQ | BPF_K, 5, 0, ETH_P_ARP},
-                              {BPF_JMP | BPF_JEQ | BPF_K, 0, 5, ETH_P_IPV6},
-                              {BPF_LD | BPF_B | BPF_ABS, 0, 0, 20},
-                              {BPF_JMP | BPF_JEQ | BPF_K, 0, 3, 58},
-                              {BPF_LD | BPF_B | BPF_ABS, 0, 0, 54},
-                              {BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 135},
-                              {BPF_RET | BPF_K, 0, 0, 2048},
-                              {BPF_RET | BPF_K, 0, 0, 0}};
-        const sock_fprog program{sizeof(code) / sizeof(code[0]), code};
-        const int one = 1;
-        neighbours_ = ::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        sockaddr_ll where{};
-        where.sll_family = AF_PACKET;
-        where.sll_protocol = htons(ETH_P_ALL);
-        return neighbours_ >= 0 &&
-               ::setsockopt(neighbours_, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) == 0 &&
-               ::setsockopt(neighbours_, SOL_PACKET, PACKET_IGNORE_OUTGOING, &one, sizeof(one)) == 0 &&
-               ::bind(neighbours_, reinterpret_cast<const sockaddr*>(&where), sizeof(where)) == 0;
-    }
-
     void stop_threads() {
         const std::uint64_t one = 1;
         (void)!::write(wake_, &one, sizeof(one));
@@ -270,24 +251,19 @@ private:
         }
     }
 
-    /// The last gate behind the queue: a verdict that a pause delayed meets a closed one.
+    /// The last gate behind the queue: a verdict that a pause delayed meets a closed one. Nobody judges meanwhile: else
+    /// one pause could delay both a verdict and the renewal, which then would let it through.
     [[nodiscard]] Result<void> renew_gate() {
+        const std::lock_guard no_verdict{mutex_};
+        return renew_gate_locked();
+    }
+    [[nodiscard]] Result<void> renew_gate_locked() {
         const std::lock_guard lock{gate_mutex_};
-        const std::uint64_t until =
-            std::atomic_ref<__u64>{page_->lease_until_boottime_ns}.load(std::memory_order_acquire);
         std::uint32_t claims = std::atomic_ref<__u16>{page_->receiver_bits}.load(std::memory_order_relaxed);
         for (std::size_t v = 0; v < options_.vips.size(); ++v) {
             claims |= options_.vips[v].arp_per_client ? 1u << v : 0u;
         }
-        const std::uint64_t now = now_ns();
-        // libnftables reads eight digits; hours are enough for anybody.
-        std::uint64_t left_ms = until > now ? std::min<std::uint64_t>((until - now) / ns_per_ms, 10'000'000) : 0;
-        left_ms = left_ms > jiffy_ms ? left_ms - jiffy_ms : 0;
-        if (left_ms == 0 && !open_) {
-            return {};
-        }
-        auto done = gate_->renew(left_ms, claims);
-        open_ = left_ms != 0;
+        auto done = gate_->renew(page_->lease_until_boottime_ns, claims);
         gate_error_ = done ? std::string{} : done.error().text();
         return done;
     }
@@ -309,16 +285,7 @@ private:
 
     void serve() {
         prefer_this_thread();
-        std::vector<std::uint8_t> memory(burst * packet_bytes);
-        std::vector<mmsghdr> messages(burst);
-        std::vector<iovec> places(burst);
-        for (unsigned i = 0; i < burst; ++i) {
-            places[i] = {memory.data() + i * packet_bytes, packet_bytes};
-            messages[i].msg_hdr.msg_iov = &places[i];
-            messages[i].msg_hdr.msg_iovlen = 1;
-        }
-        const int queue = mnl_socket_get_fd(queue_);
-        pollfd waits[3] = {{queue, POLLIN, 0}, {neighbours_, POLLIN, 0}, {wake_, POLLIN, 0}};
+        pollfd waits[3] = {{mnl_socket_get_fd(queue_), POLLIN, 0}, {neighbours_, POLLIN, 0}, {wake_, POLLIN, 0}};
         for (;;) {
             if (::poll(waits, 3, -1) < 0) {
                 if (errno == EINTR) {
@@ -332,17 +299,34 @@ private:
             if (waits[1].revents != 0) {
                 answer_neighbours();
             }
-            const int got =
-                waits[0].revents != 0 ? ::recvmmsg(queue, messages.data(), burst, MSG_DONTWAIT, nullptr) : 0;
-            if (got > 0) {
+            if (waits[0].revents != 0) {
                 const std::lock_guard lock{mutex_};
-                for (int i = 0; i < got; ++i) {
-                    (void)mnl_cb_run(places[static_cast<std::size_t>(i)].iov_base,
-                                     messages[static_cast<std::size_t>(i)].msg_len, 0, 0, &NfqueueFilter::on_packet,
-                                     this);
-                }
-                verdicts_.send(queue_);
+                (void)judge_burst();
             }
+        }
+    }
+
+    /// Reads, judges and answers some of the packets that wait; how many. mutex_ is held from the reading on.
+    unsigned judge_burst() {
+        const unsigned got = burst_.receive(queue_);
+        for (unsigned i = 0; i < got; ++i) {
+            const auto message = burst_[i];
+            (void)mnl_cb_run(message.data(), message.size(), 0, 0, &NfqueueFilter::on_packet, this);
+        }
+        verdicts_.send(queue_);
+        return got;
+    }
+
+    /// Before a change: what came earlier is judged by what held when it came, as a filter in the kernel would have
+    /// done. The members change step by step, and each counts on it: a packet that waited here while two steps passed
+    /// would be taken by the owner of each. mutex_ is held.
+    void judge_waiting() {
+        for (unsigned judged = 0; judged < waiting_max;) {
+            const unsigned got = judge_burst();
+            if (got == 0) {
+                return;
+            }
+            judged += got;
         }
     }
 
@@ -357,26 +341,31 @@ private:
                 return;
             }
             const std::lock_guard lock{mutex_};
-            const Verdict verdict = engine_.decide({question, static_cast<std::size_t>(got)});
-            const bool asked = verdict.packet.kind == STEAD_ARP_REQUEST || verdict.packet.kind == STEAD_NS;
-            const stead_vip& vip = engine_.config().vips[verdict.packet.vip];
-            if (!asked || verdict.action == Action::drop ||
-                vip.ifindex != static_cast<std::uint32_t>(from.sll_ifindex)) {
+            const auto answer =
+                answer_to({question, static_cast<std::size_t>(got)}, static_cast<std::uint32_t>(from.sll_ifindex));
+            if (answer.empty()) {
                 continue;
             }
-            const std::uint8_t* own = engine_.control().own[verdict.packet.vip].mac;
-            const auto answer = neighbour_answer({question, static_cast<std::size_t>(got)}, verdict.packet, vip, own,
-                                                 vip.delivery == STEAD_INVISIBLE ? vip.vmac : own);
-            if (!answer.empty()) {
-                if (!open_) {
-                    (void)renew_gate(); // the lease is young: the gate would drop the answer
-                }
-                from.sll_halen = 6;
-                std::memcpy(from.sll_addr, answer.data(), 6);
-                (void)::sendto(raw_, answer.data(), answer.size(), 0, reinterpret_cast<const sockaddr*>(&from),
-                               sizeof(from));
+            if (!gate_->open()) {
+                (void)renew_gate_locked(); // the lease is young: the gate would drop the answer
             }
+            from.sll_halen = 6;
+            std::memcpy(from.sll_addr, answer.data(), 6);
+            (void)::sendto(raw_, answer.data(), answer.size(), 0, reinterpret_cast<const sockaddr*>(&from),
+                           sizeof(from));
         }
+    }
+
+    /// Empty: not ours to answer. mutex_ is held.
+    [[nodiscard]] std::vector<std::uint8_t> answer_to(std::span<const std::uint8_t> question, std::uint32_t ifindex) {
+        const Verdict verdict = engine_.decide(question);
+        const bool asked = verdict.packet.kind == STEAD_ARP_REQUEST || verdict.packet.kind == STEAD_NS;
+        const stead_vip& vip = engine_.config().vips[verdict.packet.vip];
+        if (!asked || verdict.action == Action::drop || vip.ifindex != ifindex) {
+            return {};
+        }
+        const std::uint8_t* own = engine_.control().own[verdict.packet.vip].mac;
+        return neighbour_answer(question, verdict.packet, vip, own, vip.delivery == STEAD_INVISIBLE ? vip.vmac : own);
     }
 
     static int on_packet(const nlmsghdr* message, void* self) {
@@ -447,14 +436,14 @@ private:
     SocketTable sockets_;
     UserEngine engine_;
     std::string note_;
-    mutable std::mutex mutex_; ///< the engine; taken before gate_mutex_
+    mutable std::mutex mutex_; ///< the engine and the queue's socket; taken before gate_mutex_
     std::mutex gate_mutex_;
     std::unique_ptr<NftGate> gate_;
     std::string gate_error_;
-    std::atomic<bool> open_{};
     std::thread server_, renewer_;
     std::vector<std::uint8_t> frame_;
     mnl_socket* queue_{};
+    PacketBurst<burst> burst_;
     VerdictBatch<burst> verdicts_{options_.module_id};
     int raw_{-1}, neighbours_{-1}, wake_{-1}, page_fd_{-1};
     stead_farm_control* page_{};

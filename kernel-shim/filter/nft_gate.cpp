@@ -5,16 +5,45 @@
 
 #include <arpa/inet.h>
 #include <nftables/libnftables.h>
+#include <stead/base/time.hpp>
 #include <stead/shim/packet.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
 #include <cstring>
+#include <ctime>
 #include <vector>
 
 namespace stead::shim {
 
 namespace {
+
+constexpr std::uint64_t ns_per_ms = 1'000'000;
+constexpr std::uint64_t renewal_ns = ns_per_ms; // what a renewal may take; it takes a fifth of that
+constexpr int renewals_max = 4;
+
+std::uint64_t now_ns() { return static_cast<std::uint64_t>(to_ns(BootClock::now())); }
+
+/// The kernel's tick: the coarse clocks go by it.
+std::uint64_t tick_length_ms() {
+    timespec tick{};
+    const bool known = ::clock_getres(CLOCK_MONOTONIC_COARSE, &tick) == 0 && tick.tv_sec == 0;
+    return known ? std::clamp<std::uint64_t>(static_cast<std::uint64_t>(tick.tv_nsec) / ns_per_ms, 1, 10) : 10;
+}
+
+/// How long the gate may be open from now. The kernel counts an element's time in whole ticks, rounds it up, and may
+/// notice a tick late that it is over.
+std::uint64_t gate_ms(std::uint64_t until_ns, std::uint64_t now, std::uint64_t margin_ns) {
+    static const std::uint64_t tick_ms = tick_length_ms();
+    if (until_ns <= now + margin_ns) {
+        return 0;
+    }
+    // libnftables reads eight digits; hours are enough for anybody.
+    const std::uint64_t left_ms = std::min<std::uint64_t>((until_ns - now - margin_ns) / ns_per_ms, 10'000'000);
+    const std::uint64_t ticks = left_ms / tick_ms;
+    return ticks > 1 ? (ticks - 1) * tick_ms : 0;
+}
 
 std::string mac_text(const std::uint8_t* mac) {
     char text[18];
@@ -184,7 +213,26 @@ Result<void> NftGate::install() {
 
 Result<void> NftGate::refresh() { return link_rules() == rules_ ? Result<void>{} : install(); }
 
-Result<void> NftGate::renew(std::uint64_t left_ms, std::uint32_t claims) {
+Result<void> NftGate::renew(const __u64& lease_until_ns, std::uint32_t claims) {
+    std::uint64_t margin_ns = renewal_ns;
+    for (int tries = 1;; ++tries) {
+        const std::uint64_t until = std::atomic_ref{const_cast<__u64&>(lease_until_ns)}.load();
+        const std::uint64_t now = now_ns();
+        const std::uint64_t left_ms = tries <= renewals_max ? gate_ms(until, now, margin_ns) : 0;
+        if (left_ms == 0 && !open_) {
+            return {};
+        }
+        auto done = open_for(left_ms, claims);
+        open_ = left_ms != 0;
+        const std::uint64_t took = now_ns() - now;
+        if (!done || left_ms == 0 || took <= margin_ns) {
+            return done;
+        }
+        margin_ns = 2 * took;
+    }
+}
+
+Result<void> NftGate::open_for(std::uint64_t left_ms, std::uint32_t claims) {
     // Kernels before 6.12 keep the time of an element that exists; and deleting one that has just ended is an error.
     std::string text;
     const auto put = [&](const std::string& set, const std::string& element, bool on) {

@@ -29,15 +29,18 @@ public:
     [[nodiscard]] Result<void> install();
     /// Writes the rules again: our own addresses changed. The gate keeps what it had.
     [[nodiscard]] Result<void> refresh();
-    /// Takes: `left_ms` from now, for all virtual addresses; announcements: for those in `claims` (bit per VIP).
-    /// 0 closes at once.
-    [[nodiscard]] Result<void> renew(std::uint64_t left_ms, std::uint32_t claims);
+    /// Open until a tick or two before the lease is over (CLOCK_BOOTTIME ns; read anew when the kernel was slow, for the
+    /// time that it counts begins with its own work): for all virtual addresses; announcements for those in `claims`
+    /// (bit per VIP). A lease that is over closes at once.
+    [[nodiscard]] Result<void> renew(const __u64& lease_until_ns, std::uint32_t claims);
+    [[nodiscard]] bool open() const noexcept { return open_; } ///< by the last renewal
     [[nodiscard]] bool present();
     void remove();
     static void remove(std::uint8_t module_id);
 
 private:
     [[nodiscard]] Result<void> run(const std::string& commands, const char* what);
+    [[nodiscard]] Result<void> open_for(std::uint64_t left_ms, std::uint32_t claims);
     [[nodiscard]] std::string link_rules() const;
     [[nodiscard]] std::string gate_rules() const;
 
@@ -46,6 +49,7 @@ private:
     const stead_farm_control& control_;
     nft_ctx* context_{};
     std::string rules_;
+    bool open_{};
 };
 
 /// The text of an address of the layout; `v6` says which family it is.

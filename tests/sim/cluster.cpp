@@ -243,6 +243,14 @@ void Cluster::handle(const Event& event) {
     }
     switch (event.kind) {
     case Kind::deliver:
+        if (const nanoseconds next = node.read_at + setup_.timing.period / 5;
+            setup_.gather && !node.paused && node.core->at_rest() && node.read_at < now_ && now_ < next) {
+            Event later = event;
+            later.at = next;
+            push(std::move(later));
+            break;
+        }
+        node.read_at = now_;
         ++node.received;
         if (!node.paused) {
             step(event.node, Received{LanId{event.packet.lan}, *event.packet.beat});
@@ -432,7 +440,8 @@ void Cluster::check_buckets() {
 nanoseconds Cluster::news_time() const noexcept {
     const int hops = setup_.nodes;
     const nanoseconds hop = 2 * setup_.delay_max + setup_.timing.period / 50;
-    return hops * hop + (setup_.loss_ppm > 0 ? 3 : 0) * setup_.timing.period;
+    const nanoseconds late = setup_.gather ? setup_.timing.period / 5 : nanoseconds{0}; // who has news is not at rest
+    return late + hops * hop + (setup_.loss_ppm > 0 ? 3 : 0) * setup_.timing.period;
 }
 
 void Cluster::check_pair(std::uint8_t a, std::uint8_t b) {

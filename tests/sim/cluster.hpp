@@ -42,6 +42,7 @@ struct Setup {
     nanoseconds delay_min{microseconds{50}};
     nanoseconds delay_max{microseconds{500}};
     std::uint32_t drift_ppm_max{}; ///< each node's clock rate, +- up to this
+    bool gather{};                 ///< nodes at rest read what came only every T/5, as large groups do
     bool record{};                 ///< keep `events` for transcripts
     bool trace{};                  ///< print everything to stderr, to look into a failed seed
 };
@@ -114,6 +115,7 @@ private:
         nanoseconds running_since{};
         nanoseconds excused_until{}; ///< its clock stood still: the documented limit of one lease
         std::vector<Packet> inbox;
+        nanoseconds read_at{};    ///< when it last read, with Setup::gather
         std::uint64_t timer{};    ///< generation of the armed timer
         std::uint64_t mine{};     ///< buckets that the data plane accepts, lease permitting
         Instant lease;
@@ -179,6 +181,7 @@ private:
 [[nodiscard]] std::string names(NodeSet set);
 
 /// One history full of faults, then quiet. Returns an empty string, or what went wrong.
-[[nodiscard]] std::string run_history(std::uint64_t seed, std::uint64_t* steps = nullptr, bool trace = false);
+[[nodiscard]] std::string run_history(std::uint64_t seed, std::uint64_t* steps = nullptr, bool trace = false,
+                                      bool gather = false);
 
 } // namespace stead::sim

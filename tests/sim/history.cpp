@@ -6,10 +6,11 @@
 namespace stead::sim {
 namespace {
 
-Setup make_setup(std::uint64_t seed, bool trace, Random& random) {
+Setup make_setup(std::uint64_t seed, bool trace, bool gather, Random& random) {
     Setup setup;
     setup.seed = seed;
     setup.trace = trace;
+    setup.gather = gather;
     setup.nodes = static_cast<std::uint8_t>(1 + random.below(random.chance(100'000) ? 12 : 5));
     setup.lans = static_cast<std::uint8_t>(1 + random.below(2));
     const std::uint64_t profile = random.below(4);
@@ -27,8 +28,9 @@ Setup make_setup(std::uint64_t seed, bool trace, Random& random) {
 
 class History {
 public:
-    History(std::uint64_t seed, bool trace)
-        : random_(seed * 7919 + 13), setup_(make_setup(seed, trace, random_)), cluster_(setup_), t_(setup_.timing) {}
+    History(std::uint64_t seed, bool trace, bool gather)
+        : random_(seed * 7919 + 13), setup_(make_setup(seed, trace, gather, random_)), cluster_(setup_),
+          t_(setup_.timing) {}
 
     std::string run(std::uint64_t* steps) {
         for (std::uint8_t node = 0; node < setup_.nodes; ++node) {
@@ -141,8 +143,8 @@ private:
 
 } // namespace
 
-std::string run_history(std::uint64_t seed, std::uint64_t* steps, bool trace) {
-    return History(seed, trace).run(steps);
+std::string run_history(std::uint64_t seed, std::uint64_t* steps, bool trace, bool gather) {
+    return History(seed, trace, gather).run(steps);
 }
 
 } // namespace stead::sim

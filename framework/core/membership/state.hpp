@@ -39,15 +39,15 @@ struct Peer {
     Heartbeat beat;   ///< the newest one
     Instant received; ///< when `beat` came
     Instant clear_at; ///< our clock: when what its proposal leaves out is free, by its own knowledge
-    std::array<Instant, limits::lans_max> heard_at{}; ///< suspicion counts from here, per LAN
+    std::array<Instant, limits::lans_max> heard_at{};    ///< suspicion counts from here, per LAN
     std::array<Instant, limits::lans_max> heard_since{}; ///< on that LAN without a gap of `suspect`
-    Instant risk_until;                               ///< until then it may act on a lease that we may have renewed
-    Instant former_until;                             ///< the same of its sessions before this one
-    Instant held_at;     ///< when we last knew that it held a view, and so renewed those it heard
-    Instant grant;       ///< newest send time of ours that it echoed while it wanted us in its view
-    Instant knows_until; ///< newest send time of ours that it echoed: it knows what we said up to then
+    Instant risk_until;                                  ///< until then it may act on a lease that we may have renewed
+    Instant former_until;                                ///< the same of its sessions before this one
+    Instant held_at;          ///< when we last knew that it held a view, and so renewed those it heard
+    Instant grant;            ///< newest send time of ours that it echoed while it wanted us in its view
+    Instant knows_until;      ///< newest send time of ours that it echoed: it knows what we said up to then
     std::uint64_t aware_of{}; ///< the vote of ours that it showed to know
-    Instant echoed_at;   ///< when we last echoed it: oldest first in large groups
+    Instant echoed_at;        ///< when we last echoed it: oldest first in large groups
     // A session that has not proved that it lives now: echoed, so that it can.
     SessionId pending_session;
     Instant pending_sent;
@@ -85,7 +85,12 @@ struct Core::State {
     void send_if_due();
     void send();
     void fill_echoes(Heartbeat& beat);
+    [[nodiscard]] bool says_the_same(const Heartbeat& before, const Heartbeat& beat) const noexcept;
+    [[nodiscard]] bool at_rest() const noexcept;
+    void prove_routine();
     void update_lease();
+    void set_lease(Instant until);
+    void renew_lease_from(NodeId sender);
     void plan_deadline();
     bool accept_session(Peer& peer, const Heartbeat& beat);
     void take_grant(Peer& peer, const Heartbeat& beat);
@@ -155,6 +160,8 @@ struct Core::State {
     Instant next_beat;
     Instant last_sent;
     bool urgent{};
+    bool settled{}; ///< the last look at everything found it at rest
+    bool routine{}; ///< this step brought only what that look had seen
     std::uint64_t random;
     std::uint16_t weight{};
     std::uint32_t state_code{};
