@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "inodes.hpp"
+#include "scan.hpp"
+#include "written.hpp"
+
+#include <stead/base/assert.hpp>
+#include <stead/mirror/tree.hpp>
+
+#include <map>
+#include <mutex>
+
+namespace stead::mirror {
+
+/// Tree on directories of this machine. The members are grouped by file: tree.cpp opens, closes and answers the front;
+/// apply.cpp, make.cpp and names.cpp perform changes; content.cpp reads; placing.cpp stores; undo.cpp saves and restores.
+class StoredTree final : public Tree {
+public:
+    explicit StoredTree(Options options, std::size_t open_max);
+    ~StoredTree() override;
+    [[nodiscard]] Result<void> start();
+
+    [[nodiscard]] Result<void> close() override;
+    [[nodiscard]] const TargetSet& foreign() const noexcept override { return foreign_; }
+    [[nodiscard]] bool empty() const noexcept override;
+
+    [[nodiscard]] Errno apply(const Operation& operation, Seq park) override;
+    [[nodiscard]] Errno sync(const Fid& inode) override { return written_.sync(inodes_, inode); }
+    [[nodiscard]] Errno flush() override { return written_.flush(inodes_); }
+    [[nodiscard]] Errno read(const Target& target, Payload& out) const override;
+    [[nodiscard]] Errno digest(const Target& target, std::uint64_t& out) const override;
+    [[nodiscard]] Errno list(const std::optional<Fid>& inode, std::vector<Target>& out) const override;
+    [[nodiscard]] Errno store(const Target& target, const Content& content, Seq park,
+                              std::vector<Fid>& created) override;
+    [[nodiscard]] Errno start_undo(bool go_on) override;
+    [[nodiscard]] Errno save_undo(const std::vector<Target>& targets) override;
+    [[nodiscard]] Errno roll_back() override;
+    void purge(Seq through) override;
+    void end_resync(bool keep_undo) override;
+
+    [[nodiscard]] std::size_t roots() const noexcept override { return inodes_.roots.size(); }
+    [[nodiscard]] Fid root(std::size_t index) const noexcept override { return inodes_.roots[index]->fid; }
+    [[nodiscard]] const Root& describe(std::size_t index) const noexcept override {
+        return inodes_.roots[index]->options;
+    }
+    [[nodiscard]] Fid fresh() override;
+    [[nodiscard]] int open_inode(const Fid& inode, int flags) const override { return inodes_.open(inode, flags); }
+    [[nodiscard]] Errno lookup(const Fid& parent, const std::string& name, Entry& out) const override;
+    [[nodiscard]] bool excluded(const Fid& inode) const override;
+    [[nodiscard]] bool excluded(const Fid& parent, const std::string& name) const override;
+    [[nodiscard]] Errno apply_here(const Content& content) override;
+
+private:
+    /// How a change is performed.
+    struct Manner {
+        Time at;
+        Seq park{}; ///< see Apply
+    };
+    /// A name in a directory that is open.
+    struct Spot {
+        InodeRef folder;
+        Located parent;
+        std::string name;
+    };
+    /// What stands at a spot.
+    struct Found {
+        Located located;
+        struct stat attributes {};
+    };
+
+    // apply.cpp
+    [[nodiscard]] Errno perform(const Content& content, Seq park);
+    [[nodiscard]] Errno perform(const change::Write& change, const Manner& manner);
+    [[nodiscard]] Errno perform(const change::Attributes& change, const Manner& manner);
+    [[nodiscard]] Errno perform(const change::SetXattr& change, const Manner& manner);
+    [[nodiscard]] Errno perform(const change::RemoveXattr& change, const Manner& manner);
+    [[nodiscard]] Errno perform(const change::Allocate& change, const Manner& manner);
+    [[nodiscard]] Errno resize(const change::Attributes& change, const Manner& manner);
+    void note(const Located& located);
+
+    // make.cpp
+    [[nodiscard]] Errno perform(const change::Make& change, const Manner& manner);
+    [[nodiscard]] Errno make(const Spot& spot, const change::Make& change, const Time& at, bool excluded,
+                             bool incomplete);
+    [[nodiscard]] Errno make_file(const Spot& spot, const change::Make& change, const Time& at, Located& located);
+    [[nodiscard]] Errno make_node(const Spot& spot, const change::Make& change, const Time& at, Located& located);
+    [[nodiscard]] Errno finish_new(int fd, const change::Make& change, const Time& at, bool inherits, Located& located);
+
+    // names.cpp
+    [[nodiscard]] Errno perform(const change::Link& change, const Manner& manner);
+    [[nodiscard]] Errno perform(const change::Remove& change, const Manner& manner);
+    [[nodiscard]] Errno perform(const change::Rename& change, const Manner& manner);
+    [[nodiscard]] Errno find_spot(const Fid& parent, const std::string& name, Spot& out) const;
+    [[nodiscard]] Errno look(const Spot& spot, Found& out) const; ///< ENOENT: nothing there
+    [[nodiscard]] Errno check_rename(const change::Rename& change, const Spot& from, const Spot& to, Found& moved,
+                                     std::optional<Found>& replaced) const;
+    /// Whether a directory has no name in it but such as are not replicated.
+    [[nodiscard]] Errno check_empty(const Located& directory) const;
+    [[nodiscard]] Errno take_away(const Spot& spot, const Found& found, Seq park);
+    [[nodiscard]] Errno to_park(int folder, const std::string& name, const Located& located, Seq seq);
+    void left_park(const Located& located); ///< it has another name now
+    [[nodiscard]] Errno destroy(const OpenRoot& root, const std::string& name);
+    [[nodiscard]] Errno empty_out(const OpenRoot& root, int folder, std::vector<std::string>& more);
+    void lost_last_name(const Fid& fid);
+    [[nodiscard]] std::string temporary_name();
+    void clean_park();
+
+    // content.cpp
+    [[nodiscard]] Errno read_content(const Target& target, std::optional<Content>& out) const;
+    [[nodiscard]] Errno read_listing(const Located& directory, copy::Listing& out) const;
+    [[nodiscard]] Errno read_inode(const Located& located, copy::Inode& out) const;
+    [[nodiscard]] Errno list_one(const Located& located, std::vector<Target>& out) const;
+    [[nodiscard]] Errno list_all(std::vector<Target>& out) const;
+
+    // tree.cpp
+    [[nodiscard]] Result<void> index_all();
+    void hand_back();
+    void say(bool alarm, const std::string& text) const;
+
+    Options options_;
+    Inodes inodes_;
+    Written written_;
+    TargetSet foreign_;
+    bool closed_{};
+    /// Held while names are taken away or found by inode, so that the last one is known to be the last.
+    mutable std::mutex names_;
+    std::map<Fid, Seq> parked_;
+    std::atomic<std::uint64_t> temporaries_{0};
+};
+
+} // namespace stead::mirror

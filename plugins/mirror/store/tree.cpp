@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "stored_tree.hpp"
+
+#include <algorithm>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+/// Opening, closing, and what the file system in front asks.
+namespace stead::mirror {
+
+namespace {
+
+/// Both nodes configure the same path, so that both give the root the same name.
+Fid root_fid(const std::filesystem::path& place) {
+    const std::string path = "root:" + place.lexically_normal().string();
+    const XXH128_hash_t hash = XXH3_128bits(path.data(), path.size());
+    return {hash.high64, hash.low64};
+}
+
+/// A part of what the process may open; the rest is the file system's and the stream's.
+std::size_t open_inodes_max() {
+    struct rlimit limit {};
+    ::getrlimit(RLIMIT_NOFILE, &limit);
+    return std::clamp<std::size_t>(limit.rlim_cur / 4, 64, 4096);
+}
+
+} // namespace
+
+Result<std::unique_ptr<Tree>> Tree::open(Options options) {
+    auto tree = std::make_unique<StoredTree>(std::move(options), open_inodes_max());
+    if (const auto started = tree->start(); !started) {
+        return started.error();
+    }
+    return std::unique_ptr<Tree>(std::move(tree));
+}
+
+StoredTree::StoredTree(Options options, std::size_t open_max) : options_(std::move(options)), inodes_(open_max) {}
+
+StoredTree::~StoredTree() = default;
+
+void StoredTree::say(bool alarm, const std::string& text) const {
+    if (options_.note) {
+        options_.note(alarm, text);
+    }
+}
+
+Result<void> StoredTree::start() {
+    if (options_.roots.empty() || options_.roots.size() > 256) {
+        return Error{Errc::out_of_range, "replicated",
+                     std::to_string(options_.roots.size()) + " directories; 1 to 256 are allowed"};
+    }
+    std::error_code failed;
+    std::filesystem::create_directories(options_.state, failed);
+    if (failed) {
+        return os_error(options_.state.string(), "cannot be made", failed.value());
+    }
+    for (const Root& root : options_.roots) {
+        auto open = std::make_unique<OpenRoot>();
+        open->options = root;
+        open->fid = root_fid(root.place);
+        auto exclusions = Exclusions::make(root.place.string(), root.excluded, root.excluded_regex);
+        if (!exclusions) {
+            return exclusions.error();
+        }
+        open->exclusions = std::move(*exclusions);
+        auto place = Place::find(root, options_.note);
+        if (!place) {
+            return place.error();
+        }
+        open->place = std::move(*place);
+        inodes_.roots.push_back(std::move(open));
+    }
+    Result<void> taken;
+    for (std::size_t i = 0; i < inodes_.roots.size() && taken; ++i) {
+        taken = inodes_.roots[i]->place.take();
+    }
+    taken = taken ? index_all() : taken;
+    if (!taken) {
+        hand_back();
+    }
+    return taken;
+}
+
+/// Nothing was done to the data: those that were in their place go there again.
+void StoredTree::hand_back() {
+    inodes_.forget_all();
+    for (const auto& root : inodes_.roots) {
+        if (root->place.was_stopped() && root->place.data() >= 0) {
+            if (const auto back = root->place.give_back(); !back) {
+                say(true, back.error().text());
+            }
+        }
+    }
+}
+
+Result<void> StoredTree::index_all() {
+    if (const auto scanned = scan(inodes_, {}, parked_); !scanned) {
+        return scanned;
+    }
+    clean_park();
+    return {};
+}
+
+Result<void> StoredTree::close() {
+    if (closed_) {
+        return {};
+    }
+    inodes_.forget_all();
+    for (const auto& root : inodes_.roots) {
+        if (const auto back = root->place.give_back(); !back) {
+            return back;
+        }
+    }
+    closed_ = true;
+    return {};
+}
+
+bool StoredTree::empty() const noexcept {
+    return std::all_of(inodes_.roots.begin(), inodes_.roots.end(), [&](const auto& root) {
+        const auto located = inodes_.index.find(root->fid);
+        return located && check_empty(*located) == 0;
+    });
+}
+
+Fid StoredTree::fresh() {
+    Fid fid;
+    const int error = sys::random_fid(fid);
+    STEAD_ASSERT(error == 0); // getrandom fails for no reason that a program could do something about
+    return fid;
+}
+
+Errno StoredTree::lookup(const Fid& parent, const std::string& name, Entry& out) const {
+    Spot spot;
+    if (const Errno error = find_spot(parent, name, spot); error != 0) {
+        return error;
+    }
+    Found found;
+    const Errno error = look(spot, found);
+    if (error != 0) {
+        return error == ESTALE ? ENOENT : error; // being made: not there yet
+    }
+    out.inode = found.located.fid;
+    out.attributes = found.attributes;
+    out.excluded = found.located.excluded != 0;
+    return 0;
+}
+
+bool StoredTree::excluded(const Fid& inode) const {
+    const auto located = inodes_.index.find(inode);
+    return located && located->excluded;
+}
+
+bool StoredTree::excluded(const Fid& parent, const std::string& name) const {
+    const auto located = inodes_.index.find(parent);
+    return located && inodes_.excluded(*located, name);
+}
+
+} // namespace stead::mirror

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "inodes.hpp"
+
+#include <mutex>
+#include <unordered_map>
+#include <unordered_set>
+
+namespace stead::mirror {
+
+/// What was changed and is not known to be on disk. Thread-safe.
+class Written {
+public:
+    enum class What : std::uint8_t {
+        data,     ///< bytes and times only: fdatasync is enough
+        all,      ///< also attributes, size by truncation, or a directory's names
+        elsewhere ///< a device, fifo, socket or symbolic link: only syncfs reaches it
+    };
+    void note(const Fid& fid, What what);
+    /// Its bytes were given again: an earlier failed sync of it is history.
+    void rewritten(const Fid& fid);
+    void gone(const Fid& fid);
+
+    [[nodiscard]] Errno sync(const Inodes& inodes, const Fid& fid);
+    [[nodiscard]] Errno flush(const Inodes& inodes);
+
+private:
+    using Changed = std::unordered_map<Fid, What, FidHash>;
+    [[nodiscard]] Errno sync_one(const Inodes& inodes, const Fid& fid, What what);
+    [[nodiscard]] Errno sync_file_systems(const Inodes& inodes, const Changed& changed);
+    [[nodiscard]] Errno sync_each(const Inodes& inodes, const Changed& changed);
+    void failed(const Fid& fid, What what);
+
+    std::mutex mutex_;
+    Changed changed_;
+    std::unordered_set<Fid, FidHash> failed_;
+};
+
+} // namespace stead::mirror

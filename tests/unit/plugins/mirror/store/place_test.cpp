@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fixture.hpp"
+
+#include <sys/mount.h>
+
+/// The data move aside while a tree is open, and back; a crash at any point loses nothing.
+namespace stead::mirror::test {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+struct Places : TreeTest {};
+
+TEST_F(Places, DataAreAsideWhileOpenAndBackAfterClose) {
+    spew(place / "a", "hello");
+    const ino_t data = attributes_of(place).st_ino;
+    start();
+    EXPECT_EQ(attributes_of(aside).st_ino, data);
+    EXPECT_EQ(slurp(aside / "a"), "hello");
+    EXPECT_THAT(names_in(place), IsEmpty());
+    EXPECT_EQ(attributes_of(hidden).st_mode & 07777, 0700u);
+    EXPECT_NE(::mkdir((place / "x").c_str(), 0755), 0) << "the empty mount point takes nothing, not even from root";
+    stop();
+    EXPECT_EQ(attributes_of(place).st_ino, data);
+    EXPECT_EQ(slurp(place / "a"), "hello");
+    EXPECT_FALSE(fs::exists(hidden)) << "nothing is left when nothing is parked";
+    EXPECT_THAT(alarms, IsEmpty());
+}
+
+TEST_F(Places, AfterACrashTheDataAreFoundAside) {
+    spew(place / "a", "hello");
+    start();
+    start(); // no close()
+    EXPECT_EQ(slurp(aside / "a"), "hello");
+    stop();
+    EXPECT_EQ(slurp(place / "a"), "hello");
+}
+
+TEST_F(Places, CrashBeforeTheMountPointIsMarked) {
+    spew(place / "a", "hello");
+    fs::create_directories(hidden / "mount.new");
+    start();
+    EXPECT_EQ(slurp(aside / "a"), "hello");
+    stop();
+    EXPECT_EQ(slurp(place / "a"), "hello");
+}
+
+TEST_F(Places, CrashBeforeTheExchange) {
+    spew(place / "a", "hello");
+    fs::create_directories(aside);
+    ASSERT_EQ(::setxattr(aside.c_str(), "trusted.stead.mount", "1", 1, 0), 0);
+    start();
+    EXPECT_EQ(slurp(aside / "a"), "hello");
+    EXPECT_THAT(names_in(place), IsEmpty());
+}
+
+TEST_F(Places, CrashAfterTheExchangeOfOpenAndOfClose) {
+    spew(place / "a", "hello");
+    start();
+    tree.reset();
+    set_flag(place, false); // close() has cleared the flag, or open() not yet set it
+    start();
+    EXPECT_EQ(slurp(aside / "a"), "hello");
+    tree.reset();
+    set_flag(place, false);
+    ASSERT_EQ(::renameat2(AT_FDCWD, place.c_str(), AT_FDCWD, aside.c_str(), RENAME_EXCHANGE),
+              0); // close() got that far
+    start();
+    EXPECT_EQ(slurp(aside / "a"), "hello");
+    EXPECT_THAT(names_in(place), IsEmpty());
+}
+
+TEST_F(Places, AMissingMountPointIsMadeAgain) {
+    spew(place / "a", "hello");
+    start();
+    tree.reset();
+    set_flag(place, false);
+    fs::remove(place);
+    start();
+    EXPECT_TRUE(fs::exists(place));
+    stop();
+    EXPECT_EQ(slurp(place / "a"), "hello");
+}
+
+TEST_F(Places, AnEmptyMountPointIsNeverData) {
+    start();
+    tree.reset();
+    fs::remove_all(aside);
+    EXPECT_THAT(refusal(), HasSubstr("holds no data"));
+}
+
+TEST_F(Places, TwoClaimsAreRefused) {
+    spew(place / "a", "hello");
+    start();
+    tree.reset();
+    set_flag(place, false);
+    fs::remove(place);
+    fs::create_directory(place);
+    EXPECT_THAT(refusal(), HasSubstr("both it and"));
+}
+
+TEST_F(Places, WhatWasWrittenIntoTheMountPointIsReported) {
+    start();
+    tree.reset();
+    set_flag(place, false);
+    spew(place / "early", "x");
+    start();
+    EXPECT_THAT(alarms, ElementsAre(HasSubstr("while nothing was mounted")));
+    stop();
+    EXPECT_EQ(slurp(aside / "early"), "x") << "nobody deletes what a person may want";
+}
+
+TEST_F(Places, ErrorsNameTheDirectoryAndTheRemedy) {
+    fs::remove(place);
+    EXPECT_THAT(refusal(), HasSubstr(place.string() + ": the replicated directory is missing"));
+    spew(place, "x");
+    EXPECT_THAT(refusal(), HasSubstr("is not a directory"));
+    fs::remove(place);
+    fs::create_symlink(base, place);
+    EXPECT_THAT(refusal(), HasSubstr("is not a directory"));
+    EXPECT_FALSE(fs::exists(hidden));
+}
+
+TEST_F(Places, AMountPointIsRefused) {
+    ASSERT_EQ(::mount("tmpfs", place.c_str(), "tmpfs", 0, nullptr), 0);
+    EXPECT_THAT(refusal(), HasSubstr("is a mount point: unmount it"));
+    ::umount(place.c_str());
+    ASSERT_EQ(::mount(base.c_str(), place.c_str(), nullptr, MS_BIND, nullptr), 0);
+    EXPECT_THAT(refusal(), HasSubstr("is a mount point")) << "also of the same file system";
+    ::umount(place.c_str());
+}
+
+TEST_F(Places, ASubMountIsRefusedAndTheDataGoBack) {
+    fs::create_directories(place / "a/b");
+    fs::create_directory(base / "other");
+    ASSERT_EQ(::mount((base / "other").c_str(), (place / "a/b").c_str(), nullptr, MS_BIND, nullptr), 0);
+    EXPECT_THAT(refusal(), testing::AllOf(HasSubstr("a/b"), HasSubstr("mounted inside")));
+    EXPECT_TRUE(fs::exists(place / "a"));
+    ::umount((place / "a/b").c_str());
+}
+
+TEST_F(Places, TwoOwnersAreRefused) {
+    start();
+    const auto second = Tree::open(options());
+    ASSERT_FALSE(second);
+    EXPECT_THAT(second.error().text(), HasSubstr("another process owns it"));
+    tree.reset();
+    start();
+}
+
+TEST_F(Places, CloseSaysWhatIsStillMounted) {
+    start();
+    ASSERT_EQ(::mount("tmpfs", place.c_str(), "tmpfs", 0, nullptr), 0);
+    const auto closed = tree->close();
+    EXPECT_FALSE(closed);
+    EXPECT_THAT(closed.error().text(), HasSubstr("is a mount point: unmount it"));
+    ::umount(place.c_str());
+    stop();
+}
+
+} // namespace stead::mirror::test
