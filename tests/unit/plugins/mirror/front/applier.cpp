@@ -11,9 +11,8 @@ std::string kind_of(const Operation& operation) {
     if (operation.kind == OpKind::sync) {
         return "sync";
     }
-    constexpr std::array names{"none",   "write",  "attributes", "make",         "link",    "remove",
-                               "rename", "xattr",  "no_xattr",   "allocate",     "listing", "inode",
-                               "zone"};
+    constexpr std::array names{"none",  "write",    "attributes", "make",    "link",  "remove", "rename",
+                               "xattr", "no_xattr", "allocate",   "listing", "inode", "zone"};
     return names.at(operation.payload->what.index());
 }
 

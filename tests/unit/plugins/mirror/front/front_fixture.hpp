@@ -6,6 +6,8 @@
 
 #include "front.hpp"
 
+#include <stead/base/files.hpp>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -28,10 +30,11 @@ template <class Value>
 }
 
 /// A directory, and the file system mounted on it.
-class Mounted {
+class MountedPlace {
 public:
-    explicit Mounted(Applier::Mode mode = Applier::Mode::at_once, bool read_only = false)
-        : tree_(make_tree(place_.path())), applier_(*tree_, mode) {
+    explicit MountedPlace(Applier::Mode mode = Applier::Mode::at_once, bool read_only = false,
+                          std::vector<std::string> excluded = {})
+        : tree_(make_tree(place_.path(), std::move(excluded))), applier_(*tree_, mode) {
         FrontOptions options;
         options.tree = tree_.get();
         options.mount_point = place_.path();
@@ -47,18 +50,19 @@ public:
         }
         front_ = std::move(*front);
     }
-    ~Mounted() {
+    ~MountedPlace() {
         if (front_) {
             front_->abort();
         }
         applier_.stop();
         front_.reset();
         if (tree_) {
-            EXPECT_TRUE(tree_->close());
+            const auto closed = tree_->close();
+            EXPECT_TRUE(closed) << closed.error().text();
         }
     }
-    Mounted(const Mounted&) = delete;
-    Mounted& operator=(const Mounted&) = delete;
+    MountedPlace(const MountedPlace&) = delete;
+    MountedPlace& operator=(const MountedPlace&) = delete;
 
     [[nodiscard]] const std::string& path() const { return place_.path(); }
     [[nodiscard]] Front& front() { return *front_; }
@@ -84,8 +88,8 @@ protected:
             plain_ = std::make_unique<Place>();
             root_ = plain_->path();
         } else {
-            mounted_ = std::make_unique<Mounted>(GetParam() == Where::mount ? Applier::Mode::at_once
-                                                                            : Applier::Mode::later);
+            mounted_ = std::make_unique<MountedPlace>(GetParam() == Where::mount ? Applier::Mode::at_once
+                                                                                 : Applier::Mode::later);
             root_ = mounted_->path();
         }
     }
@@ -93,7 +97,7 @@ protected:
     [[nodiscard]] std::string at(const std::string& name) const { return root_ + "/" + name; }
     [[nodiscard]] const std::string& root() const { return root_; }
     [[nodiscard]] bool mounted() const { return mounted_ != nullptr; }
-    [[nodiscard]] Mounted& mount() { return *mounted_; }
+    [[nodiscard]] MountedPlace& mount() { return *mounted_; }
 
     /// Makes a file with this content.
     std::string file(const std::string& name, const std::string& content = "", mode_t mode = 0644) const {
@@ -123,7 +127,7 @@ protected:
 
 private:
     std::unique_ptr<Place> plain_;
-    std::unique_ptr<Mounted> mounted_;
+    std::unique_ptr<MountedPlace> mounted_;
     std::string root_;
 };
 
@@ -132,7 +136,8 @@ inline std::string where_name(const testing::TestParamInfo<Where>& info) {
 }
 
 #define STEAD_POSIX(Suite)                                                                                             \
-    INSTANTIATE_TEST_SUITE_P(Both, Suite, testing::Values(Where::directory, Where::mount, Where::slow_mount), where_name)
+    INSTANTIATE_TEST_SUITE_P(Both, Suite, testing::Values(Where::directory, Where::mount, Where::slow_mount),          \
+                             where_name)
 
 /// Runs `act` in a child as this user with no other group; the value it returns (0 to 255).
 int as_user(uid_t user, gid_t group, const std::function<int()>& act);

@@ -71,12 +71,11 @@ TEST(Opcodes, EveryHandlerIsInTheTable) {
 }
 
 TEST(Opcodes, EveryRequestThatCanChangeSomethingIsReplicatedOrRefused) {
-    const std::set<std::uint32_t> changing{FUSE_SETATTR,   FUSE_SYMLINK,  FUSE_MKNOD,           FUSE_MKDIR,
-                                           FUSE_UNLINK,    FUSE_RMDIR,    FUSE_RENAME,          FUSE_LINK,
-                                           FUSE_OPEN,      FUSE_WRITE,    FUSE_FSYNC,           FUSE_SETXATTR,
-                                           FUSE_FLUSH,     FUSE_FSYNCDIR, FUSE_REMOVEXATTR,     FUSE_CREATE,
-                                           FUSE_FALLOCATE, FUSE_RENAME2,  FUSE_COPY_FILE_RANGE, FUSE_IOCTL,
-                                           FUSE_SYNCFS,    FUSE_TMPFILE,  FUSE_SETUPMAPPING};
+    const std::set<std::uint32_t> changing{
+        FUSE_SETATTR,         FUSE_SYMLINK,  FUSE_MKNOD,       FUSE_MKDIR,   FUSE_UNLINK,      FUSE_RMDIR,
+        FUSE_RENAME,          FUSE_LINK,     FUSE_OPEN,        FUSE_WRITE,   FUSE_FSYNC,       FUSE_SETXATTR,
+        FUSE_FLUSH,           FUSE_FSYNCDIR, FUSE_REMOVEXATTR, FUSE_CREATE,  FUSE_FALLOCATE,   FUSE_RENAME2,
+        FUSE_COPY_FILE_RANGE, FUSE_IOCTL,    FUSE_SYNCFS,      FUSE_TMPFILE, FUSE_SETUPMAPPING};
     for (const Opcode& row : opcodes()) {
         if (changing.contains(row.number)) {
             EXPECT_TRUE(row.treatment == Treatment::replicated || row.treatment == Treatment::refused) << row.name;

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "front_fixture.hpp"
-#include "plain_tree.hpp"
 
 #include <cstdio>
 #include <cstdlib>
@@ -31,7 +30,7 @@ public:
 } // namespace
 
 Place::Place() {
-    folder_ = std::string(TEST_FOLDER) + "/front.XXXXXX";
+    folder_ = TEST_FOLDER "/front.XXXXXX";
     if (mkdtemp(folder_.data()) == nullptr) {
         ADD_FAILURE() << folder_ << ": " << std::strerror(errno);
         std::abort();
@@ -48,7 +47,21 @@ Place::~Place() {
     EXPECT_FALSE(error) << folder_ << ": " << error.message();
 }
 
-std::unique_ptr<Tree> make_tree(const std::string& path) { return std::make_unique<PlainTree>(path); }
+std::unique_ptr<Tree> make_tree(const std::string& path, std::vector<std::string> excluded) {
+    Tree::Options options;
+    Root root;
+    root.place = path;
+    root.excluded = std::move(excluded);
+    options.roots.push_back(std::move(root));
+    options.state = std::filesystem::path(path).parent_path() / "state";
+    options.note = [](bool alarm, const std::string& text) { EXPECT_FALSE(alarm) << text; };
+    auto tree = Tree::open(std::move(options));
+    if (!tree) {
+        ADD_FAILURE() << tree.error().text();
+        std::abort();
+    }
+    return std::move(*tree);
+}
 
 int as_user(uid_t user, gid_t group, const std::function<int()>& act) {
     const pid_t child = fork();

@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace stead::mirror {
 
@@ -22,6 +23,6 @@ private:
 };
 
 /// The tree over a Place.
-[[nodiscard]] std::unique_ptr<Tree> make_tree(const std::string& path);
+[[nodiscard]] std::unique_ptr<Tree> make_tree(const std::string& path, std::vector<std::string> excluded = {});
 
 } // namespace stead::mirror
