@@ -159,9 +159,7 @@ Errno may_replace(State& state, const Tree::Entry& there, bool directory) {
     return is_directory ? must_be_empty(state, there.inode) : 0;
 }
 
-bool last_name(const Tree::Entry& entry) {
-    return S_ISDIR(entry.attributes.st_mode) || entry.attributes.st_nlink == 1;
-}
+bool last_name(const Tree::Entry& entry) { return S_ISDIR(entry.attributes.st_mode) || entry.attributes.st_nlink == 1; }
 
 /// Starts a task that takes a name of `victim`. A node for it is held meanwhile: an open file of it may come back with
 /// writes at any time.
@@ -257,8 +255,8 @@ void unlink(fuse_req_t request, fuse_ino_t parent, const char* name) { remove(re
 
 void rmdir(fuse_req_t request, fuse_ino_t parent, const char* name) { remove(request, parent, name, true); }
 
-void rename(fuse_req_t request, fuse_ino_t parent_ino, const char* name, fuse_ino_t new_parent_ino, const char* new_name,
-            unsigned flags) {
+void rename(fuse_req_t request, fuse_ino_t parent_ino, const char* name, fuse_ino_t new_parent_ino,
+            const char* new_name, unsigned flags) {
     State& state = state_of(request);
     const Node& parent = state.node(parent_ino);
     const Node& new_parent = state.node(new_parent_ino);

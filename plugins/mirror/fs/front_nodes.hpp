@@ -22,14 +22,14 @@ namespace stead::mirror::front {
 struct Node {
     explicit Node(const Fid& name, bool local) : fid(name), excluded(local) {}
     const Fid fid;
-    const bool excluded;              ///< not replicated: changed on this node only
-    std::atomic<bool> gone{};         ///< no name left; reachable only through `keeper` and open files
-    std::atomic<bool> no_set_ids{};   ///< has no set-uid or set-gid bit that a write would take away
+    const bool excluded;                ///< not replicated: changed on this node only
+    std::atomic<bool> gone{};           ///< no name left; reachable only through `keeper` and open files
+    std::atomic<bool> no_set_ids{};     ///< has no set-uid or set-gid bit that a write would take away
     std::atomic<bool> no_default_acl{}; ///< of a directory
-    bool leaving{};                   ///< its last name is being removed
-    std::uint32_t pending{};          ///< changes on their way that need it to be there
+    bool leaving{};                     ///< its last name is being removed
+    std::uint32_t pending{};            ///< changes on their way that need it to be there
     std::uint64_t lookups{};
-    Fd keeper;                        ///< O_PATH; once set it stays
+    Fd keeper; ///< O_PATH; once set it stays
     using Waiting = std::vector<std::function<void()>>;
     std::unique_ptr<Waiting> waiting; ///< for the end of `leaving`, or for `pending` to become 0
 };
@@ -37,8 +37,8 @@ struct Node {
 /// An open file or directory.
 struct Handle {
     Fd fd;
-    std::mutex reading;        ///< of a directory: one position
-    std::uint64_t position{};  ///< of a directory: where `fd` stands
+    std::mutex reading;       ///< of a directory: one position
+    std::uint64_t position{}; ///< of a directory: where `fd` stands
 };
 
 /// Threading: any thread. A Node lives until the kernel forgot all its lookups; every request on it holds one.

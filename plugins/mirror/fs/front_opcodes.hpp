@@ -21,9 +21,9 @@ struct Opcode {
     std::uint32_t number; ///< enum fuse_opcode of <linux/fuse.h>
     const char* name;
     Treatment treatment;
-    int error;                ///< of a refused one
-    std::ptrdiff_t member;    ///< its handler's place in fuse_lowlevel_ops; -1 = it has none
-    const char* reason;       ///< of a refused one: why, and what the kernel does then
+    int error;             ///< of a refused one
+    std::ptrdiff_t member; ///< its handler's place in fuse_lowlevel_ops; -1 = it has none
+    const char* reason;    ///< of a refused one: why, and what the kernel does then
 };
 
 [[nodiscard]] std::span<const Opcode> opcodes() noexcept;

@@ -121,7 +121,9 @@ bool State::excluded(const Node& parent, const std::string& name) const {
     return parent.excluded || (excludes && tree.excluded(parent.fid, name));
 }
 
-Errno State::name_fits(const char* name) const noexcept { return std::strlen(name) > limits.name_bytes ? ENAMETOOLONG : 0; }
+Errno State::name_fits(const char* name) const noexcept {
+    return std::strlen(name) > limits.name_bytes ? ENAMETOOLONG : 0;
+}
 
 Errno State::entry(const Fid& fid, bool is_excluded, fuse_entry_param& out) {
     out = {};
@@ -246,8 +248,8 @@ struct ChangeGone {
     Errno operator()(const change::Write& what) const {
         std::size_t done = 0;
         while (done < what.data.size()) {
-            const ssize_t written = pwrite(fd, what.data.data() + done, what.data.size() - done,
-                                           static_cast<off_t>(what.offset + done));
+            const ssize_t written =
+                pwrite(fd, what.data.data() + done, what.data.size() - done, static_cast<off_t>(what.offset + done));
             if (written < 0) {
                 return errno;
             }

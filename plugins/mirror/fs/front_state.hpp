@@ -27,8 +27,8 @@ struct Limits {
 
 /// What libfuse does not hand over of the request that this thread handles.
 struct Raw {
-    const char* bytes{};             ///< header and arguments
-    std::uint32_t setxattr_flags{};  ///< FUSE_SETXATTR_*
+    const char* bytes{};            ///< header and arguments
+    std::uint32_t setxattr_flags{}; ///< FUSE_SETXATTR_*
 };
 extern thread_local Raw raw;
 
@@ -57,10 +57,10 @@ struct Task {
     ~Task(); ///< an answer that never comes: ENOTCONN, for the mount was aborted
 
     std::shared_ptr<State> state;
-    Node* node{};      ///< the inode that the steps change; null: they change names
-    int fd{-1};        ///< of an open file of it, for writes when it is gone
-    bool here{};       ///< not replicated
-    bool sync{};       ///< no steps: make the node durable
+    Node* node{}; ///< the inode that the steps change; null: they change names
+    int fd{-1};   ///< of an open file of it, for writes when it is gone
+    bool here{};  ///< not replicated
+    bool sync{};  ///< no steps: make the node durable
     std::vector<Content> steps;
     std::size_t next{};
     /// Replies. Touches no node, for once the kernel has its reply it may forget them; and nothing at all on an error.
@@ -76,9 +76,9 @@ struct State : std::enable_shared_from_this<State> {
     Node* root{};
     Fd root_fd;
     Limits limits;
-    bool excludes{}; ///< the root has exclusions at all
+    bool excludes{};                           ///< the root has exclusions at all
     std::atomic<std::uint32_t> kernel_flags{}; ///< what the kernel offered in INIT
-    std::atomic<std::uint64_t> init_unique{}; ///< 0 once it is answered
+    std::atomic<std::uint64_t> init_unique{};  ///< 0 once it is answered
     fuse_session* session{};
 
     explicit State(FrontOptions&& given);
@@ -86,7 +86,9 @@ struct State : std::enable_shared_from_this<State> {
     State(const State&) = delete;
     State& operator=(const State&) = delete;
 
-    [[nodiscard]] Node& node(fuse_ino_t id) noexcept { return id == FUSE_ROOT_ID ? *root : *reinterpret_cast<Node*>(id); }
+    [[nodiscard]] Node& node(fuse_ino_t id) noexcept {
+        return id == FUSE_ROOT_ID ? *root : *reinterpret_cast<Node*>(id);
+    }
     [[nodiscard]] fuse_ino_t id(const Node& node) const noexcept {
         return &node == root ? FUSE_ROOT_ID : reinterpret_cast<fuse_ino_t>(&node);
     }
