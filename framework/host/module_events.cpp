@@ -81,11 +81,15 @@ void ModuleHost::on_excluded(const std::string& reason) {
     for (const auto& slot : slots_) {
         slot->on_view(none);
     }
-    if (reason.find("config") != std::string::npos) {
+    const bool differs = reason.find("config") != std::string::npos;
+    if (differs) {
         publish_own("config.same", "down");
     }
     failover_.set_cluster(false);
-    hold_back({.reason = reason, .expected = false}, rules_block_);
+    // To be without a view is one of the cases that a mirror's own protocol decides about: who goes on, and who waits.
+    if (differs || facts_.config.mode != config::Module::Mode::mirror) {
+        hold_back({.reason = reason, .expected = false}, rules_block_);
+    }
     evaluate();
 }
 

@@ -139,7 +139,11 @@ void MirrorPlugin::lead() {
     }
     switch (role_) {
     case Role::none: host_.set_role(STEAD_WAIT, reason_.empty() ? "starting" : reason_, true); break;
-    case Role::waiting: host_.set_role(STEAD_WAIT, reason_, !peer_present_ ? false : flag_of(status_, "deciding")); break;
+    case Role::waiting: {
+        const std::string handshake = text_of(status_, "handshake");
+        host_.set_role(STEAD_WAIT, handshake.empty() ? reason_ : handshake, flag_of(status_, "deciding"));
+        break;
+    }
     case Role::second: {
         const bool in_sync = flag_of(status_, "eligible");
         host_.set_role(STEAD_SECOND, in_sync ? "" : "not uptodate: " + progress(), !in_sync);

@@ -28,7 +28,7 @@ Result<LeasePage> LeasePage::map(Fd fd) {
 }
 
 LeasePage::LeasePage(LeasePage&& other) noexcept
-    : fd_(std::move(other.fd_)), words_(std::exchange(other.words_, nullptr)) {}
+    : fd_(std::move(other.fd_)), words_(std::exchange(other.words_, nullptr)), promised_ns_(other.promised_ns_) {}
 
 LeasePage::~LeasePage() {
     if (words_ != nullptr) {
@@ -37,9 +37,10 @@ LeasePage::~LeasePage() {
 }
 
 void LeasePage::write(std::uint64_t until_ns, std::uint64_t now_ns) noexcept {
-    if (__atomic_load_n(&words_[0], __ATOMIC_RELAXED) < now_ns) {
+    if (promised_ns_ < now_ns) {
         __atomic_fetch_add(&words_[1], 1, __ATOMIC_RELEASE);
     }
+    promised_ns_ = until_ns != 0 ? until_ns : promised_ns_;
     __atomic_store_n(&words_[0], until_ns, __ATOMIC_RELEASE);
 }
 

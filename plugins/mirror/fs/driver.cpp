@@ -141,8 +141,10 @@ void Driver::renew_lease(Instant now, Work& work) {
         collect(core_->step(now, Lease{Instant{}}), work);
     }
     last_lease_ = value;
-    collect(core_->step(now, Lease{from_ns(static_cast<std::int64_t>(value.until_ns))}), work);
-    release_withheld(work);
+    if (value.until_ns != 0) { // one that was taken back says nothing of the peer; reply() sees it
+        collect(core_->step(now, Lease{from_ns(static_cast<std::int64_t>(value.until_ns))}), work);
+        release_withheld(work);
+    }
 }
 
 /// Under the lock.
@@ -206,7 +208,9 @@ void Driver::reply(const std::function<void(int)>& answer, int error) {
     {
         const std::lock_guard lock(mutex_);
         const Instant now = BootClock::now();
-        may = core_->answers(now) && (!core_->equal() || now < from_ns(static_cast<std::int64_t>(lease_.read().until_ns)));
+        const bool without_lease = core_->answers(never);
+        may = core_->answers(now) &&
+              (without_lease || now < from_ns(static_cast<std::int64_t>(lease_.read().until_ns)));
         if (!may && serves()) {
             withheld_.emplace_back(answer, error);
         }

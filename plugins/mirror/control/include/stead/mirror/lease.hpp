@@ -13,8 +13,8 @@ namespace stead::mirror {
 class LeasePage {
 public:
     struct Value {
-        std::uint64_t until_ns{}; ///< CLOCK_BOOTTIME
-        std::uint64_t lapses{};   ///< how often it was over before it was renewed
+        std::uint64_t until_ns{}; ///< CLOCK_BOOTTIME; 0 = taken back before its time
+        std::uint64_t lapses{};   ///< how often its time was over before it was renewed; one that was taken back has a time, too
         bool operator==(const Value&) const = default;
     };
     /// A new page.
@@ -36,6 +36,7 @@ private:
     LeasePage(Fd fd, void* page) noexcept : fd_(std::move(fd)), words_(static_cast<std::uint64_t*>(page)) {}
     Fd fd_;
     std::uint64_t* words_{};
+    std::uint64_t promised_ns_{}; ///< the last time that was written
 };
 
 } // namespace stead::mirror
