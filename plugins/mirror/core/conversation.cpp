@@ -227,7 +227,7 @@ void Core::State::try_finish_end() {
     }
     ending = true;
     const Seq through = completed_through();
-    const Ticket ticket = expect([this, through, mine = conversation](const Done& done) {
+    const auto flushed = [this, through, mine = conversation](const Done& done) {
         if (mine != conversation) {
             return;
         }
@@ -265,8 +265,12 @@ void Core::State::try_finish_end() {
                 send(message::EndAck{});
             }
         });
-    });
-    out.emplace_back(Flush{ticket});
+    };
+    if (mutant(Mutant::end_before_flush)) {
+        flushed(Done{});
+        return;
+    }
+    out.emplace_back(Flush{expect(flushed)});
 }
 
 // ---- Source -------------------------------------------------------------------------------------------------------
@@ -354,10 +358,6 @@ void Core::State::try_end() {
         flushed_through = through;
         unsynced.forget(Unsynced::self, through);
         record.role = Role::prim;
-        if (mutant(Mutant::end_source_first)) {
-            record.base = Gen{};
-            dirty.clear();
-        }
         persist([this, mine] {
             if (mine == conversation) {
                 phase = Phase::end_sent;

@@ -336,7 +336,10 @@ void Core::State::be_outdated(const BusMessage& message, std::uint64_t asked) {
     if (role == Role::second) {
         set_role(Role::waiting, "the primary goes on alone");
     }
-    persist([this, epoch = message.epoch, asked] { out.emplace_back(BusSend{{epoch, message::Outdated{asked}}}); });
+    // From here on this life does not take over, and no later one does so by itself: a disk that hangs here must not hold
+    // up the primary. The record is for the eyes of an administrator.
+    out.emplace_back(BusSend{{message.epoch, message::Outdated{asked}}});
+    persist([] {});
 }
 
 // ---- Planned moves ------------------------------------------------------------------------------------------------

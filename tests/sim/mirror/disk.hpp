@@ -101,6 +101,7 @@ public:
 
     // Faults
     bool full{}, sync_fails{}, slow{};
+    bool hung{};            ///< nothing completes for seconds
     std::uint64_t errors{}; ///< given so far
 
     // What the driver keeps beside the tree

@@ -9,9 +9,15 @@
 namespace stead::mirror::sim {
 
 nanoseconds World::disk_time(unsigned n) {
+    if (disk(n).hung) {
+        return milliseconds{500 + random_.below(5000)};
+    }
     return microseconds{5 + random_.below(disk(n).slow || random_.chance(5) ? 20'000 : 200)};
 }
 nanoseconds World::sync_time(unsigned n) {
+    if (disk(n).hung) {
+        return milliseconds{500 + random_.below(5000)};
+    }
     return microseconds{50 + random_.below(disk(n).slow || random_.chance(5) ? 60'000 : 900)};
 }
 
@@ -67,6 +73,15 @@ void World::in_order(unsigned n, Ticket ticket, std::function<void(Done&)> what)
 
 void World::perform(unsigned n, const Output& output) {
     std::visit([this, n](const auto& what) { on(n, what); }, output);
+    Node& node = nodes_[n];
+    if (node.trap && node.trap->effect == output.index() && node.trap->count-- == 0) {
+        const Trap trap = *std::exchange(node.trap, std::nullopt);
+        at(microseconds{random_.below(1000)}, [this, n, trap, life = node.life] {
+            if (nodes_[n].life == life && nodes_[n].core != nullptr) {
+                crash(n, trap.power);
+            }
+        });
+    }
 }
 
 void World::on(unsigned n, const Persist& o) {

@@ -2,6 +2,7 @@
 #include "world.hpp"
 
 #include <algorithm>
+#include <array>
 
 namespace stead::mirror::sim {
 namespace {
@@ -78,9 +79,66 @@ private:
         restart_later(1 - node);
     }
 
+    /// Dies exactly while it writes something down, or does something that it has not written down yet.
+    void trapped(unsigned node) {
+        constexpr std::array<std::size_t, 12> effects{0, 0, 0, 1, 1, 2, 3, 10, 11, 16, 17, 20};
+        world_.set_trap(node,
+                        World::Trap{effects[random_.below(effects.size())], random_.below(3), random_.chance(50)});
+        const auto what = random_.below(4);
+        if (what == 0) {
+            world_.crash(1 - node, random_.chance(50));
+        } else if (what == 1) {
+            cut(World::Path::stream);
+        } else if (what == 2) {
+            world_.crash(1 - node, random_.chance(50));
+            world_.run_for(milliseconds{random_.below(300)});
+            world_.start(1 - node);
+        }
+        world_.run_for(milliseconds{random_.below(900)});
+        world_.set_trap(node, std::nullopt);
+        if (what == 0) {
+            restart_later(1 - node);
+        }
+        restart_later(node);
+    }
+
+    /// Whoever serves dies, again and again.
+    void ping_pong() {
+        for (std::uint64_t i = 2 + random_.below(4); i > 0 && !world_.failed(); --i) {
+            const unsigned node = world_.serving(0) ? 0 : 1;
+            world_.crash(node, random_.chance(30));
+            world_.run_for(milliseconds{300 + random_.below(700)});
+            world_.start(node);
+            world_.run_for(milliseconds{random_.below(700)});
+        }
+    }
+
+    void swap_and_stop(unsigned node) {
+        world_.command(node, Command::swap);
+        world_.command(1 - node, Command::swap);
+        world_.run_for(microseconds{random_.below(5000)});
+        const unsigned stops = static_cast<unsigned>(random_.below(2));
+        world_.command(stops, Command::stop);
+        world_.run_for(milliseconds{random_.below(600)});
+        restart_later(stops);
+    }
+
+    void hung_disk(unsigned node) {
+        world_.disk(node).hung = true;
+        world_.run_for(milliseconds{random_.below(500)});
+        world_.disk(node).hung = false;
+        world_.run_for(milliseconds{random_.below(4000)});
+    }
+
+    void order(unsigned node) {
+        constexpr std::array commands{Command::prim,      Command::prim,        Command::second, Command::primforce,
+                                      Command::prim_full, Command::second_full, Command::verify, Command::repair};
+        world_.command(node, commands[random_.below(commands.size())]);
+    }
+
     void disturb() {
         const unsigned node = static_cast<unsigned>(random_.below(2));
-        switch (random_.below(23)) {
+        switch (random_.below(30)) {
         case 0:
         case 1:
             world_.crash(node, false);
@@ -131,6 +189,13 @@ private:
         case 19: slow_then_dead(node); break;
         case 20: one_after_the_other(node, false); break;
         case 21: one_after_the_other(node, true); break;
+        case 22:
+        case 23:
+        case 24: trapped(node); break;
+        case 25: ping_pong(); break;
+        case 26: swap_and_stop(node); break;
+        case 27: hung_disk(node); break;
+        case 28: order(node); break;
         default:
             world_.crash(node, random_.chance(50));
             world_.disk(node).log_damaged = true;
@@ -165,11 +230,15 @@ private:
             return;
         }
         const Decision decision = world_.decision();
-        if (decision.verdict == Verdict::split) {
+        if (decision.verdict == Verdict::source || decision.verdict == Verdict::target) {
+            return;
+        }
+        const bool one = world_.serving(0) != world_.serving(1);
+        if (one) {
+            world_.command(world_.serving(0) ? 1 : 0, Command::second);
+        } else if (!world_.serving(0)) {
             const bool zero = world_.core(0).record().epoch > world_.core(1).record().epoch;
-            world_.command(zero ? 1 : 0, Command::second);
-        } else if (decision.verdict == Verdict::nobody) {
-            world_.command(0, Command::prim);
+            world_.command(zero ? 0 : 1, decision.verdict == Verdict::refuse ? Command::primforce : Command::prim);
         }
     }
 

@@ -168,7 +168,7 @@ void World::on(unsigned n, const Answer& answer) {
     ++statistics.answers;
     const bool other_serves = serving(1 - n) && core(1 - n).answers(now_) &&
                               nodes_[1 - n].core->record().epoch > nodes_[n].core->record().epoch;
-    if (other_serves && (options_.witness || !fully_cut_)) {
+    if (other_serves && !split_ && (options_.witness || !fully_cut_)) {
         fail("I2: node" + std::to_string(n) + " answers, the other one serves in a later epoch");
     }
     if (answer.error != 0) {

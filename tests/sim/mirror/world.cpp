@@ -231,6 +231,11 @@ void World::command(unsigned n, Command command) {
         note(n, "--- command " + std::to_string(static_cast<int>(command)));
         ++nodes_[n].commands;
         ++statistics.commands;
+        const bool of_roles = command != Command::swap && command != Command::stop && command != Command::verify &&
+                              command != Command::repair;
+        if (of_roles && !split_) { // a person may make two primaries, or throw away what was answered
+            split_ = true;
+        }
         step(n, command);
     }
 }

@@ -42,6 +42,13 @@ public:
     // ---- Faults
     void start(unsigned node);
     void crash(unsigned node, bool power);
+    /// The node crashes within a millisecond of its next effect of this kind but `count`: before, at or after its end.
+    struct Trap {
+        std::size_t effect{}; ///< index in Output
+        std::uint64_t count{};
+        bool power{};
+    };
+    void set_trap(unsigned node, std::optional<Trap> trap) { nodes_[node].trap = trap; }
     void pause(unsigned node, nanoseconds length);
     enum class Path : std::uint8_t { stream, bus, witness };
     void cut(Path path, unsigned from, bool is_cut);
@@ -88,6 +95,7 @@ private:
         std::uint64_t session{}; ///< 0 = down
         Instant arrival{};       ///< of the last message to this node
         std::optional<Tree> before_resync;
+        std::optional<Trap> trap;
         std::size_t commands{}; ///< not answered yet
         VerifyCounts verified;  ///< by the last comparison
         bool serves{};

@@ -20,7 +20,7 @@ enum class Mutant : std::uint8_t {
     local_first,
     ack_before_log,
     apply_before_record,
-    end_source_first,
+    end_before_flush,
     forget_unsynced,
     promote_without_drain,
     no_outdate,
