@@ -72,8 +72,8 @@ struct Targets {
     }
     void operator()(const change::SetXattr& what) const { to.push_back(inode(what.inode)); }
     void operator()(const change::RemoveXattr& what) const { to.push_back(inode(what.inode)); }
-    /// Space that is only reserved changes no byte. Of a range too long to name all its zones, those at its ends: what is
-    /// between them is a hole, and the inode's copy tells which zones are.
+    /// Space that is only reserved changes no byte. Of a range too long to name all its zones, those at its ends: what
+    /// is between them is a hole, and the inode's copy tells which zones are.
     void operator()(const change::Allocate& what) const {
         to.push_back(inode(what.file));
         if ((what.mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) == 0 || what.length == 0) {
@@ -93,8 +93,8 @@ struct Targets {
     void operator()(const copy::Zone&) const {}
 };
 
-/// A write leaves size and times to "the larger" and "the later", so writes of other zones may overtake it. One that takes
-/// rights away does not.
+/// A write leaves size and times to "the larger" and "the later", so writes of other zones may overtake it. One that
+/// takes rights away does not.
 bool bytes_only(const Content& content) {
     const auto* write = std::get_if<change::Write>(&content.what);
     return write != nullptr && !write->kill_privileges && !write->data.empty();

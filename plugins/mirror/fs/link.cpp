@@ -240,9 +240,9 @@ private:
         return connection.generation != 0 && connection.generation == generation_.load();
     }
 
-    /// Newest wins: only the peer's address gets here, only a holder of the key gets a frame through, and the peer opens a
-    /// connection only after it gave up the one before. So an older one is dead, whatever this node's TCP still believes;
-    /// except one of the same instance that was overtaken on its way.
+    /// Newest wins: only the peer's address gets here, only a holder of the key gets a frame through, and the peer
+    /// opens a connection only after it gave up the one before. So an older one is dead, whatever this node's TCP still
+    /// believes; except one of the same instance that was overtaken on its way.
     void greeted(Connection& connection, std::string_view frame) {
         const auto greeting = Greeting::read(frame);
         const std::uint16_t expected = options_.connects ? 1 : 0;

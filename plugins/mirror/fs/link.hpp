@@ -22,8 +22,8 @@ struct LinkOptions {
     milliseconds dead_after{2000};
 };
 
-/// Threading: send() and close() from any thread; never block. The events come one at a time on the link's own thread, in
-/// order: up, received…, down. They may call send() and close(); they must not throw or destroy the link.
+/// Threading: send() and close() from any thread; never block. The events come one at a time on the link's own thread,
+/// in order: up, received…, down. They may call send() and close(); they must not throw or destroy the link.
 class Link {
 public:
     struct Events {
@@ -38,8 +38,8 @@ public:
     [[nodiscard]] virtual std::uint16_t port() const noexcept = 0; ///< listened at; where it connects to
     /// Queued and written in order. Dropped when the connection is not that of `generation` any more.
     virtual void send(std::uint64_t generation, const Message& message) = 0;
-    /// Ends the connection of `generation` at once; down() does not follow for it, unless it was being called already on
-    /// the link's thread. A new one is tried.
+    /// Ends the connection of `generation` at once; down() does not follow for it, unless it was being called already
+    /// on the link's thread. A new one is tried.
     virtual void close(std::uint64_t generation) = 0;
     /// Counts connections; 0 = none now.
     [[nodiscard]] virtual std::uint64_t generation() const noexcept = 0;

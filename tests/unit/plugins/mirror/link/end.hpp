@@ -15,10 +15,10 @@ inline const std::string key_a(32, 'a');
 inline const std::string key_b(32, 'b');
 
 inline LinkOptions accepting(std::vector<std::string> keys = {key_a}) {
-    return {false, "127.0.0.1", "127.0.0.1", 0, std::move(keys), milliseconds{2000}};
+    return {false, "127.0.0.1", "127.0.0.1", 0, std::move(keys), milliseconds{60'000}};
 }
 inline LinkOptions connecting(std::uint16_t port, std::vector<std::string> keys = {key_a}) {
-    return {true, "127.0.0.1", "127.0.0.1", port, std::move(keys), milliseconds{2000}};
+    return {true, "127.0.0.1", "127.0.0.1", port, std::move(keys), milliseconds{60'000}};
 }
 
 inline Message durable(Seq seq) { return {1, message::Durable{seq}}; }

@@ -185,6 +185,26 @@ TEST(Link, APeerThatStopsReadingBlocksNobodyAndWhatWaitsIsCounted) {
     EXPECT_EQ(pair.connects.link->counters().queued_bytes, 0u);
 }
 
+TEST(Link, APeerWhoseBuffersStayFullIsGivenUp) {
+    std::mutex gate;
+    End accepts(accepting());
+    accepts.on_message = [&](std::uint64_t, const Message&) { const std::lock_guard wait{gate}; };
+    LinkOptions impatient = connecting(accepts.link->port());
+    impatient.dead_after = milliseconds{300};
+    End connects(impatient);
+    ASSERT_TRUE(accepts.wait_up() && connects.wait_up());
+    std::unique_lock closed{gate};
+    const Instant limit = BootClock::now() + seconds{60};
+    while (connects.link->counters().queued_bytes < 1u << 20 && connects.count(What::down) == 0 &&
+           BootClock::now() < limit) {
+        connects.link->send(1, write_of(1, 1 << 18));
+    }
+    EXPECT_TRUE(connects.wait_for(What::down, 1));
+    EXPECT_EQ(connects.link->counters().queued_bytes, 0u);
+    closed.unlock();
+    EXPECT_TRUE(connects.wait_up(2));
+}
+
 TEST(Link, CloseDropsWhatWaits) {
     std::mutex gate;
     Pair pair;

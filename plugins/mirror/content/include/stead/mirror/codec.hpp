@@ -8,8 +8,9 @@
 #include <string_view>
 
 /// Bytes of messages, contents and records: mirror.proto, package stead.mirror.v1. Pure and thread-safe. Decoding never
-/// throws, except when memory ends, and never trusts: every size, count, enumeration and name is checked. Unknown fields
-/// of a later version are ignored, unknown kinds are errors that name them. Errors: malformed, with what and where.
+/// throws, except when memory ends, and never trusts: every size, count, enumeration and name is checked. Unknown
+/// fields of a later version are ignored, unknown kinds are errors that name them. Errors: malformed, with what and
+/// where.
 namespace stead::mirror {
 
 /// Limits of what is decoded, in bytes unless said. What exceeds them is refused.
@@ -44,8 +45,8 @@ void encode(const Message& message, std::string& to);
 [[nodiscard]] Result<Content> decode_content(std::string_view bytes);
 
 inline constexpr std::size_t record_bytes = 512;
-/// 512 bytes with format version, serial and CRC-32C (docs/protocol-mirror.md, sections 2 and 13). Errors: malformed, not
-/// a sound record; unsupported, sound but of a later format.
+/// 512 bytes with format version, serial and CRC-32C (docs/protocol-mirror.md, sections 2 and 13). Errors: malformed,
+/// not a sound record; unsupported, sound but of a later format.
 [[nodiscard]] std::string encode(const Record& record, std::uint64_t serial);
 [[nodiscard]] Result<std::pair<Record, std::uint64_t>> decode_record(std::string_view bytes);
 

@@ -12,7 +12,8 @@
 /// Units: bytes; modes as in <sys/stat.h>, S_IFMT included where an inode is made. Names are any bytes but '/' and NUL.
 namespace stead::mirror {
 
-/// A zone of a file, the unit in which changed bytes are accounted: zone n = bytes [n * zone_bytes, (n + 1) * zone_bytes).
+/// A zone of a file, the unit in which changed bytes are accounted: zone n = bytes [n * zone_bytes, (n + 1) *
+/// zone_bytes).
 inline constexpr std::uint64_t zone_bytes = 64 * 1024;
 inline constexpr std::uint64_t zones_per_extent = 64; ///< an extent of the change log = 4 MiB
 /// Zones that one operation names at most beside those at its ends: 1 GiB.
@@ -145,9 +146,9 @@ struct Content {
         what;
 };
 
-/// Everything that the change may alter, as the core accounts it: an operation made of `content`. `durable` as in O_SYNC.
-/// `content` is a change that check() (codec.hpp) accepts. What a truncation cuts off is not named but for the zone of the
-/// new end: the size in the inode's copy cuts it off there too, and its `data` empties what has grown back.
+/// Everything that the change may alter, as the core accounts it: an operation made of `content`. `durable` as in
+/// O_SYNC. `content` is a change that check() (codec.hpp) accepts. What a truncation cuts off is not named but for the
+/// zone of the new end: the size in the inode's copy cuts it off there too, and its `data` empties what has grown back.
 [[nodiscard]] Operation operation_of(Content content, bool durable = false);
 /// fsync of an inode.
 [[nodiscard]] Operation sync_of(const Fid& inode);
