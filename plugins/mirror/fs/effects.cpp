@@ -230,6 +230,12 @@ void Driver::perform(CommandDone&& output, Work&) {
     }
 }
 
-void Driver::perform(ForeignKept&&, Work&) { tree_->foreign_kept(); }
+void Driver::perform(ForeignKept&&, Work&) {
+    undo_pool_->post([this] {
+        if (const Errno error = tree_->foreign_accounted(); error != 0) {
+            note(true, os_error("manifest", "cannot be removed", error).text());
+        }
+    });
+}
 
 } // namespace stead::mirror

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "index.hpp"
 
+#include <algorithm>
+#include <iterator>
 #include <numeric>
 #include <utility>
 
@@ -17,7 +19,7 @@ std::uint64_t mixed(const Fid& fid) noexcept {
 
 } // namespace
 
-std::size_t Index::shard_of(const Fid& fid) noexcept { return mixed(fid) & 63; }
+std::size_t Index::shard_of(const Fid& fid) noexcept { return mixed(fid) % shards; }
 
 std::size_t Index::Shard::home(const Fid& fid) const noexcept {
     __extension__ using Wide = unsigned __int128;
@@ -116,6 +118,16 @@ void Index::complete(const Fid& fid) {
             found.incomplete = 0;
         }
     }
+}
+
+std::vector<Located> Index::shard(std::size_t number) const {
+    const Shard& shard = shards_[number];
+    const std::lock_guard lock(shard.mutex);
+    std::vector<Located> out;
+    out.reserve(shard.used);
+    std::copy_if(shard.slots.begin(), shard.slots.end(), std::back_inserter(out),
+                 [](const Located& located) { return located.fid != Fid{}; });
+    return out;
 }
 
 std::size_t Index::size() const {

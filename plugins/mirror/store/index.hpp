@@ -38,6 +38,8 @@ public:
     void erase(const Fid& fid);
     void complete(const Fid& fid); ///< clears `incomplete`
     [[nodiscard]] std::size_t size() const;
+    static constexpr std::size_t shards = 64;
+    [[nodiscard]] std::vector<Located> shard(std::size_t number) const; ///< a copy of a part of it
 
 private:
     /// Open addressing with linear probing; grows by half, so that no more than that is ever empty.
@@ -52,7 +54,7 @@ private:
         void insert(const Located& located);
     };
     [[nodiscard]] static std::size_t shard_of(const Fid& fid) noexcept;
-    std::array<Shard, 64> shards_;
+    std::array<Shard, shards> shards_;
 };
 
 } // namespace stead::mirror

@@ -104,13 +104,15 @@ Errno write_zeros(int fd, std::uint64_t offset, std::uint64_t length) {
     return 0;
 }
 
-/// Zeros up to the end of the file, without taking space where the file system can.
-Errno make_hole(int fd, std::uint64_t offset, std::uint64_t length) {
+/// Zeros, without taking space where the file system can. What reaches the end of the file is punched beyond it: else the
+/// last block would stay.
+Errno make_hole(int fd, std::uint64_t offset, std::uint64_t length, std::uint64_t size) {
     if (length == 0) {
         return 0;
     }
+    const std::uint64_t more = offset + length >= size ? zone_bytes : 0;
     const int error = sys::result(::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                                              static_cast<off_t>(offset), static_cast<off_t>(length)));
+                                              static_cast<off_t>(offset), static_cast<off_t>(length + more)));
     return error == EOPNOTSUPP ? write_zeros(fd, offset, length) : error;
 }
 
@@ -122,7 +124,8 @@ Errno write_zone(int fd, std::uint64_t index, const copy::Zone& zone) {
         error = sys::result(::ftruncate(fd, static_cast<off_t>(begin + zone.length)));
     }
     error = error == 0 ? sys::write_all(fd, zone.data, begin) : error;
-    return error == 0 ? make_hole(fd, begin + zone.data.size(), zone.length - zone.data.size()) : error;
+    const std::uint64_t size = std::max(static_cast<std::uint64_t>(now.st_size), begin + zone.length);
+    return error == 0 ? make_hole(fd, begin + zone.data.size(), zone.length - zone.data.size(), size) : error;
 }
 
 /// Empties every zone that holds no data on the other side.
@@ -131,13 +134,13 @@ Errno punch_between(int fd, const copy::Inode& inode) {
     for (const copy::ZoneRange& range : inode.data) {
         const std::uint64_t begin = std::min(range.first * zone_bytes, inode.size);
         if (begin > at) {
-            if (const Errno error = make_hole(fd, at, begin - at); error != 0) {
+            if (const Errno error = make_hole(fd, at, begin - at, inode.size); error != 0) {
                 return error;
             }
         }
         at = std::max(at, (range.first + range.count) * zone_bytes);
     }
-    return at < inode.size ? make_hole(fd, at, inode.size - at) : 0;
+    return at < inode.size ? make_hole(fd, at, inode.size - at, inode.size) : 0;
 }
 
 } // namespace

@@ -214,6 +214,7 @@ int Scan::start_root(std::uint8_t number) {
     seen.located.fid = root.fid;
     seen.located.root = number;
     seen.located.kind = DT_DIR;
+    seen.root = true;
     int error = sys::handle_of(root.place.data(), ".", seen.located.handle, root.mount_id);
     sys::Mark mark;
     seen.fresh = sys::read_mark(root.place.data(), mark) != 0 || mark.fid != root.fid;

@@ -12,6 +12,7 @@ namespace stead::mirror {
 struct Seen {
     Located located;
     bool fresh{};  ///< had no FID of its own until now
+    bool root{};
     bool parked{}; ///< in the park, or below something there
     struct stat attributes {};
 };

@@ -27,6 +27,7 @@ public:
 
     [[nodiscard]] Result<void> close() override;
     [[nodiscard]] const TargetSet& foreign() const noexcept override { return foreign_; }
+    [[nodiscard]] Errno foreign_accounted() override;
     [[nodiscard]] bool empty() const noexcept override;
 
     [[nodiscard]] Errno apply(const Operation& operation, Seq park) override;
@@ -147,7 +148,11 @@ private:
     // tree.cpp
     /// The root that a FID was made for, when it was made by a Tree; the first otherwise.
     [[nodiscard]] std::uint8_t root_of(const Fid& fid) const noexcept;
+    [[nodiscard]] Result<void> take_over();
+
+    // foreign.cpp
     [[nodiscard]] Result<void> index_all();
+    [[nodiscard]] std::filesystem::path manifest_path() const;
     void hand_back();
     void say(bool alarm, const std::string& text) const;
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "manifest.hpp"
 #include "stored_tree.hpp"
 
 #include <algorithm>
@@ -79,6 +80,7 @@ Result<void> StoredTree::start() {
         taken = inodes_.roots[i]->place.take();
     }
     taken = taken ? index_all() : taken;
+    taken = taken ? take_over() : taken;
     if (!taken) {
         hand_back();
     }
@@ -97,10 +99,8 @@ void StoredTree::hand_back() {
     }
 }
 
-Result<void> StoredTree::index_all() {
-    if (const auto scanned = scan(inodes_, {}, parked_); !scanned) {
-        return scanned;
-    }
+/// What a life before this one left: the park, and the undo log of a resync that broke off.
+Result<void> StoredTree::take_over() {
     clean_park();
     for (const auto& [fid, seq] : parked_) {
         const Fd fd(inodes_.open(fid, O_PATH));
@@ -118,9 +118,13 @@ Result<void> StoredTree::index_all() {
     return {};
 }
 
+/// The manifest first: after a crash between the two, the data are found aside and equal to it.
 Result<void> StoredTree::close() {
     if (closed_) {
         return {};
+    }
+    if (const auto written = Manifest::write(manifest_path(), inodes_); !written) {
+        return written;
     }
     inodes_.forget_all();
     for (const auto& root : inodes_.roots) {

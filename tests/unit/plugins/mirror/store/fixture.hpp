@@ -42,6 +42,8 @@ inline std::string slurp(const fs::path& path) {
 }
 
 inline void spew(const fs::path& path, const std::string& bytes) {
+    std::error_code ignored;
+    fs::remove(path, ignored); // writing over it would wait for the disk
     std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
 }
 

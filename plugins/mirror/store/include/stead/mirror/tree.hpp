@@ -47,10 +47,11 @@ public:
     /// Writes the manifest and moves the data back to their place. Nothing may be mounted over them any more.
     [[nodiscard]] virtual Result<void> close() = 0;
     /// What was changed behind our back since close(): inodes that are new, gone, or of another ctime or size, with their
-    /// zones and directories. Empty after a crash, when no manifest tells.
+    /// zones and directories. All targets when the manifest is damaged or lost. Empty after a crash, when no manifest tells.
     [[nodiscard]] virtual const TargetSet& foreign() const noexcept = 0;
-    /// The core has them on record: the next open() need not report them again.
-    virtual void foreign_kept() {}
+    /// The caller has foreign() in its durable log, or does not need it: the manifest goes. Until then a crash, and the next
+    /// open(), will find the same again (and what was changed through us since). Not needed where foreign() is empty.
+    [[nodiscard]] virtual Errno foreign_accounted() = 0;
     [[nodiscard]] virtual bool empty() const noexcept = 0; ///< no name in any root
 
     // ---- Effects of the core (core.hpp says what each means)

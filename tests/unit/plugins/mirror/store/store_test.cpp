@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fixture.hpp"
+
+#include <sys/sysmacros.h>
+
+/// Reading targets, and overwriting them with what another node has.
+namespace stead::mirror::test {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+using testing::SizeIs;
+using testing::UnorderedElementsAre;
+using Entry = copy::Listing::Entry;
+
+struct Storing : TreeTest {
+    void SetUp() override {
+        TreeTest::SetUp();
+        start();
+    }
+    template <class What>
+    Errno put(const Target& target, What what, Seq parked = 50) {
+        created.clear();
+        Content content;
+        content.what = std::move(what);
+        return tree->store(target, content, parked, created);
+    }
+    Errno list(const Fid& fid, std::vector<Entry> entries, Seq parked = 50) {
+        return put(directory(fid), copy::Listing{std::move(entries)}, parked);
+    }
+    static Entry regular(const std::string& name, const Fid& fid) { return {name, fid, S_IFREG, 0, {}}; }
+    static Entry dir(const std::string& name, const Fid& fid) { return {name, fid, S_IFDIR, 0, {}}; }
+
+    std::vector<Fid> created;
+};
+
+TEST_F(Storing, ReadsListingsByNameWithTypes) {
+    const Fid b = file("b"), a = folder("a");
+    const Fid link = make(root, "link", S_IFLNK | 0777, "b");
+    const Fid null = make(root, "null", S_IFCHR | 0600, {}, makedev(1, 3));
+    EXPECT_THAT(read<copy::Listing>(directory(root)).entries,
+                ElementsAre(dir("a", a), regular("b", b), Entry{"link", link, S_IFLNK, 0, "b"},
+                            Entry{"null", null, S_IFCHR, makedev(1, 3), {}}));
+    EXPECT_FALSE(is_there(directory(b)));
+    EXPECT_FALSE(is_there(inode(tree->fresh())));
+}
+
+TEST_F(Storing, ReadsAttributes) {
+    const Fid fid = file("f", std::string(70'000, 'x'));
+    ASSERT_EQ(apply(change::SetXattr{fid, "user.b", "2"}), 0);
+    ASSERT_EQ(apply(change::SetXattr{fid, "user.a", "1"}), 0);
+    const copy::Inode got = read<copy::Inode>(inode(fid));
+    EXPECT_EQ(got.mode, S_IFREG | 0644u);
+    EXPECT_EQ(got.size, 70'000u);
+    EXPECT_THAT(got.xattrs, ElementsAre(std::pair<std::string, std::string>("user.a", "1"),
+                                        std::pair<std::string, std::string>("user.b", "2")));
+    EXPECT_THAT(got.data, ElementsAre(copy::ZoneRange{0, 2}));
+}
+
+TEST_F(Storing, ReadsZonesWithoutTrailingZerosAndHolesForNothing) {
+    const Fid fid = file("f");
+    const std::uint64_t far = std::uint64_t{5} << 30;
+    ASSERT_EQ(apply(change::Write{fid, far, "data", false}), 0);
+    ASSERT_EQ(apply(change::Write{fid, far + 100, std::string(1, '\0'), false}), 0);
+    const copy::Zone zone_at_end = read<copy::Zone>(zone(fid, far / zone_bytes));
+    EXPECT_EQ(zone_at_end.length, 101u);
+    EXPECT_EQ(zone_at_end.data, "data");
+    EXPECT_EQ(read<copy::Zone>(zone(fid, 3)), (copy::Zone{zone_bytes, {}}));
+    EXPECT_FALSE(is_there(zone(fid, far / zone_bytes + 1)));
+    EXPECT_THAT(read<copy::Inode>(inode(fid)).data, ElementsAre(copy::ZoneRange{far / zone_bytes, 1}));
+    std::vector<Target> targets;
+    ASSERT_EQ(tree->list(fid, targets), 0);
+    EXPECT_THAT(targets, SizeIs(1 + far / zone_bytes + 1));
+}
+
+TEST_F(Storing, DigestsAreOfContentOnly) {
+    const Fid a = file("a", std::string(zone_bytes, '\0')), b = file("b");
+    ASSERT_EQ(apply(change::Attributes{b, change::Attributes::size_set | change::Attributes::mtime_set, 0, 0, 0,
+                                       zone_bytes, {}, mtime(aside / "a"), false}),
+              0);
+    std::uint64_t of_a = 0, of_b = 0;
+    for (const auto& target_of : {+[](const Fid& fid) { return inode(fid); }, +[](const Fid& fid) { return zone(fid, 0); }}) {
+        ASSERT_EQ(tree->digest(target_of(a), of_a), 0);
+        ASSERT_EQ(tree->digest(target_of(b), of_b), 0);
+        EXPECT_EQ(of_a, of_b) << "zeros or a hole";
+        EXPECT_NE(of_a, 0u);
+    }
+    ASSERT_EQ(apply(change::Write{a, 5, "x", false}), 0);
+    ASSERT_EQ(tree->digest(zone(a, 0), of_a), 0);
+    EXPECT_NE(of_a, of_b);
+    ASSERT_EQ(tree->digest(zone(a, 9), of_a), 0);
+    EXPECT_EQ(of_a, 0u);
+}
+
+TEST_F(Storing, AZoneKeepsTheTimeAndMakesHoles) {
+    const Fid fid = file("f", std::string(3 * zone_bytes, 'x'));
+    const Time before = mtime(aside / "f");
+    ASSERT_EQ(put(zone(fid, 1), copy::Zone{zone_bytes, {}}), 0);
+    ASSERT_EQ(put(zone(fid, 2), copy::Zone{zone_bytes, "new"}), 0);
+    EXPECT_EQ(slurp(aside / "f"),
+              std::string(zone_bytes, 'x') + std::string(zone_bytes, '\0') + "new" + std::string(zone_bytes - 3, '\0'));
+    EXPECT_EQ(mtime(aside / "f"), before);
+    EXPECT_LE(attributes_of(aside / "f").st_blocks, 2 * 128 - 100);
+    EXPECT_EQ(put(zone(fid, 1), copy::Zone{zone_bytes + 1, {}}), EINVAL);
+    EXPECT_EQ(put(zone(fid, ~std::uint64_t{0} / 2), copy::Zone{1, "x"}), EINVAL);
+}
+
+TEST_F(Storing, AnInodeIsOverwrittenWhole) {
+    const Fid fid = file("f", std::string(3 * zone_bytes, 'x'));
+    ASSERT_EQ(apply(change::SetXattr{fid, "user.old", "1"}), 0);
+    ASSERT_EQ(apply(change::SetXattr{fid, "user.same", "1"}), 0);
+    const std::string capability("\1\0\0\2\0\4\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 20);
+    copy::Inode wanted{S_IFREG | 04750, 8, 9, 0, 2 * zone_bytes + 5, {77, 88}, {}, {}, {{0, 1}}};
+    wanted.xattrs = {{"security.capability", capability}, {"user.new", "2"}, {"user.same", "1"}};
+    ASSERT_EQ(put(inode(fid), wanted), 0);
+    EXPECT_THAT(created, IsEmpty());
+    EXPECT_EQ(read<copy::Inode>(inode(fid)), wanted);
+    EXPECT_EQ(slurp(aside / "f"), std::string(zone_bytes, 'x') + std::string(zone_bytes + 5, '\0'))
+        << "what holds no data there holds none here";
+    EXPECT_EQ(xattr(aside / "f", "trusted.stead.fid").size(), 16u);
+}
+
+TEST_F(Storing, AclsAreOverwritten) {
+    const std::string acl("\2\0\0\0"
+                          "\1\0\7\0\xff\xff\xff\xff"
+                          "\2\0\7\0\xe8\3\0\0"
+                          "\4\0\5\0\xff\xff\xff\xff"
+                          "\x10\0\7\0\xff\xff\xff\xff"
+                          "\x20\0\0\0\xff\xff\xff\xff",
+                          44);
+    const Fid fid = file("f");
+    copy::Inode wanted{S_IFREG | 0770, 0, 0, 0, 0, {1, 2}, {}, {{"system.posix_acl_access", acl}}, {}};
+    ASSERT_EQ(put(inode(fid), wanted), 0);
+    EXPECT_EQ(read<copy::Inode>(inode(fid)), wanted);
+    wanted = {S_IFREG | 0640, 0, 0, 0, 0, {1, 2}, {}, {}, {}};
+    ASSERT_EQ(put(inode(fid), wanted), 0);
+    EXPECT_EQ(read<copy::Inode>(inode(fid)), wanted);
+}
+
+TEST_F(Storing, AListingParksLinksMovesAndCreates) {
+    const Fid gone = file("gone", "g"), stays = file("stays", "s"), moved = file("old", "m"), d = folder("d"),
+              e = folder("e"), other = tree->fresh(), fresh_dir = tree->fresh(), link = tree->fresh(),
+              null = tree->fresh();
+    make(e, "inside", S_IFREG | 0600);
+    const Time before = mtime(aside / "d"), before_root = mtime(aside);
+    ASSERT_EQ(list(d, {dir("e2", e), regular("hard", stays), regular("m", moved)}), 0);
+    EXPECT_THAT(created, IsEmpty());
+    EXPECT_EQ(mtime(aside / "d"), before) << "it comes with the inode";
+    EXPECT_EQ(mtime(aside), before_root) << "of the directory that e left, too";
+    EXPECT_TRUE(fs::exists(aside / "d/e2/inside"));
+    EXPECT_FALSE(fs::exists(aside / "e"));
+    ASSERT_EQ(list(root, {dir("d", d), Entry{"link", link, S_IFLNK, 0, "d/m"}, dir("new", fresh_dir),
+                          Entry{"null", null, S_IFCHR, makedev(1, 3), {}}, regular("other", other),
+                          regular("stays", stays)}),
+              0);
+    EXPECT_THAT(created, UnorderedElementsAre(link, fresh_dir, null, other));
+    EXPECT_THAT(names_in(aside), ElementsAre("d", "link", "new", "null", "other", "stays"));
+    EXPECT_THAT(names_in(park), ElementsAre(testing::StartsWith("50-")));
+    EXPECT_EQ(slurp(aside / "d/m"), "m");
+    EXPECT_EQ(attributes_of(aside / "stays").st_nlink, 2u);
+    EXPECT_EQ(fs::read_symlink(aside / "link"), "d/m");
+    EXPECT_EQ(attributes_of(aside / "null").st_rdev, makedev(1, 3));
+    ASSERT_EQ(list(d, {regular("back", gone)}, 51), 0) << "from the park";
+    EXPECT_EQ(slurp(aside / "d/back"), "g");
+}
+
+TEST_F(Storing, ANameWithAnotherInodeIsReplaced) {
+    const Fid a = file("x", "a"), b = file("y", "b");
+    ASSERT_EQ(list(root, {regular("x", b), regular("y", a)}), 0);
+    EXPECT_EQ(slurp(aside / "x"), "b");
+    EXPECT_EQ(slurp(aside / "y"), "a");
+    EXPECT_THAT(names_in(park), IsEmpty());
+}
+
+TEST_F(Storing, WhatWasCreatedIsReportedUntilTheEnd) {
+    const Fid fid = tree->fresh();
+    ASSERT_EQ(list(root, {regular("f", fid)}), 0);
+    EXPECT_THAT(created, ElementsAre(fid));
+    ASSERT_EQ(put(inode(fid), copy::Inode{S_IFREG | 0600, 0, 0, 0, 5, {1, 2}, {}, {}, {{0, 1}}}), 0);
+    EXPECT_THAT(created, ElementsAre(fid)) << "met again";
+    ASSERT_EQ(put(zone(fid, 0), copy::Zone{5, "hello"}), 0);
+    EXPECT_THAT(created, IsEmpty()) << "a zone belongs to what the others report";
+    start();
+    ASSERT_EQ(list(root, {regular("f", fid)}), 0);
+    EXPECT_THAT(created, ElementsAre(fid)) << "also after a crash";
+    tree->end_resync(false);
+    ASSERT_EQ(list(root, {regular("f", fid)}), 0);
+    EXPECT_THAT(created, IsEmpty());
+    start();
+    ASSERT_EQ(list(root, {regular("f", fid)}), 0);
+    EXPECT_THAT(created, IsEmpty());
+    EXPECT_EQ(slurp(aside / "f"), "hello");
+}
+
+TEST_F(Storing, TargetsBeforeTheirNamesWaitInThePark) {
+    const Fid d = tree->fresh(), f = tree->fresh();
+    ASSERT_EQ(list(d, {regular("f", f)}), 0);
+    EXPECT_THAT(created, UnorderedElementsAre(d, f));
+    const Fid g = tree->fresh();
+    ASSERT_EQ(put(inode(g), copy::Inode{S_IFREG | 0600, 0, 0, 0, 1, {1, 2}, {}, {}, {{0, 1}}}), 0);
+    EXPECT_THAT(created, ElementsAre(g));
+    ASSERT_EQ(put(zone(g, 0), copy::Zone{1, "g"}), 0);
+    ASSERT_EQ(list(root, {dir("d", d), regular("g", g)}), 0);
+    EXPECT_TRUE(fs::exists(aside / "d/f"));
+    EXPECT_EQ(slurp(aside / "g"), "g");
+    EXPECT_THAT(names_in(park), IsEmpty());
+}
+
+// root/x/c/d becomes root/d/x/c: x moves below what is below it, and the listing of x is not among what is sent.
+TEST_F(Storing, ADirectoryMayMoveBelowItself) {
+    const Fid x = folder("x"), c = make(x, "c", S_IFDIR | 0700), d = make(c, "d", S_IFDIR | 0700);
+    ASSERT_EQ(list(d, {dir("x", x)}), 0);
+    ASSERT_EQ(list(c, {}), 0);
+    ASSERT_EQ(list(root, {dir("d", d)}), 0);
+    EXPECT_TRUE(fs::exists(aside / "d/x/c"));
+    EXPECT_THAT(names_in(aside / "d/x/c"), IsEmpty());
+    EXPECT_THAT(names_in(park), IsEmpty());
+    EXPECT_EQ(xattr(aside / "d", "trusted.stead.from"), "none");
+}
+
+// root/x/c/d becomes root/c/d/x: the listing of c, from which d must step aside, is not among what is sent.
+TEST_F(Storing, WhatSteppedAsideGoesBackAlsoAfterACrash) {
+    const Fid x = folder("x"), c = make(x, "c", S_IFDIR | 0700), d = make(c, "d", S_IFDIR | 0700);
+    ASSERT_EQ(list(d, {dir("x", x)}), 0);
+    start();
+    tree->purge(~Seq{0});
+    ASSERT_EQ(list(root, {dir("c", c)}), 0);
+    ASSERT_EQ(list(x, {}), 0);
+    EXPECT_TRUE(fs::exists(aside / "c/d/x"));
+    EXPECT_THAT(names_in(aside / "c/d/x"), IsEmpty());
+    EXPECT_THAT(names_in(park), IsEmpty());
+}
+
+TEST_F(Storing, BadListingsAreRefused) {
+    const Fid a = file("a");
+    EXPECT_EQ(list(root, {regular("b", a), regular("a", a)}), EINVAL) << "not by name";
+    EXPECT_EQ(list(root, {regular("x/y", a)}), EINVAL);
+    EXPECT_EQ(list(root, {regular("..", a)}), EINVAL);
+    EXPECT_EQ(list(root, {regular("x", {})}), EINVAL);
+    EXPECT_EQ(list(root, {dir("x", a)}), EEXIST) << "another type";
+    EXPECT_EQ(put(directory(root), copy::Zone{}), EINVAL);
+    EXPECT_EQ(put(directory(a), copy::Listing{}), EEXIST);
+}
+
+TEST_F(Storing, TwoRoots) {
+    const Fid hint = tree->fresh(0);
+    stop();
+    fs::create_directory(base / "other");
+    Tree::Options two = options();
+    two.roots.push_back({base / "other", suffix, {}, {}});
+    auto opened = Tree::open(two);
+    ASSERT_TRUE(opened) << opened.error().text();
+    tree = std::move(*opened);
+    const Fid d = tree->fresh(1), f = tree->fresh(1);
+    EXPECT_NE(hint.low & 0xffff, d.low & 0xffff);
+    ASSERT_EQ(list(d, {regular("f", f)}), 0);
+    EXPECT_THAT(names_in(base / "other_aside/park"), SizeIs(1)) << "it waits where it will be wanted";
+    ASSERT_EQ(list(tree->root(1), {dir("d", d)}), 0);
+    EXPECT_TRUE(fs::exists(base / "other_aside/data/d/f"));
+    stop();
+    EXPECT_TRUE(fs::exists(base / "other/d/f"));
+}
+
+TEST_F(Storing, ARandomTreeIsCopiedTargetByTarget) {
+    const Fid d = folder("d"), e = make(d, "e", S_IFDIR | 02750);
+    for (int i = 0; i < 30; ++i) {
+        const Fid f = make(i % 2 != 0 ? e : d, "f" + std::to_string(i), S_IFREG | 0640);
+        ASSERT_EQ(apply(change::Write{f, static_cast<std::uint64_t>(i) * 30'000, std::string(5000, 'a'), false}), 0);
+        ASSERT_EQ(apply(change::Link{f, root, "l" + std::to_string(i)}), 0);
+    }
+    make(e, "link", S_IFLNK | 0777, "x");
+    std::vector<Target> targets;
+    ASSERT_EQ(tree->list(std::nullopt, targets), 0);
+    std::sort(targets.begin(), targets.end());
+    std::vector<std::pair<Target, Payload>> contents;
+    for (const Target& target : targets) {
+        contents.emplace_back(target, nullptr);
+        ASSERT_EQ(tree->read(target, contents.back().second), 0);
+    }
+    stop();
+    fs::remove_all(place); // an empty node of the same name
+    fs::remove_all(base / "state");
+    fs::create_directory(place);
+    start();
+    for (int pass = 0; pass < 2; ++pass) {
+        for (const auto& [target, content] : contents) {
+            ASSERT_EQ(tree->store(target, *content, 7, created), 0);
+        }
+    }
+    std::vector<Target> now;
+    ASSERT_EQ(tree->list(std::nullopt, now), 0);
+    std::sort(now.begin(), now.end());
+    EXPECT_EQ(now, targets);
+    for (const auto& [target, content] : contents) {
+        std::uint64_t digest = 0;
+        ASSERT_EQ(tree->digest(target, digest), 0);
+        EXPECT_EQ(digest, digest_of(*content));
+    }
+    EXPECT_THAT(names_in(park), IsEmpty());
+}
+
+} // namespace stead::mirror::test

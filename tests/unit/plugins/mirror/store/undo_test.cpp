@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fixture.hpp"
+
+#include <stead/mirror/lost.hpp>
+
+/// A resync that breaks off is rolled back; what it took after a split is exported.
+namespace stead::mirror::test {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+struct Undo : TreeTest {
+    void SetUp() override {
+        TreeTest::SetUp();
+        start();
+        kept = file("kept", std::string(2 * zone_bytes, 'k'));
+        gone = file("gone", "gone");
+        d = folder("d");
+        deep = make(d, "deep", S_IFREG | 0640);
+        ASSERT_EQ(apply(change::Write{deep, 0, "deep", false}), 0);
+        e = folder("e");
+        before = picture();
+    }
+    std::map<Target, std::uint64_t> picture() {
+        std::vector<Target> all;
+        EXPECT_EQ(tree->list(std::nullopt, all), 0);
+        std::map<Target, std::uint64_t> digests;
+        for (const Target& target : all) {
+            EXPECT_EQ(tree->digest(target, digests[target]), 0);
+        }
+        return digests;
+    }
+    template <class What>
+    void put(const Target& target, What what) {
+        std::vector<Fid> created;
+        Content content;
+        content.what = std::move(what);
+        ASSERT_EQ(tree->save_undo({target}), 0);
+        ASSERT_EQ(tree->store(target, content, 60, created), 0);
+    }
+    /// As a resync would: the other node has no `gone`, has `d` inside `e`, another `kept`, and a new file.
+    void resync() {
+        const Fid fresh = tree->fresh();
+        put(directory(root), copy::Listing{{{"e", e, S_IFDIR, 0, {}},
+                                            {"fresh", fresh, S_IFREG, 0, {}},
+                                            {"kept", kept, S_IFREG, 0, {}}}});
+        put(directory(e), copy::Listing{{{"d2", d, S_IFDIR, 0, {}}}});
+        put(inode(kept), copy::Inode{S_IFREG | 0600, 1, 1, 0, 10, {5, 5}, {}, {{"user.x", "y"}}, {{0, 1}}});
+        put(zone(kept, 0), copy::Zone{10, "0123456789"});
+        put(inode(fresh), copy::Inode{S_IFREG | 0600, 0, 0, 0, 1, {5, 5}, {}, {}, {{0, 1}}});
+        put(zone(fresh, 0), copy::Zone{1, "f"});
+        ASSERT_EQ(tree->save_undo({zone(kept, 1)}), 0); // which is not there any more: the inode's old size and this say
+    }
+    void save_all_of_kept() { ASSERT_EQ(tree->save_undo({inode(kept), zone(kept, 0), zone(kept, 1)}), 0); }
+    void expect_old() {
+        EXPECT_EQ(picture(), before);
+        tree->purge(~Seq{0});
+        tree->end_resync(false);
+        EXPECT_THAT(names_in(park), IsEmpty());
+        EXPECT_EQ(picture(), before);
+        EXPECT_FALSE(fs::exists(base / "state/undo"));
+    }
+
+    Fid kept, gone, d, deep, e;
+    std::map<Target, std::uint64_t> before;
+};
+
+TEST_F(Undo, RollsBackToTheOldTree) {
+    ASSERT_EQ(tree->start_undo(false), 0);
+    save_all_of_kept();
+    resync();
+    EXPECT_NE(picture(), before);
+    EXPECT_THAT(names_in(aside), ElementsAre("e", "fresh", "kept"));
+    ASSERT_EQ(tree->roll_back(), 0);
+    ASSERT_EQ(tree->roll_back(), 0) << "once more, as after a crash in the middle";
+    expect_old();
+}
+
+TEST_F(Undo, TheFirstContentCountsOverCrashesAndBrokenResyncs) {
+    ASSERT_EQ(tree->start_undo(false), 0);
+    save_all_of_kept();
+    resync();
+    start();
+    tree->purge(~Seq{0}); // as long as the old data may be wanted, what is parked is part of them
+    ASSERT_EQ(tree->start_undo(true), 0);
+    resync();
+    start();
+    ASSERT_EQ(tree->roll_back(), 0);
+    start();
+    ASSERT_EQ(tree->roll_back(), 0);
+    expect_old();
+}
+
+TEST_F(Undo, ATornTailIsIgnoredAndDamageBeforeItIsAnError) {
+    ASSERT_EQ(tree->start_undo(false), 0);
+    save_all_of_kept();
+    resync();
+    tree.reset();
+    const std::string whole = slurp(base / "state/undo");
+    std::string damaged = whole;
+    damaged[200] ^= 1;
+    spew(base / "state/undo", damaged);
+    start();
+    EXPECT_EQ(tree->roll_back(), EIO);
+    EXPECT_THAT(alarms, SizeIs(1));
+    tree.reset();
+    spew(base / "state/undo", whole + whole.substr(0, 100));
+    start();
+    ASSERT_EQ(tree->roll_back(), 0);
+    expect_old();
+}
+
+TEST_F(Undo, EveryTornLengthOfTheLastBatchIsRead) {
+    ASSERT_EQ(tree->start_undo(false), 0);
+    ASSERT_EQ(tree->save_undo({inode(gone), zone(gone, 0)}), 0);
+    const auto first = fs::file_size(base / "state/undo");
+    ASSERT_EQ(tree->save_undo({inode(deep), zone(deep, 0)}), 0);
+    tree.reset();
+    const std::string whole = slurp(base / "state/undo");
+    for (std::size_t length = first; length < whole.size(); length += 7) {
+        spew(base / "state/undo", whole.substr(0, length));
+        start();
+        ASSERT_EQ(tree->roll_back(), 0) << length;
+        ASSERT_EQ(picture(), before);
+    }
+    EXPECT_THAT(alarms, IsEmpty());
+}
+
+TEST_F(Undo, NothingIsSavedWithoutALog) {
+    EXPECT_NE(tree->save_undo({inode(kept)}), 0);
+    EXPECT_EQ(tree->roll_back(), 0);
+    tree->end_resync(true);
+    EXPECT_THAT(*list_lost(base / "state"), IsEmpty());
+}
+
+TEST_F(Undo, WhatWasLostIsListedAndExported) {
+    ASSERT_EQ(tree->start_undo(false), 0);
+    save_all_of_kept();
+    resync();
+    tree->purge(1000);
+    tree->end_resync(true);
+    EXPECT_THAT(names_in(park), IsEmpty());
+    EXPECT_FALSE(fs::exists(base / "state/undo"));
+    const auto lost = list_lost(base / "state");
+    ASSERT_TRUE(lost) << lost.error().text();
+    ASSERT_THAT(*lost, SizeIs(1));
+    std::map<std::string, LostItem> items;
+    for (const LostItem& item : lost->front().items) {
+        items[item.path] = item;
+    }
+    ASSERT_THAT(items, SizeIs(2));
+    EXPECT_TRUE(items.at((place / "gone").string()).whole);
+    EXPECT_FALSE(items.at((place / "kept").string()).whole);
+    EXPECT_EQ(items.at((place / "kept").string()).zones, 2u);
+    stop();
+    const auto exported = export_lost(base / "state", lost->front().number, base / "export");
+    ASSERT_TRUE(exported) << exported.error().text();
+    EXPECT_EQ(*exported, 2u);
+    const fs::path to = base / "export" / place.relative_path();
+    EXPECT_EQ(slurp(to / "gone"), "gone");
+    EXPECT_EQ(slurp(to / "kept"), std::string(2 * zone_bytes, 'k'));
+    EXPECT_EQ(attributes_of(to / "kept").st_mode & 07777, 0644u);
+    EXPECT_EQ(slurp(place / "kept"), "0123456789") << "the tree is not touched";
+    EXPECT_FALSE(export_lost(base / "state", lost->front().number, base / "export")) << "nothing is overwritten";
+    EXPECT_FALSE(export_lost(base / "state", 77, base / "export2"));
+    ASSERT_TRUE(drop_lost(base / "state", lost->front().number));
+    EXPECT_THAT(*list_lost(base / "state"), IsEmpty());
+    EXPECT_THAT(names_in(hidden), IsEmpty());
+}
+
+TEST_F(Undo, ALostDirectoryIsExportedWithAllBelowIt) {
+    ASSERT_EQ(tree->start_undo(false), 0);
+    put(directory(root), copy::Listing{{{"e", e, S_IFDIR, 0, {}}}});
+    tree->purge(1000);
+    tree->end_resync(true);
+    const auto exported = export_lost(base / "state", 1, base / "export");
+    ASSERT_TRUE(exported) << exported.error().text();
+    const fs::path to = base / "export" / place.relative_path();
+    EXPECT_EQ(slurp(to / "d/deep"), "deep");
+    EXPECT_EQ(attributes_of(to / "d/deep").st_mode & 07777, 0640u);
+    EXPECT_EQ(xattr(to / "d/deep", "trusted.stead.fid"), "none");
+    EXPECT_EQ(slurp(to / "kept").size(), 2 * zone_bytes);
+}
+
+} // namespace stead::mirror::test
