@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "front_handlers.hpp"
 
+#include <algorithm>
 #include <cerrno>
 
 #include <fcntl.h>
@@ -32,9 +33,21 @@ std::shared_ptr<Task> changing(fuse_req_t request, Node& node, const fuse_file_i
     return task;
 }
 
+bool in_group(fuse_req_t request, gid_t group) {
+    constexpr int groups_max = 65536; // NGROUPS_MAX
+    const fuse_ctx& caller = *fuse_req_ctx(request);
+    if (caller.uid == 0 || caller.gid == group) {
+        return true;
+    }
+    std::vector<gid_t> groups(groups_max);
+    const int count = fuse_req_getgroups(request, groups_max, groups.data());
+    return count > 0 && std::find(groups.begin(), groups.begin() + std::min(count, groups_max), group) !=
+                            groups.begin() + std::min(count, groups_max);
+}
+
 /// With HANDLE_KILLPRIV_V2 it is for us to take set-uid and set-gid away when an unprivileged caller changes a file's bytes
 /// or anybody its owner. (security.capability goes by itself: the backing file system drops it at each of these changes.)
-Errno kill_set_ids(State& state, Node& node, change::Attributes& out) {
+Errno kill_set_ids(State& state, fuse_req_t request, Node& node, change::Attributes& out) {
     if (node.no_set_ids) {
         return 0;
     }
@@ -42,21 +55,27 @@ Errno kill_set_ids(State& state, Node& node, change::Attributes& out) {
     if (const Errno error = state.attributes(node, value); error != 0) {
         return error;
     }
-    const mode_t mode = without_set_ids(value.st_mode);
-    if (S_ISDIR(value.st_mode) || mode == value.st_mode) {
+    if (S_ISDIR(value.st_mode) || (value.st_mode & (S_ISUID | S_ISGID)) == 0) {
         node.no_set_ids = true; // until its mode or owner changes: a write by a user costs no look at the inode
         return 0;
     }
-    out.inode = node.fid;
-    out.set |= change::Attributes::mode_set;
-    out.mode = mode & 07777;
+    mode_t mode = value.st_mode & 07777 & ~static_cast<mode_t>(S_ISUID);
+    // Without execution by the group, set-gid is no right to take away, except from who is not in the group.
+    if ((mode & S_ISGID) != 0 && ((mode & S_IXGRP) != 0 || !in_group(request, value.st_gid))) {
+        mode &= ~static_cast<mode_t>(S_ISGID);
+    }
+    if (mode != (value.st_mode & 07777)) {
+        out.inode = node.fid;
+        out.set |= change::Attributes::mode_set;
+        out.mode = mode;
+    }
     return 0;
 }
 
 /// The same before a change of bytes, as a step of its own.
-Errno add_kill(State& state, Node& node, Task& task) {
+Errno add_kill(State& state, fuse_req_t request, Node& node, Task& task) {
     change::Attributes kill;
-    const Errno error = kill_set_ids(state, node, kill);
+    const Errno error = kill_set_ids(state, request, node, kill);
     if (error == 0 && kill.set != 0) {
         task.steps.push_back({now(), kill});
     }
@@ -77,27 +96,21 @@ void add_times(change::Attributes& to, const struct stat& wanted, int set, const
     }
 }
 
-/// A change of size: EFBIG, and the mtime that POSIX wants.
-Errno add_size(State& state, const Node& node, change::Attributes& to, std::uint64_t size, bool by_descriptor,
-               const Time& at) {
+/// A change of size moves mtime, also when it stays the same.
+Errno add_size(const State& state, change::Attributes& to, std::uint64_t size, const Time& at) {
     if (size > state.limits.file_bytes) {
         return EFBIG;
     }
-    struct stat value {};
-    if (const Errno error = state.attributes(node, value); error != 0) {
-        return error;
-    }
     to.set |= change::Attributes::size_set;
     to.size = size;
-    if ((to.set & change::Attributes::mtime_set) == 0) { // truncate(2) to the same size leaves it
-        const bool changes = by_descriptor || static_cast<std::uint64_t>(value.st_size) != size;
+    if ((to.set & change::Attributes::mtime_set) == 0) {
         to.set |= change::Attributes::mtime_set;
-        to.mtime = changes ? at : Time{value.st_mtim.tv_sec, static_cast<std::uint32_t>(value.st_mtim.tv_nsec)};
+        to.mtime = at;
     }
     return 0;
 }
 
-Errno attributes_wanted(State& state, Node& node, const struct stat& wanted, int set, bool by_descriptor,
+Errno attributes_wanted(State& state, fuse_req_t request, Node& node, const struct stat& wanted, int set,
                         change::Attributes& out) {
     const Time at = now();
     out.inode = node.fid;
@@ -110,7 +123,7 @@ Errno attributes_wanted(State& state, Node& node, const struct stat& wanted, int
         out.group = wanted.st_gid;
     }
     if ((arguments<fuse_setattr_in>().valid & FATTR_KILL_SUIDGID) != 0) {
-        if (const Errno error = kill_set_ids(state, node, out); error != 0) {
+        if (const Errno error = kill_set_ids(state, request, node, out); error != 0) {
             return error;
         }
     }
@@ -120,7 +133,7 @@ Errno attributes_wanted(State& state, Node& node, const struct stat& wanted, int
     }
     add_times(out, wanted, set, at);
     if ((set & FUSE_SET_ATTR_SIZE) != 0) {
-        return add_size(state, node, out, static_cast<std::uint64_t>(wanted.st_size), by_descriptor, at);
+        return add_size(state, out, static_cast<std::uint64_t>(wanted.st_size), at);
     }
     return 0;
 }
@@ -171,7 +184,7 @@ void open(fuse_req_t request, fuse_ino_t ino, fuse_file_info* file) {
     cut.set = change::Attributes::size_set | change::Attributes::mtime_set;
     cut.mtime = at;
     if ((arguments<fuse_open_in>().open_flags & FUSE_OPEN_KILL_SUIDGID) != 0) {
-        if (const Errno error = kill_set_ids(state, node, cut); error != 0) {
+        if (const Errno error = kill_set_ids(state, request, node, cut); error != 0) {
             fuse_reply_err(request, error);
             return;
         }
@@ -195,7 +208,7 @@ void setattr(fuse_req_t request, fuse_ino_t ino, struct stat* wanted, int set, f
         return;
     }
     change::Attributes attributes;
-    if (const Errno error = attributes_wanted(state, node, *wanted, set, file != nullptr, attributes); error != 0) {
+    if (const Errno error = attributes_wanted(state, request, node, *wanted, set, attributes); error != 0) {
         fuse_reply_err(request, error);
         return;
     }
@@ -224,7 +237,7 @@ void write(fuse_req_t request, fuse_ino_t ino, const char* data, std::size_t siz
     Errno error = from > state.limits.file_bytes || size > state.limits.file_bytes - from ? EFBIG : 0;
     const bool kill = (arguments<fuse_write_in>().write_flags & FUSE_WRITE_KILL_SUIDGID) != 0 && file->writepage == 0;
     if (error == 0 && kill) {
-        error = add_kill(state, node, *task);
+        error = add_kill(state, request, node, *task);
     }
     if (error != 0) {
         fuse_reply_err(request, error);
@@ -261,7 +274,7 @@ void fallocate(fuse_req_t request, fuse_ino_t ino, int mode, off_t offset, off_t
         error = EFBIG;
     }
     if (error == 0 && fuse_req_ctx(request)->uid != 0) { // the kernel sends no flag here
-        error = add_kill(state, node, *task);
+        error = add_kill(state, request, node, *task);
     }
     if (error != 0) {
         fuse_reply_err(request, error);

@@ -23,14 +23,6 @@ Time now() {
     return {value.tv_sec, static_cast<std::uint32_t>(value.tv_nsec)};
 }
 
-mode_t without_set_ids(mode_t mode) noexcept {
-    mode &= ~static_cast<mode_t>(S_ISUID);
-    if ((mode & S_IXGRP) != 0) { // without it, set-gid once meant mandatory locking
-        mode &= ~static_cast<mode_t>(S_ISGID);
-    }
-    return mode;
-}
-
 Result<Limits> probe_limits(int directory) {
     struct statvfs volume {};
     struct statfs kind {};

@@ -131,8 +131,6 @@ private:
 /// Flags with which the backing file of an open file is opened.
 [[nodiscard]] int backing_flags(int flags);
 [[nodiscard]] Time now();
-/// `mode` without what a change of the content takes away: set-uid, and set-gid where the group may execute.
-[[nodiscard]] mode_t without_set_ids(mode_t mode) noexcept;
 [[nodiscard]] bool hidden_xattr(const std::string& name) noexcept;
 [[nodiscard]] Result<Limits> probe_limits(int directory);
 

@@ -36,9 +36,11 @@ TEST_P(PosixRights, AWriteByAUserTakesSetIdsAway) {
     const std::string path = owned("f", 06777);
     ASSERT_EQ(write_as(other, path), 0);
     EXPECT_EQ(mode(path), 0777u);
-    const std::string locking = owned("g", 02666); // set-gid without group execution stays
-    ASSERT_EQ(write_as(other, locking), 0);
+    const std::string locking = owned("g", 02666); // set-gid without group execution stays for who is in the group
+    ASSERT_EQ(write_as(user, locking), 0);
     EXPECT_EQ(mode(locking), 02666u);
+    ASSERT_EQ(write_as(other, locking), 0);
+    EXPECT_EQ(mode(locking), 0666u);
 }
 
 TEST_P(PosixRights, AWriteByRootKeepsSetIds) {
