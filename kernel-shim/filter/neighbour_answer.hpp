@@ -17,8 +17,8 @@ namespace stead::shim {
                                                          const stead_packet& packet, const stead_vip& vip,
                                                          const std::uint8_t* own_mac, const std::uint8_t* claimed);
 
-/// A packet socket (not blocking, of all interfaces) that hears such questions before any rule of the kernel drops them,
-/// and nothing else. -1: errno says why. The caller closes it.
+/// A packet socket (not blocking, of all interfaces) that hears such questions before any rule of the kernel drops
+/// them, and nothing else. -1: errno says why. The caller closes it.
 [[nodiscard]] int open_neighbour_questions();
 
 } // namespace stead::shim

@@ -20,7 +20,7 @@ namespace stead::shim {
 namespace {
 
 constexpr std::uint64_t ns_per_ms = 1'000'000;
-constexpr std::uint64_t renewal_ns = ns_per_ms; // what a renewal may take; it takes a fifth of that
+constexpr std::uint64_t renewal_ns = ns_per_ms; // what a renewal may take; it takes a half of that on a busy machine
 constexpr int renewals_max = 4;
 
 std::uint64_t now_ns() { return static_cast<std::uint64_t>(to_ns(BootClock::now())); }
@@ -214,10 +214,11 @@ Result<void> NftGate::install() {
 Result<void> NftGate::refresh() { return link_rules() == rules_ ? Result<void>{} : install(); }
 
 Result<void> NftGate::renew(const __u64& lease_until_ns, std::uint32_t claims) {
-    std::uint64_t margin_ns = renewal_ns;
+    std::uint64_t margin_ns = 0;
     for (int tries = 1;; ++tries) {
         const std::uint64_t until = std::atomic_ref{const_cast<__u64&>(lease_until_ns)}.load();
         const std::uint64_t now = now_ns();
+        margin_ns = std::max({margin_ns, renewal_ns, until > now ? (until - now) / 32 : 0}); // long leases can wait
         const std::uint64_t left_ms = tries <= renewals_max ? gate_ms(until, now, margin_ns) : 0;
         if (left_ms == 0 && !open_) {
             return {};

@@ -29,9 +29,9 @@ public:
     [[nodiscard]] Result<void> install();
     /// Writes the rules again: our own addresses changed. The gate keeps what it had.
     [[nodiscard]] Result<void> refresh();
-    /// Open until a tick or two before the lease is over (CLOCK_BOOTTIME ns; read anew when the kernel was slow, for the
-    /// time that it counts begins with its own work): for all virtual addresses; announcements for those in `claims`
-    /// (bit per VIP). A lease that is over closes at once.
+    /// Open until a tick or two before the lease is over (CLOCK_BOOTTIME ns; read anew when the kernel was slow, for
+    /// the time that it counts begins with its own work): for all virtual addresses; announcements for those in
+    /// `claims` (bit per VIP). A lease that is over closes at once.
     [[nodiscard]] Result<void> renew(const __u64& lease_until_ns, std::uint32_t claims);
     [[nodiscard]] bool open() const noexcept { return open_; } ///< by the last renewal
     [[nodiscard]] bool present();

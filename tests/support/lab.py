@@ -242,8 +242,9 @@ class Lab:
             sh(f"ip link add {bridge} type bridge mcast_snooping 0 && ip link set {bridge} up")
         for host in [*self.nodes, self.client]:
             host.power_on()
-        self.client.sh("for i in $(seq 1 200); do ip addr add 10.42.100.$i/16 dev eth0; "
-                       "ip addr add fd42::c:$(printf %x $i)/64 dev eth0 nodad; done")
+        addresses = "".join(f"addr add 10.42.100.{i}/16 dev eth0\naddr add fd42::c:{i:x}/64 dev eth0 nodad\n"
+                            for i in range(1, 201))
+        self.client.sh(f"ip -batch - <<END\n{addresses}END")
         return self
 
     def __exit__(self, kind, value, trace):

@@ -168,8 +168,9 @@ public:
     /// When step(Tick) is next due; the driver arms one timer with it.
     [[nodiscard]] Instant next_deadline() const noexcept;
 
-    /// The view is what it should be, as far as the last step knows: nobody is suspected, proposes or wants in. The driver
-    /// may then wait a little with what it received; not longer than T/5, for silence counts from step(Received).
+    /// The view is what it should be, as far as the last step knows: nobody is suspected, proposes or wants in. The
+    /// driver may then wait a little with what it received; not longer than T/5, for silence counts from
+    /// step(Received).
     [[nodiscard]] bool at_rest() const noexcept;
     [[nodiscard]] Phase phase() const noexcept;
     [[nodiscard]] const View& view() const noexcept;     ///< the installed view; id 0 = none
