@@ -22,8 +22,8 @@ namespace stead::mirror {
     return mixed(hash_of(target.fid) + target.index * 4 + static_cast<std::uint64_t>(target.kind));
 }
 
-/// Hash table with the entries in one block and a hash of our own: what it iterates over, and in which order, depends on
-/// nothing but what was done to it, so that the core stays deterministic. Pointers hold until the next insertion or
+/// Hash table with the entries in one block and a hash of our own: what it iterates over, and in which order, depends
+/// on nothing but what was done to it, so that the core stays deterministic. Pointers hold until the next insertion or
 /// removal. Key and Value are default-constructible; a removed entry's value is reset.
 template <class Key, class Value>
 class FlatMap {

@@ -148,8 +148,8 @@ void Core::State::named(std::uint64_t id, TargetSet covered, std::function<void(
     }
 }
 
-/// What was changed behind the mount is changed here alone, by nobody. It is in the log before anything else is decided,
-/// for the driver tells it once; a node that serves makes a new generation of it, a target has it overwritten.
+/// What was changed behind the mount is changed here alone, by nobody. It is in the log before anything else is
+/// decided, for the driver tells it once; a node that serves makes a new generation of it, a target has it overwritten.
 void Core::State::record_foreign(const TargetSet& foreign) {
     note(std::to_string(foreign.size()) + " targets were changed while the module was stopped", true);
     claim = Claim::recording;

@@ -204,7 +204,8 @@ bool Core::State::may_promote() const {
     return role == Role::second && eligible && record.in_sync && !record.outdated && record.inconsistent.none();
 }
 
-/// The primary may have gone on, or not: if it did, its generation will tell. Until both meet, this node does not serve.
+/// The primary may have gone on, or not: if it did, its generation will tell. Until both meet, this node does not
+/// serve.
 void Core::State::doubt(const std::string& reason) {
     eligible = false;
     set_role(Role::waiting, reason);
@@ -336,8 +337,8 @@ void Core::State::be_outdated(const BusMessage& message, std::uint64_t asked) {
     if (role == Role::second) {
         set_role(Role::waiting, "the primary goes on alone");
     }
-    // From here on this life does not take over, and no later one does so by itself: a disk that hangs here must not hold
-    // up the primary. The record is for the eyes of an administrator.
+    // From here on this life does not take over, and no later one does so by itself: a disk that hangs here must not
+    // hold up the primary. The record is for the eyes of an administrator.
     out.emplace_back(BusSend{{message.epoch, message::Outdated{asked}}});
     persist([] {});
 }

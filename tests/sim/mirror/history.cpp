@@ -130,6 +130,22 @@ private:
         world_.run_for(milliseconds{random_.below(4000)});
     }
 
+    /// The source dies in the middle of a resync, and a person has the target roll back and serve.
+    void half_then_prim(unsigned node) {
+        world_.crash(node, random_.chance(50));
+        world_.run_for(milliseconds{100 + random_.below(700)});
+        world_.start(node);
+        const auto half = [&] { return world_.alive(node) && !world_.core(node).record().inconsistent.none(); };
+        for (int i = 0; i < 500 && !world_.failed() && !half(); ++i) {
+            world_.run_for(milliseconds{1});
+        }
+        world_.run_for(microseconds{random_.below(20'000)});
+        world_.crash(1 - node, random_.chance(50));
+        world_.command(node, Command::prim);
+        world_.run_for(milliseconds{random_.below(3000)});
+        restart_later(1 - node);
+    }
+
     void order(unsigned node) {
         constexpr std::array commands{Command::prim,      Command::prim,        Command::second, Command::primforce,
                                       Command::prim_full, Command::second_full, Command::verify, Command::repair};
@@ -138,7 +154,7 @@ private:
 
     void disturb() {
         const unsigned node = static_cast<unsigned>(random_.below(2));
-        switch (random_.below(30)) {
+        switch (random_.below(32)) {
         case 0:
         case 1:
             world_.crash(node, false);
@@ -196,6 +212,8 @@ private:
         case 26: swap_and_stop(node); break;
         case 27: hung_disk(node); break;
         case 28: order(node); break;
+        case 29:
+        case 30: half_then_prim(node); break;
         default:
             world_.crash(node, random_.chance(50));
             world_.disk(node).log_damaged = true;
