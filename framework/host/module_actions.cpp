@@ -76,7 +76,7 @@ void ModuleHost::act(const std::string& action, const std::string& by, bool auto
 /// What changes the role of this node is an action: logged, and counted like a stopstart when it is automatic.
 Result<void> ModuleHost::allow_command(const std::string& command, const std::string& by, bool automatic) {
     static constexpr std::array<std::string_view, 5> actions{"swap", "prim", "second", "primforce", "secondforce"};
-    if (!facts_.is_mirror() || std::ranges::find(actions, command) == actions.end()) {
+    if (!mirror_ || std::ranges::find(actions, command) == actions.end()) {
         return {};
     }
     if (automaton_.stopping()) {

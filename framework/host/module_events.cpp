@@ -133,7 +133,7 @@ void ModuleHost::on_peer_state(NodeId node, std::uint32_t code) {
 
 /// A mirror has one peer; a farm's are told by their own state.local.
 void ModuleHost::tell_remote_state(const std::string& state) {
-    if (facts_.is_mirror()) {
+    if (mirror_) {
         publish_own("state.remote", state);
     }
 }

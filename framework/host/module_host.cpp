@@ -38,7 +38,7 @@ std::int64_t wall_seconds() { return static_cast<std::int64_t>(std::time(nullptr
 ModuleHost::ModuleHost(boost::asio::io_context& io, const Registry& registry, Facts facts)
     : io_(io), registry_(registry), facts_(std::move(facts)),
       user_log_(facts_.paths.user_log(facts_.module), facts_.module, user_log_bytes(facts_.config)),
-      automaton_(facts_.is_mirror() ? std::nullopt : std::optional{State::up}),
+      automaton_(mirror_ ? std::nullopt : std::optional{State::up}),
       loops_(facts_.config.settings.maxloop, std::chrono::duration_cast<seconds>(facts_.config.settings.loop_interval)),
       signals_(io), services_timer_(io), end_timer_(io), failover_timer_(io) {}
 

@@ -185,6 +185,7 @@ private:
     std::thread::id strand_{std::this_thread::get_id()};
     const Registry& registry_;
     Facts facts_;
+    const bool mirror_{facts_.is_mirror()}; ///< plugin threads read it, and `update` replaces facts_.config
     control::ModuleLog user_log_;
     automaton::Automaton automaton_;
     automaton::LoopGuard loops_;

@@ -224,7 +224,7 @@ Result<json::object> ModuleHost::do_action(const std::string& verb, const json::
     }
     if (verb == "restart" && (!automaton_.able().restart || automaton_.qualifier() != automaton::Qualifier::ready)) {
         return Error{Errc::refused, facts_.module,
-                     std::string{"restart needs state "} + (facts_.is_mirror() ? "PRIM, ALONE or SECOND" : "UP") +
+                     std::string{"restart needs state "} + (mirror_ ? "PRIM, ALONE or SECOND" : "UP") +
                          " Ready; the module is " + state_name()};
     }
     act(verb, by, flag_of(request, "automatic"), false);

@@ -8,10 +8,11 @@ namespace stead::host {
 
 void ModuleHost::set_role(const Slot& slot, std::uint32_t state, std::string reason, bool expected) {
     const bool known = state >= STEAD_WAIT && state <= STEAD_SECOND;
-    if (!known || !facts_.is_mirror() || !slot.is_service()) {
+    if (!known || !mirror_ || !slot.is_service()) {
         write(log::Level::error, slot.id(),
-              "set_role(" + std::to_string(state) + ") in mode " + std::string{facts_.config.mode_name()} +
-                  "; allowed: 1 (WAIT) to 4 (SECOND), by a service in mode mirror");
+              "set_role(" + std::to_string(state) +
+                  ") is refused; allowed: 1 (WAIT) to 4 (SECOND), by a service of a "
+                  "module of mode mirror");
         return;
     }
     post([this, state, reason = std::move(reason), expected] {

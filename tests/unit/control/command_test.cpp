@@ -55,12 +55,56 @@ TEST(CommandTable, EveryVerbIsUniqueAndExplained) {
 }
 
 TEST(CommandTable, TheVerbsThatOthersRelyOn) {
-    for (const char* verb :
-         {"start", "stop", "restart", "stopstart", "forcestop", "shutdown", "waitstart", "waitstop", "waitstate",
-          "state", "level", "log", "logview", "printi", "printw", "printe", "set", "get", "confcheck", "config",
-          "confinfo", "deconfig", "update", "cluster config", "cluster confcheck", "cluster confinfo", "cluster state",
-          "cluster genkey", "cluster check", "module install", "module package", "module uninstall", "module list",
-          "module listid", "module getports", "boot", "power", "incloop", "checkloop", "resetloop"}) {
+    for (const char* verb : {"start",
+                             "stop",
+                             "restart",
+                             "stopstart",
+                             "forcestop",
+                             "shutdown",
+                             "waitstart",
+                             "waitstop",
+                             "waitstate",
+                             "state",
+                             "level",
+                             "log",
+                             "logview",
+                             "printi",
+                             "printw",
+                             "printe",
+                             "set",
+                             "get",
+                             "confcheck",
+                             "config",
+                             "confinfo",
+                             "deconfig",
+                             "update",
+                             "cluster config",
+                             "cluster confcheck",
+                             "cluster confinfo",
+                             "cluster state",
+                             "cluster genkey",
+                             "cluster check",
+                             "module install",
+                             "module package",
+                             "module uninstall",
+                             "module list",
+                             "module listid",
+                             "module getports",
+                             "boot",
+                             "power",
+                             "incloop",
+                             "checkloop",
+                             "resetloop",
+                             "swap",
+                             "prim",
+                             "second",
+                             "primforce",
+                             "secondforce",
+                             "rfsverify",
+                             "rfsdiff",
+                             "rfssync",
+                             "mirror status",
+                             "mirror lost"}) {
         EXPECT_NE(find_command(verb), nullptr) << verb;
     }
 }
@@ -128,6 +172,17 @@ TEST(CommandParser, ErrorsNameTheNearestValidWord) {
     EXPECT_THAT(error_of({"boot", "-m", "x", "onn"}), HasSubstr("did you mean 'on'?"));
     EXPECT_THAT(error_of({"waitstate", "-m", "x", "up"}), HasSubstr("not one of STOP, WAIT"));
     EXPECT_THAT(error_of({"xyzzy"}), ::testing::Not(HasSubstr("did you mean")));
+}
+
+TEST(CommandParser, AChoiceMayBeLeftOut) {
+    EXPECT_TRUE(parse({"clean", "-m", "x"}));
+    EXPECT_THAT(parse({"clean", "-m", "x", "all"})->arguments, ElementsAre("all"));
+    EXPECT_THAT(error_of({"clean", "-m", "x", "everything"}), HasSubstr("not one of all, log, process, resource"));
+    EXPECT_THAT(parse({"rfssync", "external", "prim", "4711", "-m", "x"})->arguments,
+                ElementsAre("external", "prim", "4711"));
+    EXPECT_THAT(error_of({"rfssync", "-m", "x", "externl"}), HasSubstr("did you mean 'external'?"));
+    EXPECT_THAT(parse({"mirror", "lost", "export", "/tmp/x", "-m", "x"})->arguments, ElementsAre("export", "/tmp/x"));
+    EXPECT_THAT(error_of({"mirror", "-m", "x"}), HasSubstr("needs one of: status, lost"));
 }
 
 TEST(CommandParser, ErrorsSayWhatIsMissing) {

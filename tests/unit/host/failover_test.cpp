@@ -21,8 +21,11 @@ using testing::Not;
 /// moment takes 100 ms. One checker of the given class publishes what `finds` says while it is armed, else init.
 class Module {
 public:
-    Module(std::string_view rules, std::uint32_t armed_class, nanoseconds hold = {}) : class_(armed_class) {
-        auto parsed = rules::parse_rules(rules, {}, {}, hold);
+    Module(std::string_view rules, std::uint32_t armed_class, nanoseconds hold = {},
+           std::optional<State> active = State::up)
+        : machine(active), class_(armed_class) {
+        const bool mirror = !active;
+        auto parsed = rules::parse_rules(rules, {}, {.remote = mirror, .swap = mirror}, hold);
         EXPECT_TRUE(parsed.ok());
         failover.set_rules(std::move(parsed.rules));
         failover.put_own("tcp.x", "init", "checker");
@@ -59,6 +62,7 @@ public:
         failover.put_own(std::string{name}, value, "");
         evaluate();
     }
+    void role(State state) { feed(automaton::Role{.state = state, .reason = {}, .expected = false}); }
     void turn(std::string_view name, bool on) {
         failover.set_switch(name, on);
         evaluate();
@@ -71,7 +75,7 @@ public:
     [[nodiscard]] std::vector<std::string> take_actions() { return std::exchange(actions_, {}); }
 
     Failover failover;
-    automaton::Automaton machine{State::up};
+    automaton::Automaton machine;
     std::vector<std::string> lines;
     std::string finds{"up"};
 
@@ -93,6 +97,7 @@ private:
                       [](const Later& one) { return std::holds_alternative<automaton::ServicesDone>(one.event); });
         later(automaton::ServicesDone{true, {}});
     }
+    void perform(const automaton::RoleChoice&) {}
     void perform(const automaton::CancelHook&) { pending_.front().at = now_; }
     void perform(const automaton::StateChanged&) {}
     void perform(const automaton::Log& line) { lines.push_back(line.text); }
@@ -142,6 +147,8 @@ private:
             feed(automaton::Stop{.then = Then::stay, .by = "maxloop", .at_once = false});
         } else if (order.action == "restart") {
             feed(automaton::Restart{order.by});
+        } else if (order.action == "swap") {
+            role(machine.state() == State::prim ? State::second : State::prim);
         } else {
             feed(automaton::Stop{.then = order.action == "wait"   ? Then::wait
                                          : order.action == "stop" ? Then::stay
@@ -161,6 +168,26 @@ private:
     bool evaluating_{};
     int steps_{};
 };
+
+TEST(Failover, ASwapIsForRolesThatCanBeExchanged) {
+    Module module("away: if (local.tcp.x == down || remote.tcp.y == down) then swap();", automaton::armed_pre, {},
+                  std::nullopt);
+    module.run(seconds{1});
+    module.role(State::alone);
+    module.find("down");
+    module.run(seconds{1});
+    EXPECT_THAT(module.take_actions(), IsEmpty()) << "there is nobody to exchange with";
+    module.role(State::prim);
+    module.run(seconds{1});
+    EXPECT_THAT(module.take_actions(), ElementsAre("swap"));
+    EXPECT_EQ(module.state(), "SECOND Ready");
+    module.find("up");
+    module.failover.put_remote("tcp.y", "down");
+    module.publish("any.thing", "up");
+    module.run(seconds{1});
+    EXPECT_THAT(module.take_actions(), ElementsAre("swap")) << "a resource of the other node counts too";
+    EXPECT_EQ(module.state(), "PRIM Ready");
+}
 
 struct Row {
     const char* action;

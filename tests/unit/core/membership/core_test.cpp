@@ -171,6 +171,16 @@ TEST(Core, AWitnessedDeathNeedsNoTimeout) {
     EXPECT_EQ(lan[1].view(), lan[0].view());
 }
 
+TEST(Core, OnlyTheDeathOfTheSessionThatIsKnownIsBelieved) {
+    Lan lan(2);
+    lan.run(seconds{2});
+    lan.step(0, PeerDied{NodeId{1}, SessionId{99, 7}}); // late news of an older life
+    EXPECT_EQ(lan.count<PeerEnded>(0), 0);
+    lan.step(0, PeerDied{NodeId{1}, SessionId{2, 7}});
+    lan.step(0, PeerDied{NodeId{1}, SessionId{2, 7}});
+    EXPECT_EQ(lan.count<PeerEnded>(0), 1);
+}
+
 TEST(Core, HoldDownDoublesWithEachExclusion) {
     Lan lan(3);
     lan.run(seconds{2});
