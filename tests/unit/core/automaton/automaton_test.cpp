@@ -61,13 +61,16 @@ private:
         }
         trace.push_back(line);
         const auto failure = failing.find(hook.name);
-        const HookDone done{.ok = failure == failing.end(), .missing = false,
+        const HookDone done{.ok = failure == failing.end(),
+                            .missing = false,
                             .reason = failure == failing.end() ? "" : failure->second};
         end(hook.name, done);
     }
     void perform(const AskServices& ask) {
-        static const std::map<Moment, std::string> names{{Moment::prepare, "PREPARE"}, {Moment::open, "OPEN"},
-                                                         {Moment::close, "CLOSE"}, {Moment::release, "RELEASE"}};
+        static const std::map<Moment, std::string> names{{Moment::prepare, "PREPARE"},
+                                                         {Moment::open, "OPEN"},
+                                                         {Moment::close, "CLOSE"},
+                                                         {Moment::release, "RELEASE"}};
         const std::string name = names.at(ask.moment);
         trace.push_back(name + (ask.restart ? " restart" : "") + (ask.at_once ? " at once" : ""));
         const auto failure = failing.find(name);
@@ -100,10 +103,9 @@ private:
     std::deque<Event> pending_;
 };
 
-const std::vector<std::string> way_up{"transition STOP WAIT start", "prestart STOP WAIT start",
-                                      "transition WAIT UP start",   "PREPARE",
-                                      "start_both WAIT UP start",   "start_prim WAIT UP start",
-                                      "start_sec WAIT UP start",    "OPEN"};
+const std::vector<std::string> way_up{
+    "transition STOP WAIT start", "prestart STOP WAIT start", "transition WAIT UP start", "PREPARE",
+    "start_both WAIT UP start",   "start_prim WAIT UP start", "start_sec WAIT UP start",  "OPEN"};
 const std::vector<std::string> way_to_stop{"stop_sec force WAIT STOP stop",    "stop_prim force WAIT STOP stop",
                                            "stop_second force WAIT STOP stop", "stop_both force WAIT STOP stop",
                                            "poststop WAIT STOP stop",          "transition WAIT STOP stop"};
@@ -126,10 +128,15 @@ TEST(Automaton, StopClosesFirstAndRunsEachStopScriptTwice) {
     stage.send(Start{"x"});
     (void)stage.take_trace();
     stage.send(Stop{.then = Stop::Then::stay, .by = "administrator", .at_once = false});
-    const std::vector<std::string> down{"CLOSE", "stop_sec UP WAIT stop", "stop_sec force UP WAIT stop",
-                                        "stop_prim UP WAIT stop", "stop_prim force UP WAIT stop",
-                                        "stop_both UP WAIT stop", "stop_both force UP WAIT stop",
-                                        "transition UP WAIT stop", "RELEASE"};
+    const std::vector<std::string> down{"CLOSE",
+                                        "stop_sec UP WAIT stop",
+                                        "stop_sec force UP WAIT stop",
+                                        "stop_prim UP WAIT stop",
+                                        "stop_prim force UP WAIT stop",
+                                        "stop_both UP WAIT stop",
+                                        "stop_both force UP WAIT stop",
+                                        "transition UP WAIT stop",
+                                        "RELEASE"};
     EXPECT_EQ(stage.trace, down + way_to_stop);
     EXPECT_EQ(stage.states.back(), "STOP NotReady");
     EXPECT_EQ(stage.finished, false);
@@ -255,12 +262,39 @@ TEST(Automaton, RestartClosesAndReopensWithoutLeavingUp) {
     (void)stage.take_trace();
     stage.states.clear();
     stage.send(Restart{"checker"});
-    EXPECT_THAT(stage.trace, ElementsAre("CLOSE restart", "stop_sec UP UP restart", "stop_sec force UP UP restart",
-                                         "stop_prim UP UP restart", "stop_prim force UP UP restart",
-                                         "stop_both UP UP restart", "stop_both force UP UP restart",
-                                         "start_both UP UP restart", "start_prim UP UP restart",
-                                         "start_sec UP UP restart", "OPEN restart"));
+    EXPECT_THAT(stage.trace,
+                ElementsAre("CLOSE restart", "stop_sec UP UP restart", "stop_sec force UP UP restart",
+                            "stop_prim UP UP restart", "stop_prim force UP UP restart", "stop_both UP UP restart",
+                            "stop_both force UP UP restart", "start_both UP UP restart", "start_prim UP UP restart",
+                            "start_sec UP UP restart", "OPEN restart"));
     EXPECT_THAT(stage.states, ElementsAre("UP Transient", "UP Ready"));
+}
+
+TEST(Automaton, WordsOfARestartAreForItsScriptsOnly) {
+    Stage stage;
+    stage.send(Start{"x"});
+    (void)stage.take_trace();
+    stage.send(Restart{"errd", {"-Services", "web,php"}});
+    EXPECT_THAT(stage.trace, Contains("stop_both force UP UP restart -Services web,php"));
+    EXPECT_THAT(stage.trace, Contains("start_both UP UP restart -Services web,php"));
+    (void)stage.take_trace();
+    stage.send(Restart{"errd"});
+    EXPECT_THAT(stage.trace, Contains("start_both UP UP restart"));
+    stage.send(Restart{"errd", {"-Services", "web"}});
+    (void)stage.take_trace();
+    stage.send(Stop{.then = Stop::Then::start_again, .by = "x", .at_once = false});
+    EXPECT_THAT(stage.trace, Not(Contains(HasSubstr("-Services"))));
+}
+
+TEST(Automaton, AStopThatNobodyWantedTellsWhy) {
+    Stage stage;
+    stage.send(Start{"x"});
+    stage.send(Stop{.then = Stop::Then::stay, .by = "maxloop", .at_once = false, .reason = "stopped by maxloop: t"});
+    EXPECT_EQ(stage.states.back(), "STOP NotReady: stopped by maxloop: t");
+    Stage asked;
+    asked.send(Start{"x"});
+    asked.send(Stop{.then = Stop::Then::stay, .by = "root", .at_once = false});
+    EXPECT_EQ(asked.states.back(), "STOP NotReady");
 }
 
 TEST(Automaton, RestartWhileStartingIsIgnoredAndCounted) {
@@ -319,8 +353,8 @@ std::string scripts_of(State from, State to) {
     std::string text;
     for (const Step step : row != nullptr ? row->steps : std::array<Step, 12>{}) {
         if (step != Step::none && !is_moment(step)) {
-            text += (text.empty() ? "" : " ") + (is_force(step) ? "force:" : std::string{}) +
-                    std::string{hook_name(step)};
+            text +=
+                (text.empty() ? "" : " ") + (is_force(step) ? "force:" : std::string{}) + std::string{hook_name(step)};
         }
     }
     return text;
@@ -362,8 +396,8 @@ TEST(Automaton, EveryRowHasTheClassicScripts) {
 TEST(Automaton, SaysWhatIsPossible) {
     const auto able = [](const Stage& stage) {
         const Abilities now = stage.machine.able();
-        return std::string(now.stop ? "stop " : "") + (now.stopstart ? "stopstart " : "") +
-               (now.wait ? "wait " : "") + (now.restart ? "restart " : "");
+        return std::string(now.stop ? "stop " : "") + (now.stopstart ? "stopstart " : "") + (now.wait ? "wait " : "") +
+               (now.restart ? "restart " : "");
     };
     Stage stage;
     EXPECT_EQ(able(stage), "");
@@ -397,10 +431,9 @@ TEST(Automaton, CheckersAreArmedAfterTheirScriptsAndDisarmedBefore) {
                                           "start_prim WAIT UP start -> 7", "start_sec WAIT UP start -> 23"));
     stage.arming.clear();
     stage.send(Restart{"checker"});
-    EXPECT_THAT(stage.arming,
-                ElementsAre("CLOSE restart -> 7", "stop_sec force UP UP restart -> 3",
-                            "stop_prim force UP UP restart -> 1", "start_both UP UP restart -> 3",
-                            "start_prim UP UP restart -> 7", "start_sec UP UP restart -> 23"));
+    EXPECT_THAT(stage.arming, ElementsAre("CLOSE restart -> 7", "stop_sec force UP UP restart -> 3",
+                                          "stop_prim force UP UP restart -> 1", "start_both UP UP restart -> 3",
+                                          "start_prim UP UP restart -> 7", "start_sec UP UP restart -> 23"));
     stage.arming.clear();
     stage.send(Block{.reason = "interface_failure", .expected = false});
     stage.send(Stop{.then = Stop::Then::wait, .by = "interface_failure", .at_once = false});
@@ -415,9 +448,8 @@ TEST(Automaton, AScriptThatFailsArmsNothing) {
     Stage stage;
     stage.failing["start_prim"] = "start_prim: exit 1";
     stage.send(Start{"x"});
-    EXPECT_THAT(stage.arming,
-                ElementsAre("prestart STOP WAIT start -> 1", "start_both WAIT UP start -> 3",
-                            "stop_prim force UP WAIT stop -> 1", "stop_both force WAIT STOP stop -> 0"));
+    EXPECT_THAT(stage.arming, ElementsAre("prestart STOP WAIT start -> 1", "start_both WAIT UP start -> 3",
+                                          "stop_prim force UP WAIT stop -> 1", "stop_both force WAIT STOP stop -> 0"));
 }
 
 TEST(Automaton, StateCodesTravel) {
