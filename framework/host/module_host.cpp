@@ -10,6 +10,8 @@
 #include <algorithm>
 #include <csignal>
 #include <ctime>
+#include <iterator>
+#include <sstream>
 #include <system_error>
 
 #include <unistd.h>
@@ -32,6 +34,20 @@ std::uint64_t user_log_bytes(const config::Module& module) {
 }
 
 std::int64_t wall_seconds() { return static_cast<std::int64_t>(std::time(nullptr)); }
+
+/// At least one, perhaps empty.
+std::vector<std::string> words_of(const std::string& text) {
+    std::istringstream rest{text};
+    std::vector<std::string> words{std::istream_iterator<std::string>{rest}, {}};
+    words.resize(std::max<std::size_t>(words.size(), 1));
+    return words;
+}
+
+/// Equal for nobody who compares: another start, another host or another boot has another one.
+std::string start_stamp() {
+    const auto now = std::chrono::system_clock::now().time_since_epoch();
+    return std::to_string(std::chrono::duration_cast<std::chrono::microseconds>(now).count());
+}
 
 } // namespace
 
@@ -275,6 +291,9 @@ void ModuleHost::feed(const automaton::Event& event) {
 }
 
 void ModuleHost::perform(const automaton::RunHook& effect) {
+    if (effect.name == "start_both" || effect.name == "start_prim") { // start_sec begins nothing that others use
+        started_ = start_stamp();
+    }
     script::Limits limits;
     limits.timeout = effect.limit == automaton::Limit::nice_stop    ? facts_.config.user.nice_stop_timeout
                      : effect.limit == automaton::Limit::force_stop ? facts_.config.user.force_stop_timeout
@@ -411,7 +430,8 @@ void ModuleHost::perform(const automaton::Log& effect) {
 }
 
 void ModuleHost::perform(const automaton::Finished& effect) {
-    finish(effect.start_again ? control::host_protocol::exit_start_again : control::host_protocol::exit_stopped);
+    namespace protocol = control::host_protocol;
+    finish(!effect.start_again ? protocol::exit_stopped : reboot_ ? protocol::exit_reboot : protocol::exit_start_again);
 }
 
 void ModuleHost::perform(const automaton::Armed& effect) {
@@ -454,24 +474,33 @@ void ModuleHost::save_loops() {
 
 void ModuleHost::act(const std::string& action, const std::string& by, bool automatic, bool at_once) {
     using Then = automaton::Stop::Then;
+    const std::vector<std::string> words = words_of(action);
+    const std::string& verb = words.front();
     automatic_ = automatic;
-    if (action == "stop" || (action != "restart" && automaton_.stopping())) {
-        feed(automaton::Stop{
-            .then = action == "stopstart" ? Then::start_again : Then::stay, .by = by, .at_once = at_once});
+    if (verb == "stop" || (verb != "restart" && automaton_.stopping())) {
+        feed(automaton::Stop{.then = verb == "stopstart" ? Then::start_again : Then::stay,
+                             .by = by,
+                             .at_once = at_once,
+                             .reason = automatic ? "stopped by " + by : ""});
         return;
     }
     if (!automatic) {
         loops_.reset(); // a person looked after it
         save_loops();
-    } else if (!loop_allows(action, by)) {
-        feed(automaton::Stop{.then = Then::stay, .by = "maxloop", .at_once = false});
+    } else if (!loop_allows(verb, by)) {
+        feed(automaton::Stop{
+            .then = Then::stay, .by = "maxloop", .at_once = false, .reason = "stopped by maxloop: " + by});
         return;
     }
-    if (action == "restart") {
-        feed(automaton::Restart{by});
-    } else {
-        feed(automaton::Stop{.then = action == "wait" ? Then::wait : Then::start_again, .by = by, .at_once = at_once});
+    if (verb == "restart") {
+        feed(automaton::Restart{by, {words.begin() + 1, words.end()}});
+        return;
     }
+    reboot_ = automatic && verb == "stopstart" && facts_.config.settings.automatic_reboot;
+    if (reboot_) {
+        write(log::Level::warning, "host", "automatic_reboot is on: this stopstart reboots the server");
+    }
+    feed(automaton::Stop{.then = verb == "wait" ? Then::wait : Then::start_again, .by = by, .at_once = at_once});
 }
 
 // ---- End
@@ -479,6 +508,7 @@ void ModuleHost::act(const std::string& action, const std::string& by, bool auto
 
 void ModuleHost::finish(int exit_code) {
     exit_code_ = exit_code;
+    broadcast({{"event", "finished"}, {"exit", exit_code}});
     for (auto slot = slots_.rbegin(); slot != slots_.rend(); ++slot) {
         (*slot)->stop();
     }

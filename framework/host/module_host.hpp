@@ -72,6 +72,7 @@ private:
     void finish(int exit_code);
     void end();
     void await_last_answers(Instant until);
+    /// `action`: stop, stopstart, wait, restart; restart may be followed by words for its scripts.
     void act(const std::string& action, const std::string& by, bool automatic, bool at_once);
     [[nodiscard]] bool loop_allows(const std::string& action, const std::string& by);
     void load_loops();
@@ -90,9 +91,13 @@ private:
     [[nodiscard]] Result<void> turn_switch(const std::string& name, bool on, const std::string& by);
     [[nodiscard]] Result<std::string> command_errd(const std::vector<std::string>& argv, const std::string& by);
     [[nodiscard]] Result<std::string> update_plugins(const config::Module& fresh);
+    void forget_turned_down();
+    [[nodiscard]] Result<void> update_slots(const config::Module& fresh);
+    [[nodiscard]] Result<std::vector<std::unique_ptr<Slot>>> new_checkers(const config::Module& fresh);
 
     // module_events.cpp: the bus, and what it tells to plugins
     void on_view(const membership::ViewInstalled& installed);
+    void tell_view(Slot& slot);
     void on_excluded(const std::string& reason);
     void on_resource(const bus::Resource& resource, bool removed);
     void on_peer_state(NodeId node, std::uint32_t code);
@@ -170,6 +175,7 @@ private:
 
     // Plugins live longer than the bus: its thread stores leases into them.
     std::vector<std::unique_ptr<Slot>> slots_;
+    std::vector<std::unique_ptr<Slot>> turned_down_; ///< of updates that failed: what they posted names them
     std::map<std::pair<Slot*, std::uint64_t>, std::unique_ptr<boost::asio::steady_timer>> timers_;
     std::uint64_t config_digest_{};
     std::optional<std::uint16_t> weight_;
@@ -201,6 +207,7 @@ private:
     // One round of the services
     std::uint64_t next_token_{1};
     bool automatic_{}; ///< the last action was asked for by a rule or checker
+    bool reboot_{};    ///< the stopstart under way is one that reboots the server
     std::map<std::uint64_t, Slot*> asked_;
     std::string refusal_;
     automaton::Moment asked_moment_{};
@@ -214,6 +221,7 @@ private:
     Connections listeners_; ///< said hello
     std::vector<std::pair<std::shared_ptr<control::Connection>, boost::json::value>> stop_waiters_;
     std::int64_t since_seconds_{};
+    std::string started_; ///< stamp of the last start of the application, empty before the first
     int exit_code_{};
 
     std::mutex shared_; ///< guards what follows: hooks and plugin threads read it

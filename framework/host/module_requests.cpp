@@ -399,7 +399,8 @@ json::object ModuleHost::state_object() const {
     return {{"state", std::string{automaton::name(automaton_.state())}},
             {"qualifier", std::string{automaton::name(automaton_.qualifier())}},
             {"reason", automaton_.reason()},
-            {"since", since_seconds_}};
+            {"since", since_seconds_},
+            {"started", started_}};
 }
 
 void ModuleHost::describe(json::object& object) {

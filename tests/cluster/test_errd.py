@@ -187,6 +187,37 @@ def slow_start(node):
     module.stead("stop")
 
 
+def classes(node):
+    """What is said of a class while the module is stopped holds from its next start on, and over later ones."""
+    module = app(node, "classes", '<proc name="steadapp" class="both" action="restart"/>'
+                                  '<proc name="sleeper" class="night" action="noaction"/>')
+    check("from the next start on" in module.stead("errd disable both").stdout, "disable, stopped")
+    module.stead("errd enable night")
+    for turn in ("first", "second"):
+        module.start()
+        listed = module.stead("errd list").stdout
+        check("class=both(disabled) not armed" in listed and "class=night(enabled) armed" in listed,
+              f"{turn} start: as it was said")
+        logged(module, "Resource proc.sleeper set to down", 1 if turn == "first" else 2)
+        if turn == "first":
+            node.kill("steadapp")
+        module.stead("stop")
+    check("Action restart" not in module.log(), "the death of what is not watched does nothing")
+    module.stead("errd enable both")
+    module.stead("errd disable night")
+    module.start()
+    up(module, "steadapp")
+    check("class=night(disabled) not armed" in module.stead("errd list").stdout, "the last word counts")
+    node.kill("steadapp")
+    logged(module, "Action restart called by checkers.process")
+    lab.wait_for("Ready again", lambda: node.ready("classes"))
+    module.stead("stop")
+    module.stead("errd enable nosuch")
+    module.start()
+    logged(module, "usersetting.errd.nosuch: no <proc> is of class 'nosuch'")
+    module.stead("stop")
+
+
 SYSTEMCTL = """#!/bin/sh
 [ "$1" = show ] || exit 1
 pid=$(cat /run/unit.pid)
@@ -221,7 +252,7 @@ def services(node):
     node.sh("rmdir /run/systemd/system")
 
 
-CASES = [actions, handler, bounds, expressions, slow_start, services]
+CASES = [actions, handler, bounds, expressions, slow_start, classes, services]
 if __name__ == "__main__":
     lab.enter()
     if sys.argv[1:] == ["farm"]:
