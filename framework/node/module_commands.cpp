@@ -286,10 +286,10 @@ void Daemon::boot(const CallPtr& call) {
     const std::string configured = registry_.configured_boot(module);
     if (what != "status") {
         if (configured != "ignore") {
-            return call->finish(Answer::failed(
-                exit_code::refused, "the configuration of '" + module + "' says boot=\"" + configured +
-                                        "\", and that wins; change it there and run 'stead config -m " + module +
-                                        "' (boot=\"ignore\" leaves it to this command)"));
+            return call->finish(
+                Answer::failed(exit_code::refused, "the configuration of '" + module + "' says boot=\"" + configured +
+                                                       "\", and that wins; change it there and run 'stead config -m " +
+                                                       module + "' (boot=\"ignore\" leaves it to this command)"));
         }
         if (const Result<void> set = registry_.set_boot(module, what == "on"); !set) {
             return call->finish(Answer::failed(set.error()));
@@ -297,14 +297,14 @@ void Daemon::boot(const CallPtr& call) {
     }
     const std::string boot = registry_.boot(module);
     const std::int64_t delay_s = std::chrono::ceil<seconds>(registry_.boot_delay(module)).count();
-    const char* meaning = boot == "auto" ? "; it starts at boot if it was running before"
+    const char* meaning = boot == "auto"     ? "; it starts at boot if it was running before"
                           : boot == "ignore" ? "; it does not start at boot ('stead boot on' changes that)"
                                              : "";
     Answer answer = Answer::done("boot of '" + module + "' is " + boot + meaning +
                                  (delay_s > 0 ? ", after " + std::to_string(delay_s) + " s" : "") + "; " +
                                  (configured == "ignore" ? "set by 'stead boot'" : "set by its configuration"));
-    answer.data = json::object{
-        {"module", module}, {"boot", boot}, {"configured", configured}, {"boot_delay_s", delay_s}};
+    answer.data =
+        json::object{{"module", module}, {"boot", boot}, {"configured", configured}, {"boot_delay_s", delay_s}};
     call->finish(std::move(answer));
 }
 
@@ -338,6 +338,7 @@ json::array Daemon::module_table(const std::string& only) {
                                      {"state", state.state},
                                      {"qualifier", state.qualifier},
                                      {"reason", state.reason},
+                                     {"started", state.started},
                                      {"pid", runner(module.name)->running() ? runner(module.name)->pid() : 0},
                                      {"peers", std::move(peers)}});
     }
