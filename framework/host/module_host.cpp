@@ -344,7 +344,7 @@ void ModuleHost::perform(const automaton::AskServices& effect) {
         effect.moment == Moment::close && !effect.at_once ? facts_.config.user.nice_stop_timeout : moment_timeout;
     std::vector<std::pair<Slot*, stead_transition>> round;
     for (const auto& slot : slots_) {
-        if (slot->takes_transitions()) {
+        if (slot->takes_moment(static_cast<std::uint32_t>(effect.moment))) {
             stead_transition transition{};
             transition.token = next_token_++;
             transition.moment = static_cast<std::uint32_t>(effect.moment);
@@ -529,6 +529,7 @@ void ModuleHost::end() {
         connection->send(boost::json::object{{"id", id}, {"ok", true}});
     }
     stop_waiters_.clear();
+    refuse_late_answers();
     ended_ = true;
     server_.reset();
     services_timer_.cancel();

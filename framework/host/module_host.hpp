@@ -125,6 +125,20 @@ private:
     void cancel_hook(std::uint64_t token) override;
     [[nodiscard]] Result<void> add_address(const std::string& interface, const std::string& address) override;
     void remove_address(const std::string& interface, const std::string& address) override;
+    // module_roles.cpp: Services of ABI 1.2, and commands of plugins
+    void set_role(const Slot& slot, std::uint32_t state, std::string reason, bool expected) override;
+    [[nodiscard]] std::optional<std::string> node_address(std::string_view lan, std::uint32_t node) override;
+    [[nodiscard]] std::vector<std::array<std::uint8_t, 32>> stream_keys(const Slot& slot,
+                                                                        std::string_view purpose) override;
+    [[nodiscard]] std::uint64_t ask_witness(Slot& slot, std::string node, std::string key, std::uint64_t counter,
+                                            std::uint32_t holder, nanoseconds timeout) override;
+    void command_done(const Slot& slot, std::uint64_t token, bool ok, std::string text) override;
+    /// No value: the plugin answers later, to this connection.
+    [[nodiscard]] std::optional<Result<boost::json::object>>
+    do_command(const std::shared_ptr<control::Connection>& from, const boost::json::value& id, std::string command,
+               const std::vector<std::string>& argv);
+    void refuse_late_answers();
+
     void next_plugin_hook();
     void arm(Slot& slot, std::uint64_t id, std::uint64_t at_boottime_ns);
 
@@ -138,11 +152,12 @@ private:
     // module_requests.cpp: the socket
     [[nodiscard]] Result<void> listen();
     void serve(const std::shared_ptr<control::Connection>& connection, control::Frame frame);
+    void send_answer(const std::shared_ptr<control::Connection>& to, boost::json::object reply,
+                     Result<boost::json::object> done);
     [[nodiscard]] Result<boost::json::object> answer(const std::string& verb, const boost::json::object& request);
     [[nodiscard]] Result<boost::json::object> do_action(const std::string& verb, const boost::json::object& request);
     [[nodiscard]] Result<boost::json::object> do_set(const boost::json::object& request);
     [[nodiscard]] Result<boost::json::object> do_get(const boost::json::object& request);
-    [[nodiscard]] Result<boost::json::object> do_command(const boost::json::object& request);
     [[nodiscard]] Result<boost::json::object> do_update();
     [[nodiscard]] Result<boost::json::object> do_loop(const boost::json::object& request);
     [[nodiscard]] Result<boost::json::object> do_peer_died(const boost::json::object& request);
@@ -220,11 +235,20 @@ private:
     std::vector<std::weak_ptr<control::Connection>> connections_;
     Connections listeners_; ///< said hello
     std::vector<std::pair<std::shared_ptr<control::Connection>, boost::json::value>> stop_waiters_;
+    struct LateAnswer {
+        std::shared_ptr<control::Connection> to;
+        boost::json::value id;
+        const Slot* of;
+        std::string command;
+    };
+    std::map<std::uint64_t, LateAnswer> late_answers_; ///< by the token that the plugin has
+    std::uint64_t next_command_token_{1};
+    std::atomic<std::uint64_t> next_question_token_{1};
     std::int64_t since_seconds_{};
     std::string started_; ///< stamp of the last start of the application, empty before the first
     int exit_code_{};
 
-    std::mutex shared_; ///< guards what follows: hooks and plugin threads read it
+    std::mutex shared_; ///< guards what follows, and facts_.keys: hooks and plugin threads read it
     std::map<std::pair<std::uint32_t, std::string>, std::string> resources_;
     membership::View view_;
     std::map<NodeId, std::uint32_t> peer_states_;

@@ -114,6 +114,7 @@ Result<void> ModuleHost::listen() {
                 [this](const std::shared_ptr<control::Connection>& from, const std::string&) {
                     std::erase(listeners_, from);
                     std::erase_if(stop_waiters_, [&](const auto& waiter) { return waiter.first == from; });
+                    std::erase_if(late_answers_, [&](const auto& late) { return late.second.to == from; });
                 });
         });
     if (!server) {
@@ -142,7 +143,18 @@ void ModuleHost::serve(const std::shared_ptr<control::Connection>& connection, c
             flag_of(*request, "force"));
         return;
     }
-    auto done = answer(verb, *request);
+    if (verb == "command") {
+        auto done = do_command(connection, reply["id"], text_of(*request, "command"), texts_of(*request, "argv"));
+        if (done) {
+            send_answer(connection, std::move(reply), std::move(*done));
+        }
+        return;
+    }
+    send_answer(connection, std::move(reply), answer(verb, *request));
+}
+
+void ModuleHost::send_answer(const std::shared_ptr<control::Connection>& to, json::object reply,
+                             Result<json::object> done) {
     reply["ok"] = static_cast<bool>(done);
     if (done) {
         for (auto& member : *done) {
@@ -152,7 +164,7 @@ void ModuleHost::serve(const std::shared_ptr<control::Connection>& connection, c
         reply["code"] = code_name(done.error().code);
         reply["error"] = done.error().text();
     }
-    connection->send(reply);
+    to->send(reply);
 }
 
 Result<json::object> ModuleHost::answer(const std::string& verb, const json::object& request) {
@@ -176,9 +188,6 @@ Result<json::object> ModuleHost::answer(const std::string& verb, const json::obj
     }
     if (verb == "get") {
         return do_get(request);
-    }
-    if (verb == "command") {
-        return do_command(request);
     }
     if (verb == "update") {
         return do_update();
@@ -239,22 +248,6 @@ Result<json::object> ModuleHost::do_get(const json::object& request) {
         return Error{Errc::not_found, name, "no such resource; `stead state -v -m " + facts_.module + "` lists them"};
     }
     return json::object{{"value", *value}};
-}
-
-Result<json::object> ModuleHost::do_command(const json::object& request) {
-    const std::string command = text_of(request, "command");
-    const std::vector<std::string> argv = texts_of(request, "argv");
-    for (const auto& slot : slots_) {
-        std::string text;
-        const auto code = slot->command(command, argv, text);
-        if (code == 0) {
-            return json::object{{"text", text}};
-        }
-        if (code != -2) {
-            return Error{Errc::refused, std::string{slot->id()}, text.empty() ? "refused without a reason" : text};
-        }
-    }
-    return Error{Errc::unsupported, "command '" + command + "'", "no plugin of this module knows it"};
 }
 
 Result<json::object> ModuleHost::do_update() {
@@ -342,6 +335,9 @@ Result<json::object> ModuleHost::do_peer_died(const json::object& request) {
         return Error{Errc::malformed, "peer_died", "needs a node of cluster.xml and a session of 32 hex digits"};
     }
     bus_->peer_died(*found, *session);
+    for (const auto& slot : slots_) {
+        slot->on_peer_died(index(*found));
+    }
     return json::object{};
 }
 
@@ -360,7 +356,10 @@ Result<json::object> ModuleHost::do_rekey() {
     if (!keys) {
         return keys.error();
     }
-    facts_.keys = std::move(*keys);
+    {
+        const std::lock_guard lock(shared_);
+        facts_.keys = std::move(*keys);
+    }
     bus_->set_keys(facts_.keys);
     write(log::Level::event, "host",
           "cluster key read again: " + std::to_string(facts_.keys.size()) +

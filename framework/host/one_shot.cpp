@@ -43,6 +43,13 @@ public:
     std::uint64_t run_hook(Slot&, std::string, std::vector<std::string>, nanoseconds) override { return 0; }
     std::uint64_t start_hook(Slot&, std::string, std::vector<std::string>, nanoseconds) override { return 0; }
     void cancel_hook(std::uint64_t) override {}
+    void set_role(const Slot&, std::uint32_t, std::string, bool) override {}
+    std::optional<std::string> node_address(std::string_view, std::uint32_t) override { return std::nullopt; }
+    std::vector<std::array<std::uint8_t, 32>> stream_keys(const Slot&, std::string_view) override { return {}; }
+    std::uint64_t ask_witness(Slot&, std::string, std::string, std::uint64_t, std::uint32_t, nanoseconds) override {
+        return 0;
+    }
+    void command_done(const Slot&, std::uint64_t, bool, std::string) override {}
     Result<void> add_address(const std::string&, const std::string& address) override {
         return Error{Errc::refused, address, "cleanup adds no address"};
     }
@@ -172,8 +179,8 @@ int rehearse_module(const std::string& module, const Registry& registry, const c
             findings.push_back(json::object{{"warning", list == &done.warnings}, {"text", one.text()}});
         }
     }
-    std::cout << json::serialize(json::object{
-                     {"ok", done.errors.empty()}, {"text", done.text}, {"findings", std::move(findings)}})
+    std::cout << json::serialize(
+                     json::object{{"ok", done.errors.empty()}, {"text", done.text}, {"findings", std::move(findings)}})
               << "\n";
     return done.errors.empty() ? 0 : 1;
 }

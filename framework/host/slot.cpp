@@ -165,6 +165,35 @@ void host_cancel_hook(void* context, std::uint64_t token) { slot(context).servic
 std::int32_t host_add_rule(void* context, stead_str rule, char* err, std::uint32_t cap) {
     return answer(slot(context).add_rule(view(rule)), err, cap);
 }
+void host_set_role(void* context, std::uint32_t state, stead_str reason, std::uint32_t expected) {
+    slot(context).services().set_role(slot(context), state, std::string{view(reason)}, expected != 0);
+}
+std::int32_t host_node_address(void* context, stead_str lan, std::uint32_t node, char* out, std::uint32_t cap) {
+    const auto found = slot(context).services().node_address(view(lan), node);
+    if (!found || found->size() >= cap) {
+        return -1;
+    }
+    copy(*found, out, cap);
+    return 0;
+}
+std::uint32_t host_stream_keys(void* context, stead_str purpose, std::uint8_t out[2][32]) {
+    const auto keys = slot(context).services().stream_keys(slot(context), view(purpose));
+    const auto count = static_cast<std::uint32_t>(std::min<std::size_t>(keys.size(), 2));
+    for (std::uint32_t i = 0; i < count; ++i) {
+        std::ranges::copy(keys[i], out[i]);
+    }
+    return count;
+}
+std::uint64_t host_ask_witness(void* context, stead_str node, stead_str key, std::uint64_t counter,
+                               std::uint32_t holder, std::uint64_t timeout_ns) {
+    const auto timeout = nanoseconds{static_cast<std::int64_t>(std::min<std::uint64_t>(timeout_ns, INT64_MAX))};
+    return slot(context).services().ask_witness(slot(context), std::string{view(node)}, std::string{view(key)}, counter,
+                                                holder, timeout);
+}
+std::uint64_t host_command_token(void* context) { return slot(context).command_token(); }
+void host_command_done(void* context, std::uint64_t token, std::int32_t ok, stead_str text) {
+    slot(context).services().command_done(slot(context), token, ok != 0, std::string{view(text)});
+}
 
 } // namespace
 
@@ -203,6 +232,12 @@ stead_host_v1 Slot::make_table() {
     table.add_rule = host_add_rule;
     table.start_hook = host_start_hook;
     table.cancel_hook = host_cancel_hook;
+    table.set_role = host_set_role;
+    table.node_address = host_node_address;
+    table.stream_keys = host_stream_keys;
+    table.ask_witness = host_ask_witness;
+    table.command_token = host_command_token;
+    table.command_done = host_command_done;
     return table;
 }
 
@@ -298,6 +333,25 @@ void Slot::on_armed(std::uint32_t when) {
     }
 }
 
+void Slot::on_ready(bool ready) {
+    if (running_ && descriptor().on_ready != nullptr && ready_ != ready) {
+        ready_ = ready;
+        descriptor().on_ready(self_, ready ? 1 : 0);
+    }
+}
+
+void Slot::on_peer_died(std::uint32_t node) {
+    if (running_ && descriptor().on_peer_died != nullptr) {
+        descriptor().on_peer_died(self_, node);
+    }
+}
+
+void Slot::on_witness(std::uint64_t token, std::uint32_t verdict) {
+    if (running_ && descriptor().on_witness != nullptr) {
+        descriptor().on_witness(self_, token, verdict);
+    }
+}
+
 void Slot::on_timer(std::uint64_t timer) {
     if (running_ && descriptor().on_timer != nullptr) {
         descriptor().on_timer(self_, timer);
@@ -347,19 +401,26 @@ std::int32_t Slot::lease_fd() {
     return self_ != nullptr && descriptor().lease_fd != nullptr ? descriptor().lease_fd(self_) : -1;
 }
 
-std::int32_t Slot::command(std::string_view verb, const std::vector<std::string>& argv, std::string& line) {
+std::int32_t Slot::command(std::string_view verb, const std::vector<std::string>& argv, std::string& line,
+                           std::uint64_t token) {
     if (!running_ || descriptor().on_command == nullptr) {
-        return -2;
+        return STEAD_COMMAND_NOT_MINE;
     }
     std::vector<stead_str> arguments;
     for (const std::string& argument : argv) {
         arguments.push_back(c(argument));
     }
     std::vector<char> out(8192, '\0');
+    command_token_ = token;
     const auto code =
         descriptor().on_command(self_, c(verb), arguments.data(), static_cast<std::uint32_t>(arguments.size()),
                                 out.data(), static_cast<std::uint32_t>(out.size()));
+    command_token_ = 0;
     line = out.data();
+    if (code == STEAD_COMMAND_PENDING && token == 0) {
+        line = "the plugin wants to answer later, and nobody can wait here";
+        return STEAD_COMMAND_REFUSED;
+    }
     return code;
 }
 

@@ -8,6 +8,7 @@
 #include <stead/config/config.hpp>
 #include <stead/core/rules.hpp>
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -43,6 +44,16 @@ public:
     [[nodiscard]] virtual std::uint64_t start_hook(Slot& slot, std::string name, std::vector<std::string> arguments,
                                                    nanoseconds timeout) = 0;
     virtual void cancel_hook(std::uint64_t token) = 0;
+    virtual void set_role(const Slot& slot, std::uint32_t state, std::string reason, bool expected) = 0;
+    [[nodiscard]] virtual std::optional<std::string> node_address(std::string_view lan, std::uint32_t node) = 0;
+    /// 1 or 2, the one to use first; none when the keys are not known (cleanup).
+    [[nodiscard]] virtual std::vector<std::array<std::uint8_t, 32>> stream_keys(const Slot& slot,
+                                                                                std::string_view purpose) = 0;
+    /// Slot::on_witness() follows, on the strand. 0: no such node.
+    [[nodiscard]] virtual std::uint64_t ask_witness(Slot& slot, std::string node, std::string key,
+                                                    std::uint64_t counter, std::uint32_t holder,
+                                                    nanoseconds timeout) = 0;
+    virtual void command_done(const Slot& slot, std::uint64_t token, bool ok, std::string text) = 0;
     // Network
     [[nodiscard]] virtual Result<void> add_address(const std::string& interface, const std::string& address) = 0;
     virtual void remove_address(const std::string& interface, const std::string& address) = 0;
@@ -83,6 +94,10 @@ public:
     void on_hook_done(std::uint64_t token, std::int32_t exit_code);
     /// The classes armed from now on; the plugin hears of changes only.
     void on_armed(std::uint32_t when);
+    /// The plugin hears of changes only; it begins with "not ready".
+    void on_ready(bool ready);
+    void on_peer_died(std::uint32_t node);
+    void on_witness(std::uint64_t token, std::uint32_t verdict);
     /// Bus thread.
     void on_lease(std::uint64_t until) noexcept;
     [[nodiscard]] bool is_checker() const noexcept { return descriptor().kind == STEAD_KIND_CHECKER; }
@@ -95,14 +110,20 @@ public:
     /// As the last create or update left them.
     [[nodiscard]] const std::vector<rules::Rule>& rules() const noexcept { return rules_; }
     [[nodiscard]] bool takes_lease() const noexcept { return descriptor().on_lease != nullptr; }
-    [[nodiscard]] bool takes_transitions() const noexcept { return descriptor().on_transition != nullptr; }
+    /// RETIRE is of ABI 1.2: an older plugin may not know what to answer.
+    [[nodiscard]] bool takes_moment(std::uint32_t moment) const noexcept {
+        return descriptor().on_transition != nullptr && (moment != STEAD_MOMENT_RETIRE || descriptor().abi_minor >= 2);
+    }
     [[nodiscard]] std::int32_t lease_fd();
-    /// 0 done, -1 refused, -2 not this plugin's. `answer` is the plugin's line.
-    [[nodiscard]] std::int32_t command(std::string_view verb, const std::vector<std::string>& argv,
-                                       std::string& answer);
+    /// STEAD_COMMAND_*. `answer` is the plugin's line. Pending: Services::command_done() follows with this token; with
+    /// token 0 the plugin must answer at once.
+    [[nodiscard]] std::int32_t command(std::string_view verb, const std::vector<std::string>& argv, std::string& answer,
+                                       std::uint64_t token = 0);
+    /// Of the command that the plugin is being asked now, else 0.
+    [[nodiscard]] std::uint64_t command_token() const noexcept { return command_token_; }
 
-    std::vector<std::string> watched;        ///< prefixes; strand
-    std::set<std::uint32_t> watched_links;   ///< strand
+    std::vector<std::string> watched;      ///< prefixes; strand
+    std::set<std::uint32_t> watched_links; ///< strand
 
     [[nodiscard]] Services& services() noexcept { return services_; }
     [[nodiscard]] bool running() const noexcept { return running_; }
@@ -118,6 +139,8 @@ private:
     bool takes_rules_{};
     std::vector<rules::Rule> rules_;
     std::optional<std::uint32_t> armed_; ///< as last told
+    bool ready_{};                       ///< as last told
+    std::atomic<std::uint64_t> command_token_{0};
 };
 
 } // namespace stead::host

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The layout of ABI 1.1 (64-bit). A number here never changes: append to the structs and add lines.
+// The layout of ABI 1.2 (64-bit). A number here never changes: append to the structs and add lines.
 #include <stead/plugin.h>
 
 #include <cstddef>
@@ -26,7 +26,7 @@ static_assert(sizeof(stead_address) == 32);
 static_assert(sizeof(stead_bus_wish) == 176);
 static_assert(offsetof(stead_bus_wish, pulse_ns) == 16);
 static_assert(offsetof(stead_bus_wish, lans) == 48);
-static_assert(sizeof(stead_host_v1) == 288);
+static_assert(sizeof(stead_host_v1) == 336);
 static_assert(offsetof(stead_host_v1, context) == 8);
 static_assert(offsetof(stead_host_v1, module) == 16);
 static_assert(offsetof(stead_host_v1, seed_low) == 112);
@@ -45,7 +45,13 @@ static_assert(offsetof(stead_host_v1, run_hook) == 256);
 static_assert(offsetof(stead_host_v1, add_rule) == 264);    // 1.1
 static_assert(offsetof(stead_host_v1, start_hook) == 272);  // 1.1
 static_assert(offsetof(stead_host_v1, cancel_hook) == 280); // 1.1
-static_assert(sizeof(stead_plugin_descriptor) == 208);
+static_assert(offsetof(stead_host_v1, set_role) == 288);    // 1.2
+static_assert(offsetof(stead_host_v1, node_address) == 296);
+static_assert(offsetof(stead_host_v1, stream_keys) == 304);
+static_assert(offsetof(stead_host_v1, ask_witness) == 312);
+static_assert(offsetof(stead_host_v1, command_token) == 320);
+static_assert(offsetof(stead_host_v1, command_done) == 328);
+static_assert(sizeof(stead_plugin_descriptor) == 232);
 static_assert(offsetof(stead_plugin_descriptor, id) == 16);
 static_assert(offsetof(stead_plugin_descriptor, kind) == 32);
 static_assert(offsetof(stead_plugin_descriptor, schema) == 40);
@@ -60,3 +66,6 @@ static_assert(offsetof(stead_plugin_descriptor, cleanup) == 176);
 static_assert(offsetof(stead_plugin_descriptor, bus_wish) == 184);
 static_assert(offsetof(stead_plugin_descriptor, on_armed) == 192); // 1.1
 static_assert(offsetof(stead_plugin_descriptor, switch_name) == 200);
+static_assert(offsetof(stead_plugin_descriptor, on_ready) == 208); // 1.2
+static_assert(offsetof(stead_plugin_descriptor, on_peer_died) == 216);
+static_assert(offsetof(stead_plugin_descriptor, on_witness) == 224);

@@ -38,6 +38,25 @@ TEST(Loader, TheSecondLibraryOfAnIdIsRefused) {
     EXPECT_THAT(registry.refused().front().text(), AllOf(HasSubstr("b_second.so"), HasSubstr("'fixture' is taken")));
 }
 
+TEST(Loader, AnOlderPluginLoadsAndHasOnlyWhatItsReleaseHad) {
+    const Registry registry = load("older");
+    ASSERT_EQ(registry.plugins().size(), 3U) << registry.refused().size() << " refused";
+    const auto& of_1_0 = registry.plugins()[0].descriptor;
+    EXPECT_EQ(of_1_0.on_armed, nullptr);
+    EXPECT_EQ(of_1_0.switch_name, nullptr);
+    EXPECT_EQ(of_1_0.on_ready, nullptr);
+    const auto& of_1_1 = registry.plugins()[1].descriptor;
+    EXPECT_NE(of_1_1.on_armed, nullptr);
+    EXPECT_STREQ(of_1_1.switch_name, "later");
+    EXPECT_EQ(of_1_1.on_ready, nullptr);
+    EXPECT_EQ(of_1_1.on_peer_died, nullptr);
+    EXPECT_EQ(of_1_1.on_witness, nullptr);
+    const auto& of_1_2 = registry.plugins()[2].descriptor;
+    EXPECT_NE(of_1_2.on_ready, nullptr);
+    EXPECT_NE(of_1_2.on_peer_died, nullptr);
+    EXPECT_NE(of_1_2.on_witness, nullptr);
+}
+
 TEST(Loader, ABrokenLibraryDoesNotStopTheOthers) {
     const Registry registry = load("mixed");
     ASSERT_EQ(registry.plugins().size(), 1U);

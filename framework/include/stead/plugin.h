@@ -21,8 +21,8 @@
  * Change log (append; a reader checks struct_size before a later field; anything else bumps abi_major)
  *   1.0  first (bus_wish is part of it)
  *   1.1  host: add_rule, start_hook, cancel_hook; plugin: on_armed, switch_name; transition: automatic
- *   1.2  host: set_role, node_address, stream_keys, ask_witness; plugin: on_ready, on_peer_died, on_witness; moment
- *        RETIRE (asked only of plugins of 1.2)
+ *   1.2  host: set_role, node_address, stream_keys, ask_witness, command_token, command_done; plugin: on_ready,
+ *        on_peer_died, on_witness, answer PENDING of on_command; moment RETIRE (asked only of plugins of 1.2)
  */
 #ifndef STEAD_PLUGIN_H
 #define STEAD_PLUGIN_H
@@ -238,22 +238,38 @@ typedef struct stead_host_v1 {
     void (*cancel_hook)(void* context, uint64_t token);
 
     /* 1.2 */
-    /* Mirror: the state in which this node belongs: STEAD_WAIT, ALONE, PRIM or SECOND. The host walks there, script by
-     * script, one row of the table after the other; the last call counts. WAIT leaves a serving state as quickly as the
-     * stop scripts allow. `reason` is shown and logged; `expected` 1: WAIT is a normal part of starting (Transient). */
+    /* Services, mode mirror: the state in which this node belongs: STEAD_WAIT, ALONE, PRIM or SECOND. The host walks
+     * there, script by script, one row of the table after the other; the last call counts. WAIT leaves a serving state as
+     * quickly as the stop scripts allow. `reason` is shown and logged. `expected` 1: not there yet, but as it should be,
+     * so the state is shown Transient (WAIT: a normal part of starting; SECOND: resyncing). 0: WAIT is NotReady, any other
+     * is Ready. A call with the same state changes `reason` and `expected` only. Ignored while on_ready says 0: the host
+     * forgets the role then, and the plugin gives one anew when it hears on_ready(1). */
     void (*set_role)(void* context, uint32_t state, stead_str reason, uint32_t expected);
-    /* The numeric address of a node on a LAN of cluster.xml, terminated; an empty LAN = the first that has both nodes.
-     * 0, or -1 when there is none. `cap` of 64 is enough. */
+    /* The numeric address of a node on a LAN of cluster.xml, terminated; an empty LAN = the first that has that node and
+     * this one. Of this node itself: the one to bind to (laddr). 0, or -1 when there is none. `cap` of 64 is enough. */
     int32_t (*node_address)(void* context, stead_str lan, uint32_t node, char* out, uint32_t cap);
-    /* Keys for a stream of the plugin's own to its peers, derived (HKDF) from the cluster key for `purpose`: 1 or 2 of
-     * 32 bytes, the one to use first. Returns how many. */
+    /* Keys for a stream of the plugin's own to its peers, derived (HKDF) from the cluster key for this module, this plugin
+     * and `purpose`: 1 or 2 of 32 bytes, the one to use first. Returns how many. They change with the cluster key
+     * (rotation): ask again for each connection, and as a server accept either. */
     uint32_t (*stream_keys)(void* context, stead_str purpose, uint8_t out[2][32]);
     /* Compare-and-set on another node's disk: granted when `counter` is higher than the stored one of `key`, or equal
      * with the same holder. on_witness(self, token, verdict) follows once, within `timeout_ns`. Returns a token > 0, or 0
      * when there is no such node. The keys of each module are its own. */
     uint64_t (*ask_witness)(void* context, stead_str node, stead_str key, uint64_t counter, uint32_t holder,
                             uint64_t timeout_ns);
+    /* The command that on_command is being called for; 0 outside of that call, and when the answer cannot wait. */
+    uint64_t (*command_token)(void* context);
+    /* The answer to a command for which on_command returned STEAD_COMMAND_PENDING: ok 1 done, 0 refused; `text` of at most
+     * 64 KiB is shown either way. Once per token; a token that is over is ignored. What is still open when the module has
+     * stopped is refused by the host. */
+    void (*command_done)(void* context, uint64_t token, int32_t ok, stead_str text);
 } stead_host_v1;
+
+/* What on_command returns. */
+#define STEAD_COMMAND_PENDING 1 /* 1.2: command_done follows */
+#define STEAD_COMMAND_DONE 0
+#define STEAD_COMMAND_REFUSED (-1)
+#define STEAD_COMMAND_NOT_MINE (-2)
 
 typedef enum stead_witness_verdict {
     STEAD_WITNESS_UNANSWERED = 0,
@@ -324,7 +340,7 @@ typedef struct stead_plugin_descriptor {
     /* A descriptor of one page whose first 8 bytes are the lease as stored: steadd closes it for a dead host.
      * -1 = none. Stays the plugin's; the host duplicates it. */
     int32_t (*lease_fd)(void* self);
-    /* A command for the plugin: "power node2 3", "errd list"; writes an answer. 0, -1 = refused, -2 = not mine. */
+    /* A command for the plugin: "power node2 3", "errd list", "swap"; writes an answer. Returns STEAD_COMMAND_*. */
     int32_t (*on_command)(void* self, stead_str verb, const stead_str* argv, uint32_t argc, char* out,
                           uint32_t out_cap);
     /* Extra checks that the schema cannot say, for `confcheck`: calls report once per finding (warning 1 or error 0).

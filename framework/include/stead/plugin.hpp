@@ -267,6 +267,45 @@ public:
         return text_of(
             [&](char* err, std::uint32_t cap) { return host_->add_rule(host_->context, to_c(rule), err, cap); });
     }
+
+    // ABI 1.2. A host that is older refuses a plugin of 1.2, so they are there.
+    /// Mirror: where this node belongs, see plugin.h. `expected`: shown Transient, not NotReady or Ready.
+    void set_role(stead_state state, std::string_view reason = {}, bool expected = false) const noexcept {
+        host_->set_role(host_->context, state, to_c(reason), expected ? 1 : 0);
+    }
+    /// The numeric address of a node; an empty LAN = the first that has that node and this one.
+    [[nodiscard]] std::optional<std::string> node_address(std::string_view lan, std::uint32_t node) const {
+        std::array<char, 64> out{};
+        if (host_->node_address(host_->context, to_c(lan), node, out.data(), out.size()) != 0) {
+            return std::nullopt;
+        }
+        return std::string{out.data()};
+    }
+    /// 1 or 2 keys of 32 bytes, the one to use first. Ask again for each connection.
+    [[nodiscard]] std::vector<std::string> stream_keys(std::string_view purpose) const {
+        std::uint8_t raw[2][32]{};
+        const std::uint32_t count = host_->stream_keys(host_->context, to_c(purpose), raw);
+        std::vector<std::string> keys;
+        for (std::uint32_t i = 0; i < std::min(count, 2U); ++i) {
+            keys.emplace_back(raw[i], raw[i] + 32);
+        }
+        return keys;
+    }
+    /// The token that on_witness() brings back, or 0 when there is no such node.
+    [[nodiscard]] std::uint64_t ask_witness(std::string_view witness, std::string_view key, std::uint64_t counter,
+                                            std::uint32_t holder, std::chrono::nanoseconds timeout) const noexcept {
+        return host_->ask_witness(host_->context, to_c(witness), to_c(key), counter, holder,
+                                  static_cast<std::uint64_t>(timeout.count()));
+    }
+    /// In on_command(): what command_done() wants; 0 when the answer cannot wait.
+    [[nodiscard]] std::uint64_t command_token() const noexcept { return host_->command_token(host_->context); }
+    /// The answer to a command that on_command() left Answer::pending.
+    void command_done(std::uint64_t token, std::string_view text = {}) const noexcept {
+        host_->command_done(host_->context, token, 1, to_c(text));
+    }
+    void command_failed(std::uint64_t token, std::string_view reason) const noexcept {
+        host_->command_done(host_->context, token, 0, to_c(reason));
+    }
     [[nodiscard]] const stead_host_v1* c() const noexcept { return host_; }
 
 private:
@@ -304,8 +343,13 @@ private:
     Function function_;
 };
 
-/// Answer to on_command.
-enum class Answer : std::int32_t { done = 0, refused = -1, not_mine = -2 };
+/// Answer to on_command. Pending: host.command_done(token) follows, with the token of host.command_token().
+enum class Answer : std::int32_t {
+    pending = STEAD_COMMAND_PENDING,
+    done = STEAD_COMMAND_DONE,
+    refused = STEAD_COMMAND_REFUSED,
+    not_mine = STEAD_COMMAND_NOT_MINE
+};
 
 /// What both kinds of plugin may override. Every member runs on the module's strand but on_lease.
 class Plugin {
@@ -352,6 +396,12 @@ public:
     virtual void on_lease(std::uint64_t /*until_boottime_ns*/) noexcept {}
     /// See stead_plugin_descriptor::lease_fd.
     [[nodiscard]] virtual std::int32_t lease_fd() noexcept { return -1; }
+    /// May this plugin choose a role (Host::set_role)? See plugin.h.
+    virtual void on_ready(bool /*ready*/) {}
+    /// A peer's stead-host of this module has ended, and its lease is closed.
+    virtual void on_peer_died(std::uint32_t /*node*/) {}
+    /// The answer to Host::ask_witness().
+    virtual void on_witness(std::uint64_t /*token*/, stead_witness_verdict /*verdict*/) {}
 };
 
 namespace detail {
@@ -477,6 +527,17 @@ struct Functions {
     static void on_armed(void* self, std::uint32_t when) noexcept {
         run(self, "on_armed", [&](T& plugin) { plugin.on_armed(when); });
     }
+    static void on_ready(void* self, std::uint32_t ready) noexcept {
+        run(self, "on_ready", [&](T& plugin) { plugin.on_ready(ready != 0); });
+    }
+    static void on_peer_died(void* self, std::uint32_t node) noexcept {
+        run(self, "on_peer_died", [&](T& plugin) { plugin.on_peer_died(node); });
+    }
+    static void on_witness(void* self, std::uint64_t token, std::uint32_t verdict) noexcept {
+        const auto said =
+            verdict <= STEAD_WITNESS_REFUSED ? static_cast<stead_witness_verdict>(verdict) : STEAD_WITNESS_UNANSWERED;
+        run(self, "on_witness", [&](T& plugin) { plugin.on_witness(token, said); });
+    }
     static void check(const stead_xml* config, void* context, Report::Function function) noexcept {
         std::array<char, 512> text{};
         if (guarded(text.data(), text.size(), [&] { T::check(Config{config}, Report{context, function}); }) != 0) {
@@ -522,6 +583,9 @@ constexpr stead_plugin_descriptor describe(stead_kind kind, const char* id, cons
         d.on_transition = F::on_transition;
         d.on_lease = F::on_lease;
         d.lease_fd = F::lease_fd;
+        d.on_ready = F::on_ready;
+        d.on_peer_died = F::on_peer_died;
+        d.on_witness = F::on_witness;
     }
     if constexpr (std::is_base_of_v<Checker, T>) {
         d.on_armed = F::on_armed;

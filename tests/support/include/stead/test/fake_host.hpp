@@ -5,8 +5,10 @@
 
 #include <dlfcn.h>
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <cstring>
 #include <ctime>
 #include <functional>
 #include <list>
@@ -113,6 +115,7 @@ public:
             of(h).change([&] { of(h).rules_.push_back(text(rule)); });
             return 0;
         };
+        set_functions_of_1_2();
     }
     FakeHost(const FakeHost&) = delete;
     FakeHost& operator=(const FakeHost&) = delete;
@@ -125,6 +128,20 @@ public:
     }
     [[nodiscard]] std::vector<std::string> log() { return copy(log_); }
     [[nodiscard]] std::vector<std::string> rules() { return copy(rules_); }
+    /// Each set_role(): "SECOND expected: resync".
+    [[nodiscard]] std::vector<std::string> roles() { return copy(roles_); }
+    /// Each ask_witness(), oldest first; the token is the place in the list, from 1.
+    struct Question {
+        std::string node, key;
+        std::uint64_t counter{};
+        std::uint32_t holder{};
+        std::uint64_t timeout_ns{};
+    };
+    [[nodiscard]] std::vector<Question> questions() { return copy(questions_); }
+    /// Each command_done(): "7 done: text" or "7 refused: text".
+    [[nodiscard]] std::vector<std::string> answers() { return copy(answers_); }
+    /// What command_token() answers; a test sets it before it calls on_command.
+    std::atomic<std::uint64_t> token{0};
     [[nodiscard]] std::map<std::string, std::string> published() { return copy(published_); }
     [[nodiscard]] std::map<std::uint64_t, std::uint64_t> timers() { return copy(timers_); }
     void timer_ran(std::uint64_t id) {
@@ -189,6 +206,39 @@ private:
         std::unique_lock lock(mutex_);
         return changed_.wait_for(lock, timeout, condition);
     }
+    void set_functions_of_1_2() {
+        c.set_role = [](void* h, std::uint32_t state, stead_str reason, std::uint32_t expected) {
+            static constexpr const char* names[] = {"STOP", "WAIT", "ALONE", "PRIM", "SECOND", "UP"};
+            of(h).change([&] {
+                of(h).roles_.push_back(std::string{state < 6 ? names[state] : "?"} +
+                                       (expected != 0 ? " expected" : "") +
+                                       (reason.size != 0 ? ": " + text(reason) : ""));
+            });
+        };
+        c.node_address = [](void*, stead_str, std::uint32_t node, char* out, std::uint32_t cap) {
+            plugin::copy_text("127.0.0." + std::to_string(node + 1), out, cap);
+            return 0;
+        };
+        c.stream_keys = [](void*, stead_str, std::uint8_t out[2][32]) {
+            std::memset(out[0], 1, 32);
+            return std::uint32_t{1};
+        };
+        c.ask_witness = [](void* h, stead_str node, stead_str key, std::uint64_t counter, std::uint32_t holder,
+                           std::uint64_t timeout_ns) {
+            std::uint64_t given = 0;
+            of(h).change([&] {
+                of(h).questions_.push_back({text(node), text(key), counter, holder, timeout_ns});
+                given = of(h).questions_.size();
+            });
+            return given;
+        };
+        c.command_token = [](void* h) { return of(h).token.load(); };
+        c.command_done = [](void* h, std::uint64_t done, std::int32_t ok, stead_str what) {
+            of(h).change([&] {
+                of(h).answers_.push_back(std::to_string(done) + (ok != 0 ? " done: " : " refused: ") + text(what));
+            });
+        };
+    }
     void set(const std::string& name, stead_str value) {
         change([&] {
             if (value.data == nullptr) {
@@ -203,7 +253,8 @@ private:
 
     std::mutex mutex_;
     std::condition_variable changed_;
-    std::vector<std::string> log_, rules_;
+    std::vector<std::string> log_, rules_, roles_, answers_;
+    std::vector<Question> questions_;
     std::map<std::string, std::string> published_;
     std::map<std::string, std::vector<std::string>> history_;
     std::map<std::uint64_t, std::uint64_t> timers_;
