@@ -130,14 +130,19 @@ private:
     [[nodiscard]] std::optional<std::string> node_address(std::string_view lan, std::uint32_t node) override;
     [[nodiscard]] std::vector<std::array<std::uint8_t, 32>> stream_keys(const Slot& slot,
                                                                         std::string_view purpose) override;
-    [[nodiscard]] std::uint64_t ask_witness(Slot& slot, std::string node, std::string key, std::uint64_t counter,
-                                            std::uint32_t holder, nanoseconds timeout) override;
     void command_done(const Slot& slot, std::uint64_t token, bool ok, std::string text) override;
     /// No value: the plugin answers later, to this connection.
     [[nodiscard]] std::optional<Result<boost::json::object>>
     do_command(const std::shared_ptr<control::Connection>& from, const boost::json::value& id, std::string command,
                const std::vector<std::string>& argv);
     void refuse_late_answers();
+    // module_witness.cpp
+    [[nodiscard]] std::uint64_t ask_witness(Slot& slot, std::string node, std::string key, std::uint64_t counter,
+                                            std::uint32_t holder, nanoseconds timeout) override;
+    void begin_question(Slot& slot, std::uint64_t token, std::string node, std::string key, std::uint64_t counter,
+                        std::uint32_t holder, nanoseconds timeout);
+    void end_question(std::uint64_t token, std::uint32_t verdict, const std::string& why);
+    [[nodiscard]] Result<boost::json::object> do_witness(const boost::json::object& request);
 
     void next_plugin_hook();
     void arm(Slot& slot, std::uint64_t id, std::uint64_t at_boottime_ns);
@@ -243,6 +248,12 @@ private:
     };
     std::map<std::uint64_t, LateAnswer> late_answers_; ///< by the token that the plugin has
     std::uint64_t next_command_token_{1};
+    struct Question {
+        Slot* slot{};
+        std::string about;
+        std::unique_ptr<boost::asio::steady_timer> timer;
+    };
+    std::map<std::uint64_t, Question> questions_; ///< to witnesses, open
     std::atomic<std::uint64_t> next_question_token_{1};
     std::int64_t since_seconds_{};
     std::string started_; ///< stamp of the last start of the application, empty before the first

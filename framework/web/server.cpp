@@ -52,9 +52,10 @@ Result<tcp::acceptor> open_listener(asio::io_context& io, const std::string& add
 
 } // namespace
 
-HttpServer::State::State(asio::io_context& io, tcp::acceptor listener, Backend answers, const ServerLimits& with_limits)
+HttpServer::State::State(asio::io_context& io, tcp::acceptor listener, Backend answers, const ServerLimits& with_limits,
+                         TlsIdentity shown)
     : acceptor(std::move(listener)), sweep_timer(io), accept_timer(io), backend(std::move(answers)),
-      limits(with_limits) {}
+      limits(with_limits), identity(std::move(shown)) {}
 
 template <class List>
 bool HttpServer::State::evict(List& idle) {
@@ -163,13 +164,13 @@ HttpServer::HttpServer(std::shared_ptr<State> state) : state_(std::move(state)) 
 HttpServer::~HttpServer() { state_->end(); }
 
 Result<std::unique_ptr<HttpServer>> HttpServer::listen(asio::io_context& io, const std::string& address,
-                                                       std::uint16_t port, Backend backend,
-                                                       const ServerLimits& limits) {
+                                                       std::uint16_t port, Backend backend, const ServerLimits& limits,
+                                                       TlsIdentity identity) {
     Result<tcp::acceptor> listener = open_listener(io, address, port);
     if (!listener) {
         return listener.error();
     }
-    auto state = std::make_shared<State>(io, std::move(*listener), std::move(backend), limits);
+    auto state = std::make_shared<State>(io, std::move(*listener), std::move(backend), limits, std::move(identity));
     return std::unique_ptr<HttpServer>(new HttpServer(std::move(state)));
 }
 

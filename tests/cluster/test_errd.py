@@ -239,15 +239,30 @@ def services(node):
     node.sh("mkdir -p /run/systemd/system; mount -t tmpfs tmpfs /usr/local/sbin")
     node.sh(f"cat >/usr/local/sbin/systemctl <<'END'\n{SYSTEMCTL}END\nchmod 755 /usr/local/sbin/systemctl")
     module = Module(node, "byunit", {
-        "start_both": SHELL + "sleep 100000 >/dev/null 2>&1 & echo $! >/run/unit.pid\n",
-        "stop_both": SHELL + "kill $(cat /run/unit.pid) || true\n"},
-        light_xml(more='<errd><proc name="shop" service="yes" action="restart"/></errd>'))
+        "start_both": SHELL + "echo start $* >>/run/args; sleep 100000 >/dev/null 2>&1 & echo $! >/run/unit.pid\n",
+        "stop_both": SHELL + "echo stop $* >>/run/args; kill $(cat /run/unit.pid) || true\n"},
+        light_xml(more='<errd><proc name="shop" service="yes" action="restart" restart_services="shop,till"/></errd>'))
     module.start()
     up(module, "shop")
+    node.sh("rm /run/args")
     died = time.monotonic()
     node.sh("kill -9 $(cat /run/unit.pid)")
     logged(module, "Action restart called by checkers.process: service shop: 0 running")
     check(time.monotonic() - died < 1.5, "the death of a unit's main process is seen at once")
+    lab.wait_for("Ready again", lambda: node.ready("byunit"))
+    check(node.sh("cat /run/args").stdout == "stop UP UP restart -Services shop,till\n"
+          "stop force UP UP restart -Services shop,till\nstart UP UP restart -Services shop,till\n",
+          "restart_services: the scripts of that restart know which services are enough")
+    node.sh("rm /run/args")
+    up(module, "shop")
+    module.stead("restart")
+    lab.wait_for("Ready again", lambda: node.ready("byunit") and "start" in node.sh("cat /run/args").stdout)
+    check("-Services" not in node.sh("cat /run/args").stdout, "a person's restart is of everything")
+    conf = module.edited() / "conf" / "userconfig.xml"
+    conf.write_text(conf.read_text().replace('action="restart" ', 'action="stop" '))
+    refused = module.stead("update", check=False)
+    check("userconfig.xml:1" in refused.stderr and 'only with service="yes" and action="restart"' in refused.stderr,
+          f"a bad combination has its line: {refused.stderr.strip()}")
     module.stead("stop")
     node.sh("rmdir /run/systemd/system")
 
