@@ -121,6 +121,8 @@ Result<void> ModuleHost::start() {
     load_switches();
     start_supervisor();
     start_runners();
+    // Before the bus runs: its first view may be told before all plugins are started.
+    bus_block_ = {.reason = "no view of the module's nodes yet", .expected = true};
     if (auto started = start_bus(); !started) {
         return started;
     }
@@ -131,7 +133,7 @@ Result<void> ModuleHost::start() {
         arm_checker(*slot);
     }
     post([this] {
-        hold_back({.reason = "no view of the module's nodes yet", .expected = true}, rules_block_);
+        hold_back(bus_block_, rules_block_);
         feed(automaton::Start{"steadd"});
     });
     return {};
