@@ -242,8 +242,8 @@ class Lab:
             sh(f"ip link add {bridge} type bridge mcast_snooping 0 && ip link set {bridge} up")
         for host in [*self.nodes, self.client]:
             host.power_on()
-        self.client.sh("for i in $(seq 1 200); do ip addr add 10.42.100.$i/16 dev eth0; "
-                       "ip addr add fd42::c:$(printf %x $i)/64 dev eth0 nodad; done")
+        self.client.sh("for i in $(seq 1 200); do echo addr add 10.42.100.$i/16 dev eth0; "  # one process, not 400
+                       "printf 'addr add fd42::c:%x/64 dev eth0 nodad\\n' $i; done | ip -batch -")
         return self
 
     def __exit__(self, kind, value, trace):
