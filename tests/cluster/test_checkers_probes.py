@@ -117,7 +117,8 @@ def first_elements(node):
               '<tcp ident="port" when="both" action="noaction"><to addr="127.0.0.1" port="1" interval="1s"/></tcp>'
               '<splitbrain ident="witness" arg="10.42.0.160"/></check>')
     conf.write_text(text.replace("<user ", checks + "<user "))
-    check("checkers.tcp" in module.stead("update").stdout, "update says which plugins it took in")
+    module.stead("update")
+    check("plugin checkers.tcp 1.0.0 in use" in module.log(), "the log says which plugins the update took in")
     becomes(module, "tcp.port", "down")
     becomes(module, "proc.nosuchapp", "up")
     check(resource(module, "splitbrain.uptodate") == "up", "three plugins at once, each at work")
