@@ -31,8 +31,6 @@ constexpr int quick_attempts = 40;
 constexpr milliseconds reconnect_interval{200};
 constexpr seconds orphan_max{60}; // without steadd: "not ready" for everything, then gone
 constexpr std::size_t other_descriptors = 64;
-constexpr std::uint16_t secure_port = 9453;
-constexpr std::size_t secure_connections_max = 1024; // each holds tens of KiB, unlike the plain ones
 
 Result<std::shared_ptr<control::Connection>> connect_to_steadd(boost::asio::io_context& io) {
     return control::Connection::connect(io.get_executor(), control::paths().status_socket());
@@ -41,57 +39,34 @@ Result<std::shared_ptr<control::Connection>> connect_to_steadd(boost::asio::io_c
 /// From the first word of steadd to the last.
 class Program {
 public:
-    Program(boost::asio::io_context& io, std::shared_ptr<control::Connection> steadd, const web::ServerLimits& limits,
-            const Result<web::TlsIdentity>& identity)
-        : io_(io), timer_(io), limits_(limits), identity_(identity ? *identity : nullptr),
-          client_(io, std::move(steadd),
-                  {[this, trouble = identity ? std::string{} : identity.error().text()](const web::Setup& setup) {
-                       setup_ = setup;
-                       if (!trouble.empty()) {
-                           client_.note("warning", "no HTTPS: " + trouble);
-                       }
-                       listen(0);
-                   },
-                   [this] { outlive(BootClock::now() + orphan_max); }}) {}
+    Program(boost::asio::io_context& io, std::shared_ptr<control::Connection> steadd, const web::ServerLimits& limits)
+        : io_(io), timer_(io), limits_(limits), client_(io, std::move(steadd),
+                                                        {[this](const web::Setup& setup) {
+                                                             setup_ = setup;
+                                                             listen(0);
+                                                         },
+                                                         [this] { outlive(BootClock::now() + orphan_max); }}) {}
 
 private:
-    /// HTTP, and HTTPS where there is a certificate; the one does not wait for the other's port.
     void listen(int attempt) {
-        open(server_, setup_.port, {}, attempt);
-        if (identity_) {
-            open(secure_server_, secure_port, identity_, attempt);
-        }
-        if (server_ && (secure_server_ || !identity_)) {
-            return;
-        }
-        after(attempt < quick_attempts ? bind_interval : slow_bind_interval, [this, attempt] { listen(attempt + 1); });
-    }
-
-    void open(std::unique_ptr<HttpServer>& server, std::uint16_t port, const web::TlsIdentity& identity, int attempt) {
-        if (server) {
-            return;
-        }
         web::Backend backend{
             [this](std::string_view module) { return client_.is_ready(module); },
             [this](const web::Question& question, std::string_view token, std::function<void(web::Reply)> done) {
                 client_.ask(question, token, std::move(done));
             },
             setup_.version, setup_.api, [this](std::string_view module) { return client_.started(module); }};
-        web::ServerLimits limits = limits_;
-        const std::size_t secure_max = std::min(secure_connections_max, limits_.connections_max / 2);
-        limits.connections_max = identity ? secure_max : limits_.connections_max - (identity_ ? secure_max : 0);
-        limits.per_source_max = identity ? std::min(limits.per_source_max, secure_max / 4 + 1) : limits.per_source_max;
         Result<std::unique_ptr<HttpServer>> made =
-            HttpServer::listen(io_, setup_.address, port, std::move(backend), limits, identity);
+            HttpServer::listen(io_, setup_.address, setup_.port, std::move(backend), limits_);
         if (made) {
-            server = std::move(*made);
+            server_ = std::move(*made);
             return client_.note("event", "serves " + (setup_.address.empty() ? "every address" : setup_.address) +
-                                             ", TCP " + std::to_string(server->port()) + (identity ? ", HTTPS" : ""));
+                                             ", TCP " + std::to_string(server_->port()));
         }
         // The stead-web of an earlier steadd gives way within reconnect_interval; anybody else may end some day.
         if (attempt == quick_attempts) {
             client_.note("warning", "health URL: " + made.error().text() + "; tried again until it is free");
         }
+        after(attempt < quick_attempts ? bind_interval : slow_bind_interval, [this, attempt] { listen(attempt + 1); });
     }
 
     /// steadd died: nothing is ready here. Its successor starts a stead-web of its own, to which this one gives way.
@@ -114,10 +89,9 @@ private:
     boost::asio::io_context& io_;
     boost::asio::steady_timer timer_;
     web::ServerLimits limits_;
-    web::TlsIdentity identity_; ///< null: HTTP only
     web::Setup setup_;
     web::StatusClient client_;
-    std::unique_ptr<HttpServer> server_, secure_server_;
+    std::unique_ptr<HttpServer> server_;
 };
 
 int fail(const Error& error) {
@@ -140,15 +114,13 @@ int main(int argc, char** argv) {
     if (!steadd) {
         return fail(steadd.error());
     }
-    const control::Paths& paths = control::paths();
-    const Result<web::TlsIdentity> identity = web::load_identity(paths.etc / "web.crt", paths.etc / "web.key"); // as root
     web::ServerLimits limits;
     const Result<std::size_t> descriptors = web::drop_privileges(limits.connections_max + other_descriptors);
     if (!descriptors) {
         return fail(descriptors.error());
     }
     limits.connections_max = *descriptors - std::min(*descriptors - 1, other_descriptors);
-    const Program program(io, std::move(*steadd), limits, identity);
+    const Program program(io, std::move(*steadd), limits);
     io.run();
     return 0;
 }

@@ -52,10 +52,9 @@ Result<tcp::acceptor> open_listener(asio::io_context& io, const std::string& add
 
 } // namespace
 
-HttpServer::State::State(asio::io_context& io, tcp::acceptor listener, Backend answers, const ServerLimits& with_limits,
-                         TlsIdentity shown)
+HttpServer::State::State(asio::io_context& io, tcp::acceptor listener, Backend answers, const ServerLimits& with_limits)
     : acceptor(std::move(listener)), sweep_timer(io), accept_timer(io), backend(std::move(answers)),
-      limits(with_limits), identity(std::move(shown)) {}
+      limits(with_limits) {}
 
 template <class List>
 bool HttpServer::State::evict(List& idle) {
@@ -164,13 +163,13 @@ HttpServer::HttpServer(std::shared_ptr<State> state) : state_(std::move(state)) 
 HttpServer::~HttpServer() { state_->end(); }
 
 Result<std::unique_ptr<HttpServer>> HttpServer::listen(asio::io_context& io, const std::string& address,
-                                                       std::uint16_t port, Backend backend, const ServerLimits& limits,
-                                                       TlsIdentity identity) {
+                                                       std::uint16_t port, Backend backend,
+                                                       const ServerLimits& limits) {
     Result<tcp::acceptor> listener = open_listener(io, address, port);
     if (!listener) {
         return listener.error();
     }
-    auto state = std::make_shared<State>(io, std::move(*listener), std::move(backend), limits, std::move(identity));
+    auto state = std::make_shared<State>(io, std::move(*listener), std::move(backend), limits);
     return std::unique_ptr<HttpServer>(new HttpServer(std::move(state)));
 }
 

@@ -3,11 +3,13 @@
 
 #include "server_state.hpp"
 
-#include <boost/asio/post.hpp>
+#include <boost/beast/http/empty_body.hpp>
 #include <boost/beast/http/write.hpp>
 #include <boost/json/serialize.hpp>
 
-#include <sstream>
+#include <sys/socket.h>
+
+#include <cerrno>
 
 namespace stead::web {
 namespace asio = boost::asio;
@@ -35,14 +37,14 @@ SourceKey source_of(const asio::ip::address& address) {
 }
 
 Session::Session(HttpServer::State& server, asio::ip::tcp::socket socket, const asio::ip::address& peer)
-    : server_(&server), transport_(std::move(socket), server.identity), peer_(peer), source_(source_of(peer)) {}
+    : server_(&server), socket_(std::move(socket)), peer_(peer), source_(source_of(peer)) {}
 
 Session::~Session() { close(); }
 
 void Session::start() {
-    transport_.socket().non_blocking(true);
+    socket_.non_blocking(true);
     boost::system::error_code ignored;
-    transport_.socket().set_option(asio::ip::tcp::no_delay(true), ignored);
+    socket_.set_option(asio::ip::tcp::no_delay(true), ignored);
     idle(server_->limits.request_limit);
     wait_read();
 }
@@ -51,7 +53,7 @@ void Session::close() {
     if (server_ != nullptr) {
         std::exchange(server_, nullptr)->forget(*this);
         boost::system::error_code ignored;
-        transport_.socket().close(ignored);
+        socket_.close(ignored);
     }
 }
 
@@ -65,38 +67,32 @@ void Session::busy() {
     server_->make_busy(*this);
 }
 
-void Session::wait(Transport::Next direction, void (Session::*then)()) {
-    const auto kind =
-        direction == Transport::Next::wait_write ? asio::ip::tcp::socket::wait_write : asio::ip::tcp::socket::wait_read;
-    const auto ready = [self = shared_from_this(), then](const boost::system::error_code& error) {
-        if (!error && self->server_ != nullptr) {
-            (self.get()->*then)();
-        }
-    };
-    if (direction == Transport::Next::wait_read && !lingering_ && transport_.has_more()) {
-        asio::post(transport_.socket().get_executor(), [ready] { ready({}); }); // the socket would not tell
-    } else {
-        transport_.socket().async_wait(kind, ready);
-    }
+void Session::wait_read() {
+    socket_.async_wait(asio::ip::tcp::socket::wait_read,
+                       [self = shared_from_this()](const boost::system::error_code& error) {
+                           if (!error && self->server_ != nullptr) {
+                               self->read_some();
+                           }
+                       });
 }
-
-void Session::wait_read() { wait(Transport::Next::wait_read, &Session::read_some); }
 
 void Session::read_some() {
     std::array<char, read_bytes> bytes;
-    const Transport::Step got = lingering_ ? transport_.discard() // thrown away; the time limit ends it
-                                           : transport_.read({bytes.data(), std::min(bytes.size(), reader_.room())});
-    if (got.next == Transport::Next::close) {
+    const std::size_t room = lingering_ ? bytes.size() : std::min(bytes.size(), reader_.room());
+    const ssize_t got = ::recv(socket_.native_handle(), bytes.data(), room, MSG_DONTWAIT);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
+        return wait_read();
+    }
+    if (got <= 0) {
         return close();
     }
-    if (got.next != Transport::Next::go_on || lingering_) {
-        return wait(got.next == Transport::Next::wait_write ? got.next : Transport::Next::wait_read,
-                    &Session::read_some);
+    if (lingering_) { // thrown away; the time limit ends it
+        return wait_read();
     }
     if (!reader_.in_request()) { // a slow client has no more time for each of its bytes, only for all
         deadline_ = BootClock::now() + server_->limits.request_limit;
     }
-    reader_.feed({bytes.data(), got.bytes});
+    reader_.feed({bytes.data(), static_cast<std::size_t>(got)});
     next_request();
 }
 
@@ -135,7 +131,7 @@ void Session::handle(const Request& request) {
         return ready ? answer_text(200, "OK") : answer_text(404, "not ready\n");
     }
     boost::system::error_code error;
-    const asio::ip::address own = transport_.socket().local_endpoint(error).address();
+    const asio::ip::address own = socket_.local_endpoint(error).address();
     if (const auto refusal = api_refusal(server_->backend.api, peer_, own, request.host)) {
         return refuse(*refusal);
     }
@@ -163,61 +159,54 @@ void Session::answer(Reply reply) { send(reply.status, "application/json", boost
 void Session::answer_text(unsigned status, std::string body) { send(status, "text/plain", std::move(body)); }
 
 void Session::send(unsigned status, std::string_view type, std::string body) {
-    Response response(static_cast<http::status>(status), version_);
-    response.set(http::field::server, "stead-web");
-    response.set(http::field::content_type, boost::beast::string_view(type.data(), type.size()));
-    response.set(http::field::cache_control, "no-store");
-    response.set("X-Content-Type-Options", "nosniff");
+    auto response = std::make_shared<Response>(static_cast<http::status>(status), version_);
+    response->set(http::field::server, "stead-web");
+    response->set(http::field::content_type, boost::beast::string_view(type.data(), type.size()));
+    response->set(http::field::cache_control, "no-store");
+    response->set("X-Content-Type-Options", "nosniff");
     if (status == 200 && !etag_.empty()) {
-        response.set(http::field::etag, "\"" + etag_ + "\"");
+        response->set(http::field::etag, "\"" + etag_ + "\"");
     }
     if (status == 401) {
-        response.set(http::field::www_authenticate, "Bearer");
+        response->set(http::field::www_authenticate, "Bearer");
     } else if (status == 405) {
-        response.set(http::field::allow, allow_);
+        response->set(http::field::allow, allow_);
     } else if (status == 503) {
-        response.set(http::field::retry_after, "1");
+        response->set(http::field::retry_after, "1");
     }
-    response.keep_alive(keep_);
-    response.content_length(body.size());
+    response->keep_alive(keep_);
+    response->content_length(body.size());
     if (!head_) {
-        response.body() = std::move(body);
+        response->body() = std::move(body);
     }
     ++server_->counters.answered;
-    std::ostringstream text;
-    text << response;
-    out_ = std::move(text).str();
-    written_ = 0;
-    write_some();
-}
-
-void Session::write_some() {
-    while (written_ < out_.size()) {
-        const Transport::Step put = transport_.write(std::string_view(out_).substr(written_));
-        if (put.next == Transport::Next::close) {
-            return close();
+    auto serializer = std::make_shared<http::response_serializer<http::string_body>>(*response);
+    const auto done = [self = shared_from_this(), response, serializer](const boost::system::error_code& error,
+                                                                        std::size_t) {
+        if (self->server_ == nullptr) {
+            return;
         }
-        if (put.next != Transport::Next::go_on) {
-            return wait(put.next, &Session::write_some);
+        if (error) {
+            return self->close();
         }
-        written_ += put.bytes;
+        if (!self->keep_) {
+            return self->linger();
+        }
+        self->idle(self->reader_.in_request() ? self->server_->limits.request_limit
+                                              : self->server_->limits.keep_alive_limit);
+        self->next_request();
+    };
+    if (head_) {
+        http::async_write_header(socket_, *serializer, done);
+    } else {
+        http::async_write(socket_, *serializer, done);
     }
-    out_ = {}; // an idle client holds no more than its socket
-    if (!keep_) {
-        return linger();
-    }
-    idle(reader_.in_request() ? server_->limits.request_limit : server_->limits.keep_alive_limit);
-    // Not from inside: pipelined requests would nest.
-    asio::post(transport_.socket().get_executor(), [self = shared_from_this()] {
-        if (self->server_ != nullptr) {
-            self->next_request();
-        }
-    });
 }
 
 /// Closing with unread bytes would send a reset, which may overtake our answer: the client's end is awaited, briefly.
 void Session::linger() {
-    transport_.end_writing();
+    boost::system::error_code ignored;
+    socket_.shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
     lingering_ = true;
     idle(linger_limit);
     wait_read();

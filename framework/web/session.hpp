@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "transport.hpp"
-
 #include <stead/web/request_reader.hpp>
 #include <stead/web/server.hpp>
 
@@ -45,9 +43,7 @@ private:
 
     void idle(milliseconds limit); ///< waiting for the client: may be evicted
     void busy();
-    void wait(Transport::Next direction, void (Session::*then)());
     void wait_read();
-    void write_some();
     void read_some();
     void next_request();
     void handle(const Request& request);
@@ -58,15 +54,13 @@ private:
     void linger();
 
     HttpServer::State* server_; ///< null once closed
-    Transport transport_;
+    boost::asio::ip::tcp::socket socket_;
     boost::asio::ip::address peer_;
     SourceKey source_;
     RequestReader reader_;
     Instant deadline_{};
     std::string allow_; ///< of a 405
     std::string etag_;  ///< of a 200, without quotes; empty = none
-    std::string out_;   ///< the answer under way
-    std::size_t written_{};
     bool head_{}, keep_{}, lingering_{};
     unsigned version_{11};
 };

@@ -9,11 +9,13 @@
 ///
 /// Request   {"id":7, "verb":"stop", …}
 /// Answer    {"id":7, "ok":true, …}   or   {"id":7, "ok":false, "code":"refused", "error":"text for a person"}
-/// Event     {"event":"state", "state":"UP", "qualifier":"Ready", "reason":"", "started":"1764172800000000"}
-///           {"event":"witness", "question":3, "node":"node3", "key":"claim", "counter":"17", "holder":0,
-///            "timeout_ms":2000}      a claim for the steadd of that node to decide; the request "witness" brings the answer
-///           {"event":"finished", "exit":75}      last, before the host exits with that code: for a steadd that adopted it
-///           to every connection that said hello; `started` is a stamp of the last start of the application
+/// Events, to every connection that said hello:
+///   {"event":"state", "state":"UP", "qualifier":"Ready", "reason":"", "started":"1764172800000000"}
+///       `started` is a stamp of the last start of the application
+///   {"event":"witness", "question":3, "node":"node3", "key":"claim", "counter":"17", "holder":0, "timeout_ms":2000}
+///       a claim for the steadd of that node to decide; the request "witness" brings the answer
+///   {"event":"finished", "exit":75}
+///       last, before the host exits with that code: for a steadd that adopted it
 ///
 /// | verb      | fields                                        | answer |
 /// |-----------|-----------------------------------------------|--------|

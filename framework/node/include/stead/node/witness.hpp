@@ -11,9 +11,9 @@
 #include <string>
 #include <string_view>
 
-/// This node as a witness of others: compare-and-set on its disk. Of two nodes that cannot hear each other and both want
-/// to go on, the one that comes first with a counter has it, and the other is refused for as long as it names no higher
-/// one. The module that they carry need not be here.
+/// This node as a witness of others: compare-and-set on its disk. Of two nodes that cannot hear each other and both
+/// want to go on, the one that comes first with a counter has it, and the other is refused for as long as it names no
+/// higher one. The module that they carry need not be here.
 namespace stead::node {
 
 /// Who holds a key: the node of this index (of the sorted names of cluster.xml), since this counter.

@@ -4,7 +4,6 @@
 #include <stead/base/result.hpp>
 #include <stead/base/time.hpp>
 #include <stead/web/routes.hpp>
-#include <stead/web/tls_identity.hpp>
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -46,12 +45,11 @@ struct ServerCounters {
 
 class HttpServer {
 public:
-    /// `address` empty: every address, IPv4 and IPv6. Port 0: any free one. `identity`: HTTPS, null = HTTP.
+    /// `address` empty: every address, IPv4 and IPv6. Port 0: any free one.
     /// Errors: conflict when the port is taken, io; `where` names address and port.
     [[nodiscard]] static Result<std::unique_ptr<HttpServer>> listen(boost::asio::io_context& io,
                                                                     const std::string& address, std::uint16_t port,
-                                                                    Backend backend, const ServerLimits& limits = {},
-                                                                    TlsIdentity identity = {});
+                                                                    Backend backend, const ServerLimits& limits = {});
     ~HttpServer();
     HttpServer(const HttpServer&) = delete;
     HttpServer& operator=(const HttpServer&) = delete;
