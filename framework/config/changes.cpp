@@ -80,8 +80,15 @@ private:
             }
             return found;
         };
-        const auto old = named(before);
-        const auto now = named(after);
+        auto old = named(before);
+        auto now = named(after);
+        // What only holds other elements says nothing by itself: one that is not there is an empty one.
+        static const Element empty;
+        if (index_.contains(path) && owners(path).empty()) {
+            const std::size_t more = std::max(old.size(), now.size());
+            old.resize(more, &empty);
+            now.resize(more, &empty);
+        }
         if (old.size() != now.size() && !dynamic_element(path)) {
             add("<" + path + ">");
             return;

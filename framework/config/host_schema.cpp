@@ -48,7 +48,8 @@ constexpr std::array service_attributes{
     text("defaultprim", "alone", "mirror; alone, lastprim or a node: the primary when both run", 0, STEAD_TYPE_NAME),
     number("maxloop", "3", 0, 1000, "automatic restarts, stopstarts and waits before a stop", dynamic),
     time_of("loop_interval", "24h", "h", 365 * day, "window of maxloop; 0 switches the counter off", dynamic),
-    flag("automatic_reboot", "off", "on is refused: this release never reboots the server", dynamic),
+    flag("automatic_reboot", "off", "an automatic stopstart reboots the server instead; needs a loop_interval",
+         dynamic),
 };
 
 constexpr std::array user_attributes{

@@ -251,10 +251,10 @@ std::vector<config::Finding> unsupported(const config::Module& module, const Reg
         refuse("service/@mode: no plugin in " + registry.folder().string() + " serves mode '" + std::string{mode} +
                "'; install the " + std::string{mode} + " plugin there, or choose another mode");
     }
-    if (module.settings.automatic_reboot) {
+    if (module.settings.automatic_reboot && module.settings.loop_interval == nanoseconds{0}) {
         refuse(
-            "service/@automatic_reboot: 'on' is not supported by this release, a stopstart never reboots the server; "
-            "allowed: off");
+            "service/@automatic_reboot: 'on' with loop_interval 0, which switches the loop guard off: the server might "
+            "reboot again and again; allowed: off, or a loop_interval above 0");
     }
     return findings;
 }

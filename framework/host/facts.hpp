@@ -46,7 +46,7 @@ struct Facts {
     [[nodiscard]] RuleFiles rule_files() const;
 };
 
-/// What the schemas cannot say: modes that no plugin serves, attributes that this release does not act on.
+/// What the schemas cannot say: modes that no plugin serves, attributes that exclude each other.
 [[nodiscard]] std::vector<config::Finding> unsupported(const config::Module& module, const Registry& registry);
 
 /// Reads the configuration in force, or the one in the folder `active`. `network`: also the identity, the keys and the

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <array>
 #include <ctime>
+#include <iterator>
+#include <sstream>
 
 namespace stead::host {
 
@@ -13,6 +15,14 @@ namespace json = boost::json;
 namespace {
 
 std::int64_t wall_seconds() { return static_cast<std::int64_t>(std::time(nullptr)); }
+
+/// At least one, perhaps empty.
+std::vector<std::string> words_of(const std::string& text) {
+    std::istringstream rest{text};
+    std::vector<std::string> words{std::istream_iterator<std::string>{rest}, {}};
+    words.resize(std::max<std::size_t>(words.size(), 1));
+    return words;
+}
 
 } // namespace
 
@@ -46,28 +56,37 @@ void ModuleHost::save_loops() {
 
 void ModuleHost::act(const std::string& action, const std::string& by, bool automatic, bool at_once) {
     using Then = automaton::Stop::Then;
-    if (action == "swap") {
+    const std::vector<std::string> words = words_of(action);
+    const std::string& verb = words.front();
+    if (verb == "swap") {
         swap(by);
         return;
     }
     automatic_ = automatic;
-    if (action == "stop" || (action != "restart" && automaton_.stopping())) {
-        feed(automaton::Stop{
-            .then = action == "stopstart" ? Then::start_again : Then::stay, .by = by, .at_once = at_once});
+    if (verb == "stop" || (verb != "restart" && automaton_.stopping())) {
+        feed(automaton::Stop{.then = verb == "stopstart" ? Then::start_again : Then::stay,
+                             .by = by,
+                             .at_once = at_once,
+                             .reason = automatic ? "stopped by " + by : ""});
         return;
     }
     if (!automatic) {
         loops_.reset(); // a person looked after it
         save_loops();
-    } else if (!loop_allows(action, by)) {
-        feed(automaton::Stop{.then = Then::stay, .by = "maxloop", .at_once = false});
+    } else if (!loop_allows(verb, by)) {
+        feed(automaton::Stop{
+            .then = Then::stay, .by = "maxloop", .at_once = false, .reason = "stopped by maxloop: " + by});
         return;
     }
-    if (action == "restart") {
-        feed(automaton::Restart{by});
-    } else {
-        feed(automaton::Stop{.then = action == "wait" ? Then::wait : Then::start_again, .by = by, .at_once = at_once});
+    if (verb == "restart") {
+        feed(automaton::Restart{by, {words.begin() + 1, words.end()}});
+        return;
     }
+    reboot_ = automatic && verb == "stopstart" && facts_.config.settings.automatic_reboot;
+    if (reboot_) {
+        write(log::Level::warning, "host", "automatic_reboot is on: this stopstart reboots the server");
+    }
+    feed(automaton::Stop{.then = verb == "wait" ? Then::wait : Then::start_again, .by = by, .at_once = at_once});
 }
 
 // ---- Commands

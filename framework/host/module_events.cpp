@@ -19,7 +19,36 @@ std::string names_of(NodeSet nodes, const std::vector<std::string>& names) {
     return text;
 }
 
+/// `members` has what the view points to.
+stead_view c_view(const membership::View& view, NodeId self, const std::vector<std::string>& names,
+                  std::vector<stead_member>& members) {
+    members.clear();
+    for (const NodeId node : view.members) {
+        const std::string& name = names[index(node)];
+        members.push_back({index(node), view.weights[index(node)], {name.data(), name.size()}});
+    }
+    return {.epoch = view.epoch,
+            .id = view.id,
+            .members = view.members.bits(),
+            .dead = 0,
+            .left = 0,
+            .self = index(self),
+            .member_count = static_cast<std::uint32_t>(members.size()),
+            .member = members.data()};
+}
+
 } // namespace
+
+/// For a plugin that comes when the module runs already.
+void ModuleHost::tell_view(Slot& slot) {
+    membership::View view;
+    {
+        const std::lock_guard lock(shared_);
+        view = view_;
+    }
+    std::vector<stead_member> members;
+    slot.on_view(c_view(view, facts_.self, facts_.cluster.nodes, members));
+}
 
 void ModuleHost::on_view(const membership::ViewInstalled& installed) {
     const auto& names = facts_.cluster.nodes;
@@ -47,18 +76,9 @@ void ModuleHost::on_view(const membership::ViewInstalled& installed) {
         tell_remote_state(unknown_remote_state);
     }
     std::vector<stead_member> members;
-    for (const NodeId node : installed.view.members) {
-        const std::string& name = names[index(node)];
-        members.push_back({index(node), installed.view.weights[index(node)], {name.data(), name.size()}});
-    }
-    const stead_view view{.epoch = installed.view.epoch,
-                          .id = installed.view.id,
-                          .members = installed.view.members.bits(),
-                          .dead = installed.dead.bits(),
-                          .left = installed.left.bits(),
-                          .self = index(facts_.self),
-                          .member_count = static_cast<std::uint32_t>(members.size()),
-                          .member = members.data()};
+    stead_view view = c_view(installed.view, facts_.self, names, members);
+    view.dead = installed.dead.bits();
+    view.left = installed.left.bits();
     for (const auto& slot : slots_) {
         slot->on_view(view);
     }

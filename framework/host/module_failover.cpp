@@ -5,6 +5,7 @@
 #include <stead/control/user_settings.hpp>
 
 #include <algorithm>
+#include <iterator>
 
 namespace stead::host {
 
@@ -190,8 +191,33 @@ Result<std::string> ModuleHost::command_errd(const std::vector<std::string>& arg
 // ---- Update
 // ----------------------------------------------------------------------------------------------------------
 
-/// Checkers may come with an update; those whose elements are gone stay, with nothing to do.
+/// Checkers may come with an update; those whose elements are gone stay, with nothing to do. Newcomers are made first:
+/// that they fail changes nothing for those that are there.
 Result<std::string> ModuleHost::update_plugins(const config::Module& fresh) {
+    auto added = new_checkers(fresh);
+    if (!added) {
+        return added.error();
+    }
+    if (auto updated = update_slots(fresh); !updated) {
+        std::ranges::move(*added, std::back_inserter(turned_down_));
+        post([this] { forget_turned_down(); });
+        return updated.error();
+    }
+    for (auto& slot : *added) {
+        slot->start();
+        tell_view(*slot);
+        slots_.push_back(std::move(slot));
+    }
+    std::string text;
+    for (const auto& slot : slots_) {
+        text += (text.empty() ? "" : ", ") + std::string{slot->id()};
+        tell_errd_classes(*slot); // of classes that came with this configuration too
+        arm_checker(*slot);
+    }
+    return text;
+}
+
+Result<std::vector<std::unique_ptr<Slot>>> ModuleHost::new_checkers(const config::Module& fresh) {
     std::vector<std::unique_ptr<Slot>> added;
     for (const Plugin& plugin : registry_.plugins()) {
         const bool used =
@@ -199,13 +225,19 @@ Result<std::string> ModuleHost::update_plugins(const config::Module& fresh) {
         if (used || plugin.descriptor.kind != STEAD_KIND_CHECKER || !fresh.uses(facts_.schemas, plugin.descriptor.id)) {
             continue;
         }
-        auto slot = std::make_unique<Slot>(plugin, static_cast<Services&>(*this), slot_facts());
-        if (auto created = slot->create(fresh.part_for(facts_.schemas, plugin.descriptor.id)); !created) {
+        added.push_back(std::make_unique<Slot>(plugin, static_cast<Services&>(*this), slot_facts()));
+        if (auto created = added.back()->create(fresh.part_for(facts_.schemas, plugin.descriptor.id)); !created) {
+            std::ranges::move(added, std::back_inserter(turned_down_));
+            post([this] { forget_turned_down(); });
             return created.error();
         }
-        added.push_back(std::move(slot));
+        write(log::Level::event, "host",
+              "plugin " + std::string{added.back()->id()} + " " + plugin.descriptor.version + " in use");
     }
-    std::string text;
+    return added;
+}
+
+Result<void> ModuleHost::update_slots(const config::Module& fresh) {
     for (std::size_t i = 0; i < slots_.size(); ++i) {
         if (auto updated = slots_[i]->update(fresh.part_for(facts_.schemas, slots_[i]->id())); !updated) {
             while (i-- > 0) { // back to what is in force
@@ -216,16 +248,26 @@ Result<std::string> ModuleHost::update_plugins(const config::Module& fresh) {
             }
             return updated.error();
         }
-        text += (text.empty() ? "" : ", ") + std::string{slots_[i]->id()};
     }
-    for (auto& slot : added) {
-        text += (text.empty() ? "" : ", ") + std::string{slot->id()};
-        slot->start();
-        tell_errd_classes(*slot);
-        arm_checker(*slot);
-        slots_.push_back(std::move(slot));
+    return {};
+}
+
+/// After what they posted: their resources go, and then they.
+void ModuleHost::forget_turned_down() {
+    for (const auto& slot : turned_down_) {
+        std::vector<std::string> owned;
+        for (const auto& [name, owner] : owners_) {
+            if (owner == slot.get()) {
+                owned.push_back(name);
+            }
+        }
+        for (const std::string& name : owned) {
+            (void)publish_as(nullptr, name, std::nullopt);
+            owners_.erase(name);
+        }
+        std::erase_if(timers_, [&](const auto& timer) { return timer.first.first == slot.get(); });
     }
-    return text;
+    turned_down_.clear();
 }
 
 } // namespace stead::host

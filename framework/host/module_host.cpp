@@ -10,6 +10,8 @@
 #include <algorithm>
 #include <csignal>
 #include <ctime>
+#include <iterator>
+#include <sstream>
 #include <system_error>
 
 #include <unistd.h>
@@ -32,6 +34,12 @@ std::uint64_t user_log_bytes(const config::Module& module) {
 }
 
 std::int64_t wall_seconds() { return static_cast<std::int64_t>(std::time(nullptr)); }
+
+/// Equal for nobody who compares: another start, another host or another boot has another one.
+std::string start_stamp() {
+    const auto now = std::chrono::system_clock::now().time_since_epoch();
+    return std::to_string(std::chrono::duration_cast<std::chrono::microseconds>(now).count());
+}
 
 } // namespace
 
@@ -107,6 +115,8 @@ Result<void> ModuleHost::start() {
     tell_remote_state(unknown_remote_state);
     start_supervisor();
     start_runners();
+    // Before the bus runs: its first view may be told before all plugins are started.
+    bus_block_ = {.reason = "no view of the module's nodes yet", .expected = true};
     if (auto started = start_bus(); !started) {
         return started;
     }
@@ -120,7 +130,7 @@ Result<void> ModuleHost::start() {
         }
     }
     post([this] {
-        hold_back({.reason = "no view of the module's nodes yet", .expected = true}, rules_block_);
+        hold_back(bus_block_, rules_block_);
         feed(automaton::Start{"steadd"});
     });
     return {};
@@ -285,6 +295,9 @@ void ModuleHost::feed(const automaton::Event& event) {
 }
 
 void ModuleHost::perform(const automaton::RunHook& effect) {
+    if (effect.name == "start_both" || effect.name == "start_prim") { // start_sec begins nothing that others use
+        started_ = start_stamp();
+    }
     script::Limits limits;
     limits.timeout = effect.limit == automaton::Limit::nice_stop    ? facts_.config.user.nice_stop_timeout
                      : effect.limit == automaton::Limit::force_stop ? facts_.config.user.force_stop_timeout
@@ -421,7 +434,8 @@ void ModuleHost::perform(const automaton::Log& effect) {
 }
 
 void ModuleHost::perform(const automaton::Finished& effect) {
-    finish(effect.start_again ? control::host_protocol::exit_start_again : control::host_protocol::exit_stopped);
+    namespace protocol = control::host_protocol;
+    finish(!effect.start_again ? protocol::exit_stopped : reboot_ ? protocol::exit_reboot : protocol::exit_start_again);
 }
 
 void ModuleHost::perform(const automaton::Armed& effect) {
@@ -439,6 +453,7 @@ void ModuleHost::perform(const automaton::Armed& effect) {
 
 void ModuleHost::finish(int exit_code) {
     exit_code_ = exit_code;
+    broadcast({{"event", "finished"}, {"exit", exit_code}});
     for (auto slot = slots_.rbegin(); slot != slots_.rend(); ++slot) {
         (*slot)->stop();
     }

@@ -87,9 +87,13 @@ private:
     [[nodiscard]] Result<void> turn_switch(const std::string& name, bool on, const std::string& by);
     [[nodiscard]] Result<std::string> command_errd(const std::vector<std::string>& argv, const std::string& by);
     [[nodiscard]] Result<std::string> update_plugins(const config::Module& fresh);
+    void forget_turned_down();
+    [[nodiscard]] Result<void> update_slots(const config::Module& fresh);
+    [[nodiscard]] Result<std::vector<std::unique_ptr<Slot>>> new_checkers(const config::Module& fresh);
 
     // module_events.cpp: the bus, and what it tells to plugins
     void on_view(const membership::ViewInstalled& installed);
+    void tell_view(Slot& slot);
     void on_excluded(const std::string& reason);
     void on_resource(const bus::Resource& resource, bool removed);
     void on_peer_state(NodeId node, std::uint32_t code);
@@ -124,10 +128,15 @@ private:
     [[nodiscard]] std::optional<std::string> node_address(std::string_view lan, std::uint32_t node) override;
     [[nodiscard]] std::vector<std::array<std::uint8_t, 32>> stream_keys(const Slot& slot,
                                                                         std::string_view purpose) override;
-    [[nodiscard]] std::uint64_t ask_witness(Slot& slot, std::string node, std::string key, std::uint64_t counter,
-                                            std::uint32_t holder, nanoseconds timeout) override;
     void command_done(const Slot& slot, std::uint64_t token, bool ok, std::string text) override;
     void refuse_late_answers();
+    // module_witness.cpp
+    [[nodiscard]] std::uint64_t ask_witness(Slot& slot, std::string node, std::string key, std::uint64_t counter,
+                                            std::uint32_t holder, nanoseconds timeout) override;
+    void begin_question(Slot& slot, std::uint64_t token, std::string node, std::string key, std::uint64_t counter,
+                        std::uint32_t holder, nanoseconds timeout);
+    void end_question(std::uint64_t token, std::uint32_t verdict, const std::string& why);
+    [[nodiscard]] Result<boost::json::object> do_witness(const boost::json::object& request);
 
     // module_actions.cpp: actions, and commands of plugins
     struct LateAnswer {
@@ -199,6 +208,7 @@ private:
 
     // Plugins live longer than the bus: its thread stores leases into them.
     std::vector<std::unique_ptr<Slot>> slots_;
+    std::vector<std::unique_ptr<Slot>> turned_down_; ///< of updates that failed: what they posted names them
     std::map<std::pair<Slot*, std::uint64_t>, std::unique_ptr<boost::asio::steady_timer>> timers_;
     std::uint64_t config_digest_{};
     std::optional<std::uint16_t> weight_;
@@ -231,6 +241,7 @@ private:
     // One round of the services
     std::uint64_t next_token_{1};
     bool automatic_{}; ///< the last action was asked for by a rule or checker
+    bool reboot_{};    ///< the stopstart under way is one that reboots the server
     std::map<std::uint64_t, Slot*> asked_;
     std::string refusal_;
     automaton::Moment asked_moment_{};
@@ -245,8 +256,15 @@ private:
     std::vector<std::pair<std::shared_ptr<control::Connection>, boost::json::value>> stop_waiters_;
     std::map<std::uint64_t, LateAnswer> late_answers_; ///< by the token that the plugin has
     std::uint64_t next_command_token_{1};
+    struct Question {
+        Slot* slot{};
+        std::string about;
+        std::unique_ptr<boost::asio::steady_timer> timer;
+    };
+    std::map<std::uint64_t, Question> questions_; ///< to witnesses, open
     std::atomic<std::uint64_t> next_question_token_{1};
     std::int64_t since_seconds_{};
+    std::string started_; ///< stamp of the last start of the application, empty before the first
     int exit_code_{};
 
     std::mutex shared_; ///< guards what follows, and facts_.keys: hooks and plugin threads read it

@@ -209,9 +209,12 @@ Result<json::object> ModuleHost::answer(const std::string& verb, const json::obj
     if (verb == "rekey") {
         return do_rekey();
     }
+    if (verb == "witness") {
+        return do_witness(request);
+    }
     return Error{Errc::unsupported, "verb '" + verb + "'",
                  "allowed: hello state start stop restart stopstart set get command update loop switch peer_died print "
-                 "rekey dump"};
+                 "rekey witness dump"};
 }
 
 Result<json::object> ModuleHost::do_action(const std::string& verb, const json::object& request) {
@@ -398,7 +401,8 @@ json::object ModuleHost::state_object() const {
     return {{"state", std::string{automaton::name(automaton_.state())}},
             {"qualifier", std::string{automaton::name(automaton_.qualifier())}},
             {"reason", automaton_.reason()},
-            {"since", since_seconds_}};
+            {"since", since_seconds_},
+            {"started", started_}};
 }
 
 void ModuleHost::describe(json::object& object) {

@@ -51,15 +51,6 @@ std::vector<std::array<std::uint8_t, 32>> ModuleHost::stream_keys(const Slot& sl
     return derived;
 }
 
-std::uint64_t ModuleHost::ask_witness(Slot& slot, std::string node, std::string /*key*/, std::uint64_t /*counter*/,
-                                      std::uint32_t /*holder*/, nanoseconds /*timeout*/) {
-    if (!facts_.cluster.find(node)) {
-        return 0;
-    }
-    const std::uint64_t token = next_question_token_++;
-    // Posted even from the strand: the answer must not come before the token.
-    post([&slot, token] { slot.on_witness(token, STEAD_WITNESS_UNANSWERED); });
-    return token;
 }
 
 } // namespace stead::host

@@ -177,9 +177,11 @@ void ModuleHost::transition_done(Slot&, std::uint64_t token, bool ok, std::strin
 
 void ModuleHost::request(const Slot& slot, std::string action, std::string reason) {
     const std::string by = std::string{slot.id()} + ": " + reason;
-    if (action != "stop" && action != "stopstart" && action != "restart" && action != "wait") {
+    if (action != "stop" && action != "stopstart" && action != "restart" && action != "wait" &&
+        !action.starts_with("restart ")) {
         write(log::Level::error, slot.id(),
-              "unknown action '" + action + "' requested; allowed: stop, stopstart, restart, wait");
+              "unknown action '" + action +
+                  "' requested; allowed: stop, stopstart, wait, restart (and words for its scripts)");
         return;
     }
     post([this, action = std::move(action), by] { act(action, by, true, false); });

@@ -129,7 +129,7 @@ std::string version() { return STEAD_VERSION; }
 Daemon::Daemon(asio::io_context& io, const control::Paths& paths)
     : io_(io), paths_(paths), log_(std::make_shared<control::ModuleLog>(paths.node_log(), "steadd")),
       command_log_(std::make_shared<control::ModuleLog>(paths.command_log(), "cmd")), registry_(paths),
-      retry_timer_(io) {}
+      witness_(paths.witness()), retry_timer_(io) {}
 
 Daemon::~Daemon() {
     web_.reset();
@@ -137,6 +137,7 @@ Daemon::~Daemon() {
     peer_server_.reset();
     bus_.reset();
     workers_.join();
+    claims_.join();
 }
 
 Result<void> Daemon::start() {
@@ -243,7 +244,7 @@ CallPtr Daemon::with_audit(const CallPtr& call) {
         const bool failed = !answer.error.empty();
         const std::string reason = answer.error.substr(0, answer.error.find('\n'));
         command_log_->write(failed ? log::Level::warning : log::Level::event, who,
-                            line + (failed ? ": failed, exit " + std::to_string(answer.exit) + ": " + reason
+                            line + (failed             ? ": failed, exit " + std::to_string(answer.exit) + ": " + reason
                                     : answer.exit != 0 ? ": exit " + std::to_string(answer.exit)
                                                        : ": done"));
         call->finish(std::move(answer));
@@ -443,7 +444,8 @@ std::shared_ptr<ModuleRunner> Daemon::runner(const std::string& module) {
             io_, paths_, module,
             ModuleRunner::Events{
                 [this](const std::string& name, const ModuleState& state) { on_module_state(name, state); },
-                [this](const std::string& name, const std::string& session) { on_host_died(name, session); }});
+                [this](const std::string& name, const std::string& session) { on_host_died(name, session); },
+                [this](const std::string& name, const WitnessQuestion& question) { ask_witness(name, question); }});
     }
     return found;
 }
@@ -451,11 +453,11 @@ std::shared_ptr<ModuleRunner> Daemon::runner(const std::string& module) {
 void Daemon::make_web_face() {
     WebFace::Source source;
     source.modules = [this] {
-        std::map<std::string, bool> modules;
+        std::map<std::string, WebFace::ModuleHealth> modules;
         for (const auto& [name, one] : runners_) {
             const ModuleState& state = one->state();
             const bool serves = state.state == "UP" || state.state == "PRIM" || state.state == "ALONE";
-            modules[name] = one->running() && serves && state.qualifier == "Ready";
+            modules[name] = {one->running() && serves && state.qualifier == "Ready", state.started};
         }
         return modules;
     };
@@ -529,11 +531,12 @@ void Daemon::start_at_boot(const std::string& module, nanoseconds delay) {
         if (runner(module)->running()) {
             return;
         }
-        runner(module)->start("steadd at boot", [module](const Result<json::object>& started) {
+        const auto tell = [module](const Result<json::object>& started) {
             if (!started) {
                 log::error("steadd", "module '" + module + "' does not start: " + started.error().text());
             }
-        });
+        };
+        runner(module)->start("steadd at boot", tell, true);
     };
     if (delay <= nanoseconds{0}) {
         return start();
@@ -618,6 +621,7 @@ const std::map<std::string, Daemon::Handler, std::less<>>& Daemon::handlers() {
         {"_cluster", &Daemon::cluster_config},
         {"_probe", &Daemon::probe},
         {"_seed", &Daemon::tell_seed},
+        {"_claim", &Daemon::take_claim},
     };
     return table;
 }

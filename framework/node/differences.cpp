@@ -49,7 +49,9 @@ void gather(const tinyxml2::XMLElement& element, const std::string& path, const 
         }
     }
     one.text = element.GetText() != nullptr ? element.GetText() : "";
-    out[path].push_back(std::move(one));
+    if (!dynamic.containers.contains(path)) { // those say nothing by themselves: an absent one is an empty one
+        out[path].push_back(std::move(one));
+    }
     for (const auto* child = element.FirstChildElement(); child != nullptr; child = child->NextSiblingElement()) {
         const std::string below = path == "service" ? child->Name() : path + "/" + child->Name();
         gather(*child, below, dynamic, depth + 1, out);
@@ -106,6 +108,7 @@ Result<DynamicParts> dynamic_parts(std::string_view schema_json) {
         return Error{Errc::malformed, "stead-host --schema", "no schema came"};
     }
     DynamicParts parts;
+    std::set<std::string> declared;
     for (const json::value& plugin : list_in(schema.get_object(), "plugins")) {
         for (const json::value& value : plugin.is_object() ? list_in(plugin.get_object(), "elements") : json::array{}) {
             if (!value.is_object()) {
@@ -113,6 +116,7 @@ Result<DynamicParts> dynamic_parts(std::string_view schema_json) {
             }
             const json::object& element = value.get_object();
             const std::string path = text_of(element, "path");
+            declared.insert(path);
             if (is_true(element, "dynamic")) {
                 parts.elements.insert(path);
             }
@@ -120,6 +124,13 @@ Result<DynamicParts> dynamic_parts(std::string_view schema_json) {
                 if (attribute.is_object() && is_true(attribute.get_object(), "dynamic")) {
                     parts.attributes[path].insert(text_of(attribute.get_object(), "name"));
                 }
+            }
+        }
+    }
+    for (const std::string& path : declared) {
+        for (std::size_t at = path.find('/'); at != path.npos; at = path.find('/', at + 1)) {
+            if (!declared.contains(path.substr(0, at))) {
+                parts.containers.insert(path.substr(0, at));
             }
         }
     }

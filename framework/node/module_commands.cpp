@@ -337,6 +337,7 @@ json::array Daemon::module_table(const std::string& only) {
                                      {"state", state.state},
                                      {"qualifier", state.qualifier},
                                      {"reason", state.reason},
+                                     {"started", state.started},
                                      {"pid", runner(module.name)->running() ? runner(module.name)->pid() : 0},
                                      {"peers", std::move(peers)}});
     }

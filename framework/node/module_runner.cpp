@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include <charconv>
+#include <cstdlib>
 #include <cstring>
 #include <ctime>
 #include <thread>
@@ -27,6 +28,7 @@ namespace {
 constexpr milliseconds connect_interval{10};
 constexpr int connect_attempts = 1000; // 10 s
 constexpr seconds cleanup_limit{10};
+constexpr seconds reboot_limit{60}; // until the reboot is asked for, not until it is done
 constexpr std::uint64_t lease_page_bytes = 4096;
 
 std::string text_of(const json::object& object, std::string_view name) {
@@ -35,7 +37,27 @@ std::string text_of(const json::object& object, std::string_view name) {
 }
 
 ModuleState state_of(const json::object& object) {
-    return {text_of(object, "state"), text_of(object, "qualifier"), text_of(object, "reason")};
+    return {text_of(object, "state"), text_of(object, "qualifier"), text_of(object, "reason"),
+            text_of(object, "started")};
+}
+
+/// Counters are text: JSON has no number that holds all of them everywhere.
+std::optional<WitnessQuestion> question_in(const json::object& body) {
+    const auto number = [&](std::string_view name) {
+        const json::value* value = body.if_contains(name);
+        return value != nullptr && value->is_int64() ? value->get_int64() : std::int64_t{-1};
+    };
+    const std::string counter = text_of(body, "counter");
+    WitnessQuestion question{.id = number("question"),
+                             .node = text_of(body, "node"),
+                             .key = text_of(body, "key"),
+                             .counter = 0,
+                             .holder = static_cast<std::uint32_t>(number("holder")),
+                             .timeout = milliseconds{number("timeout_ms")}};
+    const auto [last, failed] = std::from_chars(counter.data(), counter.data() + counter.size(), question.counter);
+    const bool whole = failed == std::errc{} && last == counter.data() + counter.size();
+    const bool good = whole && question.id > 0 && number("holder") >= 0 && question.timeout > milliseconds{0};
+    return good ? std::optional(std::move(question)) : std::nullopt;
 }
 
 Error stopped(const std::string& module) {
@@ -50,6 +72,17 @@ char process_state(pid_t pid) {
     return name_end == std::string::npos || name_end + 2 >= text->size() ? ' ' : (*text)[name_end + 2];
 }
 
+std::vector<std::string> reboot_command() {
+    std::error_code ignored;
+    if (const char* own = std::getenv("STEAD_REBOOT_COMMAND"); own != nullptr && *own != '\0') {
+        return {own};
+    }
+    if (std::filesystem::exists("/run/systemd/system", ignored)) {
+        return {"/usr/bin/systemctl", "reboot"};
+    }
+    return {"/sbin/reboot"};
+}
+
 std::int64_t wall_seconds() { return static_cast<std::int64_t>(std::time(nullptr)); }
 
 } // namespace
@@ -61,7 +94,7 @@ ModuleRunner::ModuleRunner(asio::io_context& io, const control::Paths& paths, st
 // ---- Start and adoption
 // ----------------------------------------------------------------------------------------------
 
-void ModuleRunner::start(const std::string& by, Done done) {
+void ModuleRunner::start(const std::string& by, Done done, bool at_boot) {
     if (phase_ == Phase::up && state_.state != "STOP") {
         done(json::object{{"text", "module '" + module_ + "' is started already"}});
         return;
@@ -70,7 +103,9 @@ void ModuleRunner::start(const std::string& by, Done done) {
     log_.write(log::Level::event, "steadd", "Action start called by " + by);
     started_by_ = by;
     if (phase_ == Phase::down) {
-        [[maybe_unused]] const bool reset = loop("reset");
+        if (!at_boot) {
+            [[maybe_unused]] const bool reset = loop("reset");
+        }
         spawn();
     } else if (phase_ == Phase::up) { // on its way out: again when it is gone
         [[maybe_unused]] const bool reset = loop("reset");
@@ -83,6 +118,7 @@ void ModuleRunner::start(const std::string& by, Done done) {
 
 void ModuleRunner::spawn() {
     stop_asked_ = false;
+    said_exit_.reset();
     std::error_code ignored;
     std::filesystem::create_directories(paths_.host_folder(), ignored);
     const std::filesystem::path output = paths_.host_folder() / (module_ + ".out");
@@ -191,6 +227,18 @@ void ModuleRunner::on_frame(control::Frame frame) {
             session_ = session;
         }
         return set_state(state_of(body));
+    }
+    if (text_of(body, "event") == "witness") {
+        if (const std::optional<WitnessQuestion> question = question_in(body); question && events_.witness) {
+            events_.witness(module_, *question);
+        }
+        return;
+    }
+    if (text_of(body, "event") == "finished") {
+        const json::value* code = body.if_contains("exit");
+        said_exit_ =
+            code != nullptr && code->is_int64() ? std::optional(static_cast<int>(code->get_int64())) : said_exit_;
+        return;
     }
     const json::value* id = body.if_contains("id");
     if (id == nullptr || !id->is_int64()) {
@@ -382,7 +430,7 @@ void ModuleRunner::watch(Fd pidfd) {
 
 std::optional<int> ModuleRunner::exit_code() {
     if (!ours_) {
-        return std::nullopt; // not our child: only its last word tells
+        return said_exit_; // not our child: only its last word tells
     }
     int status = 0;
     if (::waitpid(pid_, &status, WNOHANG) != pid_) {
@@ -417,13 +465,17 @@ void ModuleRunner::on_exit() {
         return spawn();
     }
     phase_ = Phase::down;
+    if (code && *code == control::host_protocol::exit_reboot && !stop_asked_) {
+        return reboot();
+    }
     const std::string how = !code         ? "without a word"
                             : *code > 128 ? std::string("by signal ") + ::strsignal(*code - 128)
                                           : "with exit code " + std::to_string(*code);
     if (was_starting) {
         const std::string output = early_output();
         finish_start(Error{Errc::refused, "", "stead-host ended " + how + (output.empty() ? "" : ": " + output)});
-        set_state({"STOP", "NotReady", "could not start"});
+        const std::string last = output.substr(output.rfind('\n') + 1); // npos + 1 = 0
+        set_state({"STOP", "NotReady", "could not start" + (last.empty() ? "" : ": " + last)});
     } else if (!clean && !stop_asked_) {
         return on_death(how);
     } else if (!clean) {
@@ -439,6 +491,31 @@ void ModuleRunner::on_exit() {
     }
     for (const Done& done : std::exchange(on_stop_, {})) {
         done(json::object{});
+    }
+}
+
+// ---- automatic_reboot
+
+void ModuleRunner::reboot() {
+    set_state({"STOP", "NotReady", "the server reboots (automatic_reboot)"});
+    const std::vector<std::string> command = reboot_command();
+    log_.write(log::Level::warning, "steadd", "automatic_reboot: the server reboots: " + command.front());
+    log::warning("steadd", "module '" + module_ + "': automatic_reboot: the server reboots: " + command.front());
+    std::thread([self = shared_from_this(), command] {
+        const Result<Finished> done = run_limited(command, reboot_limit);
+        if (!done || done->exit != 0) {
+            const std::string why = done ? command.front() + " ended with exit code " + std::to_string(done->exit) +
+                                               (done->output.empty() ? "" : ": " + done->output)
+                                         : done.error().text();
+            asio::post(self->io_, [self, why] { self->on_reboot_failed(why); });
+        }
+    }).detach();
+}
+
+void ModuleRunner::on_reboot_failed(const std::string& why) {
+    log_.write(log::Level::error, "steadd", "the server does not reboot: " + why + "; a stopstart instead");
+    if (phase_ == Phase::down) {
+        spawn();
     }
 }
 

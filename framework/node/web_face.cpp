@@ -170,12 +170,16 @@ void WebFace::publish() {
     if (!connection_) {
         return;
     }
-    json::object modules;
-    for (const auto& [name, ready] : source_.modules()) {
+    json::object modules, started;
+    for (const auto& [name, module] : source_.modules()) {
         const auto health = health_.find(name);
-        modules[name] = ready && (health == health_.end() || !health->second.silent);
+        modules[name] = module.ready && (health == health_.end() || !health->second.silent);
+        if (module.ready && !module.started.empty()) {
+            started[name] = module.started;
+        }
     }
-    connection_->send(json::object{{"event", "ready"}, {"modules", std::move(modules)}});
+    connection_->send(
+        json::object{{"event", "ready"}, {"modules", std::move(modules)}, {"started", std::move(started)}});
 }
 
 void WebFace::beat() {
@@ -192,11 +196,11 @@ void WebFace::beat() {
 /// A host that is frozen says nothing, and its last word may have been "ready".
 void WebFace::ping_hosts() {
     const Instant now = BootClock::now();
-    const std::map<std::string, bool> modules = source_.modules();
+    const auto modules = source_.modules();
     std::erase_if(health_, [&](const auto& entry) { return !modules.contains(entry.first); });
-    for (const auto& [name, ready] : modules) {
+    for (const auto& [name, module] : modules) {
         Health& health = health_[name];
-        if (!ready) {
+        if (!module.ready) {
             health = Health{};
             continue;
         }

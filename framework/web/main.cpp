@@ -54,7 +54,7 @@ private:
             [this](const web::Question& question, std::string_view token, std::function<void(web::Reply)> done) {
                 client_.ask(question, token, std::move(done));
             },
-            setup_.version, setup_.api};
+            setup_.version, setup_.api, [this](std::string_view module) { return client_.started(module); }};
         Result<std::unique_ptr<HttpServer>> made =
             HttpServer::listen(io_, setup_.address, setup_.port, std::move(backend), limits_);
         if (made) {

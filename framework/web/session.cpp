@@ -115,6 +115,7 @@ void Session::handle(const Request& request) {
     keep_ = request.keep_alive && !request.has_body;
     version_ = request.version;
     allow_.clear();
+    etag_.clear();
     Route found = route(request.method, request.target);
     if (const auto* refusal = std::get_if<Refusal>(&found)) {
         return refuse(*refusal);
@@ -124,6 +125,9 @@ void Session::handle(const Request& request) {
     }
     if (const auto* health = std::get_if<HealthOf>(&found)) {
         const bool ready = server_->backend.is_ready(health->module);
+        if (ready && server_->backend.started) {
+            etag_ = server_->backend.started(health->module);
+        }
         return ready ? answer_text(200, "OK") : answer_text(404, "not ready\n");
     }
     boost::system::error_code error;
@@ -160,6 +164,9 @@ void Session::send(unsigned status, std::string_view type, std::string body) {
     response->set(http::field::content_type, boost::beast::string_view(type.data(), type.size()));
     response->set(http::field::cache_control, "no-store");
     response->set("X-Content-Type-Options", "nosniff");
+    if (status == 200 && !etag_.empty()) {
+        response->set(http::field::etag, "\"" + etag_ + "\"");
+    }
     if (status == 401) {
         response->set(http::field::www_authenticate, "Bearer");
     } else if (status == 405) {

@@ -60,6 +60,7 @@ private:
     RequestReader reader_;
     Instant deadline_{};
     std::string allow_; ///< of a 405
+    std::string etag_;  ///< of a 200, without quotes; empty = none
     bool head_{}, keep_{}, lingering_{};
     unsigned version_{11};
 };

@@ -24,6 +24,12 @@ std::string text_in(const json::object& body, std::string_view name) {
     return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string{};
 }
 
+/// It becomes a header field: nothing in it may end one.
+std::string stamp(std::string text) {
+    const bool decimal = text.find_first_not_of("0123456789") == std::string::npos;
+    return decimal && text.size() <= 20 ? std::move(text) : std::string{};
+}
+
 Reply failure(unsigned status, std::string_view text) { return {status, error_body(status, text)}; }
 
 } // namespace
@@ -44,6 +50,11 @@ StatusClient::~StatusClient() {
 
 bool StatusClient::is_ready(std::string_view module) const {
     return ready_.contains(module) && BootClock::now() - heard_ <= protocol::silence_max;
+}
+
+std::string StatusClient::started(std::string_view module) const {
+    const auto found = ready_.find(module);
+    return found != ready_.end() ? found->second : std::string{};
 }
 
 bool StatusClient::may_ask(Instant now) {
@@ -89,9 +100,10 @@ void StatusClient::on_frame(const json::object& body) {
     if (event == "ready") {
         ready_.clear();
         if (const json::object* modules = object_in(body, "modules")) {
+            const json::object* started = object_in(body, "started");
             for (const auto& [name, ready] : *modules) {
                 if (ready.is_bool() && ready.get_bool()) {
-                    ready_.emplace(name);
+                    ready_.emplace(name, started != nullptr ? stamp(text_in(*started, name)) : std::string{});
                 }
             }
         }

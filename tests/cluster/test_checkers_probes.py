@@ -103,6 +103,34 @@ def update(node):
     check(resource(module, "tcp.port") == "", "what is gone from the file has no resource")
     check(node.processes("nginx") == pids and "Action restart" not in module.log(), "the application was left alone")
     module.stead("stop")
+    first_elements(node)
+
+
+def first_elements(node):
+    """The first element of a plugin that the module had not loaded, and then the last of it."""
+    module = Module(node, "bare", {"start_both": SHELL + "exit 0\n"}, light_xml())
+    module.start()
+    hosts = node.processes("stead-host")
+    conf = module.edited() / "conf" / "userconfig.xml"
+    text = conf.read_text()
+    checks = ('<errd polltimer="10s"><proc name="nosuchapp" atmax="0" action="stop"/></errd><check>'
+              '<tcp ident="port" when="both" action="noaction"><to addr="127.0.0.1" port="1" interval="1s"/></tcp>'
+              '<splitbrain ident="witness" arg="10.42.0.160"/></check>')
+    conf.write_text(text.replace("<user ", checks + "<user "))
+    module.stead("update")
+    check("plugin checkers.tcp 1.0.0 in use" in module.log(), "the log says which plugins the update took in")
+    becomes(module, "tcp.port", "down")
+    becomes(module, "proc.nosuchapp", "up")
+    check(resource(module, "splitbrain.uptodate") == "up", "three plugins at once, each at work")
+    check(node.processes("stead-host") == hosts and node.ready("bare"), "without a stopstart")
+    conf.write_text(text.replace("<user ", checks.replace('port="1"', 'port="99999"') + "<user "))
+    check(module.stead("update", check=False).returncode != 0 and resource(module, "tcp.port") == "down",
+          "a bad update changes nothing")
+    conf.write_text(text)
+    module.stead("update")
+    becomes(module, "tcp.port", "")
+    check(resource(module, "proc.nosuchapp") == "" and node.ready("bare"), "their last elements go as well")
+    module.stead("stop")
 
 
 def gateway(farm):
@@ -140,6 +168,13 @@ def other_module(node):
     module.wait(1)
     base.start()
     lab.wait_for("Ready again", lambda: node.ready("upper"))
+    becomes(module, "module.base_127.0.0.1", "up")
+    check("Action stopstart" not in module.log(), "seen down, it was waited for: that is all")
+    for turn, verb in enumerate(("restart", "stopstart"), 1):
+        base.stead(verb)
+        logged(module, "Action stopstart called by checkers.module: module base of 127.0.0.1 was restarted", turn)
+        lab.wait_for("both Ready", lambda: node.ready("base") and node.ready("upper"))
+        becomes(module, "module.base_127.0.0.1", "up")
     module.stead("stop")
     base.stead("stop")
 

@@ -187,6 +187,37 @@ def slow_start(node):
     module.stead("stop")
 
 
+def classes(node):
+    """What is said of a class while the module is stopped holds from its next start on, and over later ones."""
+    module = app(node, "classes", '<proc name="steadapp" class="both" action="restart"/>'
+                                  '<proc name="sleeper" class="night" action="noaction"/>')
+    check("from the next start on" in module.stead("errd disable both").stdout, "disable, stopped")
+    module.stead("errd enable night")
+    for turn in ("first", "second"):
+        module.start()
+        listed = module.stead("errd list").stdout
+        check("class=both(disabled) not armed" in listed and "class=night(enabled) armed" in listed,
+              f"{turn} start: as it was said")
+        logged(module, "Resource proc.sleeper set to down", 1 if turn == "first" else 2)
+        if turn == "first":
+            node.kill("steadapp")
+        module.stead("stop")
+    check("Action restart" not in module.log(), "the death of what is not watched does nothing")
+    module.stead("errd enable both")
+    module.stead("errd disable night")
+    module.start()
+    up(module, "steadapp")
+    check("class=night(disabled) not armed" in module.stead("errd list").stdout, "the last word counts")
+    node.kill("steadapp")
+    logged(module, "Action restart called by checkers.process")
+    lab.wait_for("Ready again", lambda: node.ready("classes"))
+    module.stead("stop")
+    module.stead("errd enable nosuch")
+    module.start()
+    logged(module, "usersetting.errd.nosuch: no <proc> is of class 'nosuch'")
+    module.stead("stop")
+
+
 SYSTEMCTL = """#!/bin/sh
 [ "$1" = show ] || exit 1
 pid=$(cat /run/unit.pid)
@@ -208,20 +239,35 @@ def services(node):
     node.sh("mkdir -p /run/systemd/system; mount -t tmpfs tmpfs /usr/local/sbin")
     node.sh(f"cat >/usr/local/sbin/systemctl <<'END'\n{SYSTEMCTL}END\nchmod 755 /usr/local/sbin/systemctl")
     module = Module(node, "byunit", {
-        "start_both": SHELL + "sleep 100000 >/dev/null 2>&1 & echo $! >/run/unit.pid\n",
-        "stop_both": SHELL + "kill $(cat /run/unit.pid) || true\n"},
-        light_xml(more='<errd><proc name="shop" service="yes" action="restart"/></errd>'))
+        "start_both": SHELL + "echo start $* >>/run/args; sleep 100000 >/dev/null 2>&1 & echo $! >/run/unit.pid\n",
+        "stop_both": SHELL + "echo stop $* >>/run/args; kill $(cat /run/unit.pid) || true\n"},
+        light_xml(more='<errd><proc name="shop" service="yes" action="restart" restart_services="shop,till"/></errd>'))
     module.start()
     up(module, "shop")
+    node.sh("rm /run/args")
     died = time.monotonic()
     node.sh("kill -9 $(cat /run/unit.pid)")
     logged(module, "Action restart called by checkers.process: service shop: 0 running")
     check(time.monotonic() - died < 1.5, "the death of a unit's main process is seen at once")
+    lab.wait_for("Ready again", lambda: node.ready("byunit"))
+    check(node.sh("cat /run/args").stdout == "stop UP UP restart -Services shop,till\n"
+          "stop force UP UP restart -Services shop,till\nstart UP UP restart -Services shop,till\n",
+          "restart_services: the scripts of that restart know which services are enough")
+    node.sh("rm /run/args")
+    up(module, "shop")
+    module.stead("restart")
+    lab.wait_for("Ready again", lambda: node.ready("byunit") and "start" in node.sh("cat /run/args").stdout)
+    check("-Services" not in node.sh("cat /run/args").stdout, "a person's restart is of everything")
+    conf = module.edited() / "conf" / "userconfig.xml"
+    conf.write_text(conf.read_text().replace('action="restart" ', 'action="stop" '))
+    refused = module.stead("update", check=False)
+    check("userconfig.xml:1" in refused.stderr and 'only with service="yes" and action="restart"' in refused.stderr,
+          f"a bad combination has its line: {refused.stderr.strip()}")
     module.stead("stop")
     node.sh("rmdir /run/systemd/system")
 
 
-CASES = [actions, handler, bounds, expressions, slow_start, services]
+CASES = [actions, handler, bounds, expressions, slow_start, classes, services]
 if __name__ == "__main__":
     lab.enter()
     if sys.argv[1:] == ["farm"]:

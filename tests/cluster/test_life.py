@@ -4,6 +4,7 @@
 their rehearsal, support files. One node, real processes."""
 import io
 import json
+import os
 import subprocess
 import sys
 import time
@@ -135,6 +136,81 @@ def waiting(node):
     check(bad.stead("waitstop -t 5", check=False).returncode == 0, "waitstop of a stopped module returns")
     late = bad.stead("waitstate UP -t 1", check=False)
     check(late.returncode == 75 and "STOP" in late.stderr, "waitstate has a limit when asked for")
+    for attempt in ("at once", "and as often as it is asked"):
+        done = [None]
+        took = seconds_of(lambda: done.__setitem__(0, bad.stead("waitstart -t 20", check=False)))
+        check(done[0].returncode == 1 and "start_both: exit 3" in done[0].stderr and took < 5,
+              f"waitstart long after the failure: the reason, {attempt}")
+    looping = Module(node, "looping", {"start_both": SHELL}, xml=light_xml(attributes='maxloop="0"'))
+    looping.start()
+    looping.stead("restart -i checker")
+    looping.wait(STOP)
+    waited = looping.stead("waitstart -t 20", check=False)
+    check(waited.returncode == 1 and "stopped by maxloop: checker" in waited.stderr, "the loop guard's stop has a reason")
+    looping.start()
+    looping.stead("stop")
+    waited = looping.stead("waitstart -t 1", check=False)
+    check(waited.returncode == 75, "stopped by a person: somebody may start it yet")
+
+
+def adopted(node):
+    """A steadd that did not start the host itself knows how it ended all the same."""
+    module = Module(node, "kept", {"start_both": SHELL})
+    module.start()
+    host = node.processes("stead-host")
+    node.kill("steadd")
+    node.start_steadd()
+    check(node.processes("stead-host") == host and node.ready("kept"), "adopted")
+    module.stead("stopstart")
+    lab.wait_for("another host", lambda: node.processes("stead-host") not in (host, []) and node.ready("kept"))
+    module.stead("stop")
+
+
+REBOOT = "/run/reboot-command"
+AGAIN = """<failover handle_time="0s"><![CDATA[again: if (custom.x == down) then stopstart();]]></failover>"""
+
+
+def rebooted(node):
+    """How often the command ran, before the machine lost its power."""
+    file = node.disk / "var" / "rebooted"
+    return len(file.read_text().split()) if file.exists() else 0
+
+
+def reboots(node):
+    """automatic_reboot: an automatic stopstart, and no other, reboots the server, as often as the loop guard allows."""
+    def command(code):
+        node.sh(f"printf '#!/bin/sh\necho $$ >>/var/lib/stead/rebooted\nexit {code}\n' >{REBOOT}; chmod 755 {REBOOT}")
+    command(0)
+    module = Module(node, "phoenix", {"start_both": SHELL, "stop_both": SHELL + "echo stopped >>$SAFEUSERVAR/stopped\n"},
+                    xml=light_xml(more=AGAIN, attributes='boot="on" maxloop="2" automatic_reboot="on"'))
+    module.start()
+    host = node.processes("stead-host")
+    module.stead("stopstart")
+    lab.wait_for("another host", lambda: node.processes("stead-host") not in (host, []) and node.ready("phoenix"))
+    check(rebooted(node) == 0, "a person's stopstart reboots nothing")
+    for turn in (1, 2):
+        module.stead("set -r custom.x -v down")
+        lab.wait_for(f"reboot {turn}", lambda: rebooted(node) == turn)
+        check(module.code() == STOP and "automatic_reboot" in module.stead("state").stdout, "the module is stopped")
+        check("automatic_reboot: the server reboots" in module.log(), "and the log says why")
+        reboot(node)
+        command(0)
+        lab.wait_for("the start at boot", lambda: node.ready("phoenix"), 20)
+    module.stead("set -r custom.x -v down")
+    module.wait(STOP)
+    check("Action stop called by maxloop" in module.log() and rebooted(node) == 2,
+          "the third one stops: the count outlives the reboots and the starts at boot")
+    command(3)
+    module.start()
+    module.stead("set -r custom.x -v down")
+    lab.wait_for("a third call", lambda: rebooted(node) == 3)
+    lab.wait_for("Ready again", lambda: node.ready("phoenix"))
+    check("the server does not reboot" in module.log() and "exit code 3" in module.log(), "a stopstart where it cannot")
+    module.stead("stop")
+    conf = module.edited() / "conf" / "userconfig.xml"
+    conf.write_text(conf.read_text().replace('maxloop="2"', 'loop_interval="0"'))
+    refused = module.stead("config", check=False)
+    check(refused.returncode != 0 and "automatic_reboot" in refused.stderr, f"no guard, no reboots: {refused.stderr}")
 
 
 def new_modules(node):
@@ -230,9 +306,10 @@ def support_files(node):
     check(node.stead("-r boundcmd 1 sleep 5", check=False).returncode == 2, "-r runs a helper")
 
 
-CASES = [supervised, frozen, command_log, waiting, new_modules, lua_example, support_files, boot]
+CASES = [supervised, frozen, command_log, waiting, adopted, new_modules, lua_example, support_files, boot, reboots]
 if __name__ == "__main__":
     lab.enter()
+    os.environ["STEAD_REBOOT_COMMAND"] = REBOOT  # of every steadd that is started here: nothing else is ever rebooted
     wanted = sys.argv[1:] or [case.__name__ for case in CASES]
     with lab.Lab(nodes=1) as machine:
         machine.form_cluster()

@@ -45,6 +45,9 @@ void Automaton::on(const Stop& event) {
                        : wanted == Goal::start_again ? "stopstart"
                                                      : "wait";
     log(Log::Level::event, std::string{"Action "} + verb + " called by " + event.by);
+    if (wanted == Goal::stop && !event.reason.empty()) {
+        failure_ = event.reason;
+    }
     const bool was_going_down = goal_ != Goal::active;
     want(wanted);
     const bool more_urgent = event.at_once && !at_once_;
@@ -67,6 +70,7 @@ void Automaton::on(const Restart& event) {
         return;
     }
     log(Log::Level::event, "Action restart called by " + event.by);
+    restart_arguments_ = event.arguments;
     begin(state_);
 }
 
@@ -364,6 +368,9 @@ void Automaton::run_hook(Step step, bool force) {
     hook.arguments.emplace_back(name(row_->from));
     hook.arguments.emplace_back(name(row_->to));
     hook.arguments.emplace_back(action());
+    if (row_->from == row_->to && (is_stop(step) || is_start(step))) {
+        hook.arguments.insert(hook.arguments.end(), restart_arguments_.begin(), restart_arguments_.end());
+    }
     waiting_ = Waiting::hook;
     effects_.emplace_back(std::move(hook));
 }

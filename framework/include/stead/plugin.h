@@ -204,7 +204,9 @@ typedef struct stead_host_v1 {
     void (*set_config)(void* context, uint64_t digest);
 
     void (*transition_done)(void* context, uint64_t token, int32_t ok, stead_str reason);
-    /* Asks for an action as the failover machine would: "stop", "stopstart", "restart", "wait"; counted by maxloop. */
+    /* Asks for an action as the failover machine would: "stop", "stopstart", "restart", "wait"; counted by maxloop.
+     * 1.2: words after "restart" are for the stop_* and start_* scripts of that restart, after their own arguments:
+     * "restart -Services nginx,php". */
     void (*request)(void* context, stead_str action, stead_str reason);
 
     /* Network, by the shim. Blocking for at most 50 ms; 0 or -1 with a text in err.

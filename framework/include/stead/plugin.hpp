@@ -372,6 +372,8 @@ public:
                             std::string_view /*body*/) {}
     virtual void on_link(std::uint32_t /*ifindex*/, bool /*up*/) {}
     virtual void on_hook_done(std::uint64_t /*token*/, std::int32_t /*exit_code*/) {}
+    /// The answer to Host::ask_witness().
+    virtual void on_witness(std::uint64_t /*token*/, stead_witness_verdict /*verdict*/) {}
     /// Throws to refuse: the old values stay.
     virtual void on_update(Config /*config*/) {}
     virtual Answer on_command(std::string_view /*verb*/, std::span<const std::string_view> /*arguments*/,
@@ -400,8 +402,6 @@ public:
     virtual void on_ready(bool /*ready*/) {}
     /// A peer's stead-host of this module has ended, and its lease is closed.
     virtual void on_peer_died(std::uint32_t /*node*/) {}
-    /// The answer to Host::ask_witness().
-    virtual void on_witness(std::uint64_t /*token*/, stead_witness_verdict /*verdict*/) {}
 };
 
 namespace detail {
@@ -579,13 +579,13 @@ constexpr stead_plugin_descriptor describe(stead_kind kind, const char* id, cons
     d.on_hook_done = F::on_hook_done;
     d.on_update = F::on_update;
     d.on_command = F::on_command;
+    d.on_witness = F::on_witness;
     if constexpr (std::is_base_of_v<Service, T>) {
         d.on_transition = F::on_transition;
         d.on_lease = F::on_lease;
         d.lease_fd = F::lease_fd;
         d.on_ready = F::on_ready;
         d.on_peer_died = F::on_peer_died;
-        d.on_witness = F::on_witness;
     }
     if constexpr (std::is_base_of_v<Checker, T>) {
         d.on_armed = F::on_armed;

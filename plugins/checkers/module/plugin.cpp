@@ -13,6 +13,7 @@ constexpr std::uint16_t port_secure = 9453;
 
 /// Up while the health URL of a module says that it is ready. When the module there became ready anew between two good
 /// probes (its ETag changed), ours is to begin anew as well: what it holds of the other (connections, caches) is stale.
+/// Where it was seen down meanwhile, module_failure has taken care of that.
 class ModuleCheck final : public HttpCheckBase {
 public:
     explicit ModuleCheck(plugin::Config element) : name_(element.string("name")) {
@@ -48,7 +49,8 @@ private:
     }
     void answered(const std::string& validator) override {
         const std::string before = std::exchange(seen_, validator);
-        if (!before.empty() && !validator.empty() && before != validator) {
+        const bool seen_down = verdict() == checker::Verdict::down;
+        if (!before.empty() && !validator.empty() && before != validator && !seen_down) {
             host().request("stopstart", "module " + name_ + " of " + connection.host + " was restarted");
         }
     }

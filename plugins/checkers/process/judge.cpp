@@ -4,6 +4,7 @@
 #include <stead/base/assert.hpp>
 
 #include <algorithm>
+#include <iterator>
 
 namespace stead::process {
 namespace {
@@ -101,6 +102,15 @@ void Judge::act(Instant now, std::size_t index, Action action, const std::string
         watched_[index].handler_runs = true;
         decision.handlers.push_back(index);
         return;
+    }
+    const bool first = decision.action == Action::none;
+    const auto& services = options_.specs[index].restart_services;
+    if (services.empty() || (!first && decision.services.empty())) {
+        decision.services.clear(); // one of those that are due needs the whole application
+    } else {
+        std::ranges::copy_if(services, std::back_inserter(decision.services), [&](const std::string& one) {
+            return std::ranges::find(decision.services, one) == decision.services.end();
+        });
     }
     decision.action = std::max(decision.action, action);
     decision.reason += (decision.reason.empty() ? "" : "; ") + reason;

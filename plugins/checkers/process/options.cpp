@@ -8,6 +8,7 @@ namespace {
 
 constexpr std::size_t name_max = 100; // with "proc." it names a resource
 constexpr std::size_t procs_max = 1000;
+constexpr std::size_t services_max = 1000;
 
 class Reader {
 public:
@@ -25,6 +26,7 @@ public:
         spec.arg_regex = regex("argregex");
         spec.class_name = proc_.string("class");
         read_action(spec);
+        read_services(spec);
         spec.atleast = static_cast<std::uint32_t>(proc_.integer("atleast"));
         spec.atmax = static_cast<std::int32_t>(proc_.integer("atmax"));
         if (spec.atmax == 0) {
@@ -67,6 +69,33 @@ private:
         if (spec.action == Action::handler &&
             (action.empty() || action.front() == '.' || action.find_first_of("/ \t\n") != std::string::npos)) {
             error("action", action, "restart, stopstart, stop, noaction, or the name of an executable in bin");
+        }
+    }
+
+    void read_services(Spec& spec) {
+        const std::string list{proc_.attribute("restart_services").value_or("")};
+        if (list.empty()) {
+            return;
+        }
+        if (!spec.service || spec.action != Action::restart) {
+            error("restart_services", list,
+                  "only with service=\"yes\" and action=\"restart\"; here service is " +
+                      std::string{spec.service ? "yes" : "no"} + " and action " + action_name(spec));
+        }
+        std::size_t begin = 0;
+        for (std::size_t end = 0; end != std::string::npos; begin = end + 1) {
+            end = list.find(',', begin);
+            std::string name = list.substr(begin, end - begin); // to the end when there is no comma
+            const bool good = !name.empty() && std::ranges::all_of(name, [](unsigned char c) {
+                return c > ' ' && c < 0x7f && c != '"' && c != '\'' && c != '\\' && c != '$' && c != '`';
+            });
+            if (!good || list.size() > services_max) {
+                error("restart_services", list,
+                      "names of services without blanks and quotes, one comma between two of them, at most " +
+                          std::to_string(services_max) + " characters");
+                return;
+            }
+            spec.restart_services.push_back(std::move(name));
         }
     }
 

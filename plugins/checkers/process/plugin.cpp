@@ -27,6 +27,14 @@ Options read_checked(const plugin::Config& config) {
     });
 }
 
+std::string joined(const std::vector<std::string>& names) {
+    std::string all;
+    for (const std::string& name : names) {
+        all += (all.empty() ? "" : ",") + name;
+    }
+    return all;
+}
+
 Instant now() { return BootClock::now(); }
 
 } // namespace
@@ -161,7 +169,11 @@ void ProcessChecker::perform(const Judge::Decision& decision) {
     if (decision.action != Action::none) {
         Spec asked;
         asked.action = decision.action;
-        host_.request(action_name(asked), decision.reason);
+        std::string action = action_name(asked);
+        if (decision.action == Action::restart && !decision.services.empty()) {
+            action += " -Services " + joined(decision.services);
+        }
+        host_.request(action, decision.reason);
     }
 }
 

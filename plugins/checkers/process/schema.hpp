@@ -30,8 +30,9 @@ inline constexpr stead_attr_schema proc_attributes[]{
      "watched while: pre, both, prim, second, sec by the scripts of that name; others by stead errd enable CLASS"},
     {"action", STEAD_TYPE_STRING, dynamic, "stopstart", nullptr, nullptr, 0, 0,
      "restart, stopstart, stop, noaction, or an executable in the module's bin"},
-    {"restart_services", STEAD_TYPE_STRING, STEAD_ATTR_IGNORED | dynamic, nullptr, nullptr, nullptr, 0, 0,
-     "a restart is always of the whole application"},
+    {"restart_services", STEAD_TYPE_STRING, dynamic, nullptr, nullptr, nullptr, 0, 0,
+     "services with commas between: the scripts of the restart get -Services and them; with service=yes "
+     "action=restart"},
     {"atleast", STEAD_TYPE_INTEGER, dynamic, "1", nullptr, nullptr, 0, 100'000, "fewer processes than this: down"},
     {"atmax", STEAD_TYPE_INTEGER, dynamic, "-1", nullptr, nullptr, -1, 100'000,
      "more processes than this: down; -1: no bound; 0: none may be there"},

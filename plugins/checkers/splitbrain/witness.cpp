@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "witness.hpp"
 
+#include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <stdexcept>
 
@@ -10,7 +12,9 @@ namespace {
 constexpr auto ask_again = std::chrono::milliseconds{250}; // one packet may be lost
 constexpr std::size_t witnesses_max = 16;
 constexpr const char* allowed =
-    "allowed: an IP address, tcp:ADDRESS:PORT, tcp:[ADDRESS]:PORT; several with blanks between";
+    "allowed: an IP address, tcp:ADDRESS:PORT, tcp:[ADDRESS]:PORT, node:NAME; several with blanks between; with "
+    "exec=\"cas\": NAME, a node of cluster.xml";
+constexpr std::string_view node_prefix = "node:";
 
 [[noreturn]] void refuse(std::string_view word, const std::string& why) {
     throw std::invalid_argument("splitbrain/@arg: '" + std::string{word} + "': " + why + "; " + allowed);
@@ -46,9 +50,6 @@ Witness parse(std::string_view word) {
         witness.tcp = parse_tcp(word);
         return witness;
     }
-    if (word.starts_with("node:")) {
-        refuse(word, "a node that arbitrates is not in this release");
-    }
     const auto found = checkers::literal(witness.text, 0);
     if (found.empty()) {
         refuse(word, "not an IP address, and a name may not resolve when it is needed");
@@ -57,20 +58,40 @@ Witness parse(std::string_view word) {
     return witness;
 }
 
+std::string parse_node(std::string_view word) {
+    const std::string_view name = word.starts_with(node_prefix) ? word.substr(node_prefix.size()) : word;
+    const bool good = !name.empty() && name.size() <= 63 && std::ranges::all_of(name, [](unsigned char c) {
+        return std::isalnum(c) != 0 || c == '_' || c == '.' || c == '-';
+    });
+    if (!good) {
+        refuse(word, "not the name of a node");
+    }
+    return std::string{name};
+}
+
 } // namespace
 
-std::vector<Witness> Witness::parse_all(std::string_view arg) {
-    std::vector<Witness> all;
+Witnesses Witnesses::parse(std::string_view exec, std::string_view arg) {
+    Witnesses all;
     while (!arg.empty()) {
         const auto end = std::min(arg.find_first_of(" \t\n,"), arg.size());
-        if (end > 0) {
-            all.push_back(parse(arg.substr(0, end)));
+        const std::string_view word = arg.substr(0, end);
+        if (exec == "cas" || word.starts_with(node_prefix)) {
+            if (!word.empty()) {
+                all.nodes.push_back(parse_node(word));
+            }
+            if (!word.empty() && std::ranges::count(all.nodes, all.nodes.back()) > 1) {
+                refuse(word, "named twice: a node has one vote");
+            }
+        } else if (!word.empty()) {
+            all.outside.push_back(stead::splitbrain::parse(word));
         }
         arg.remove_prefix(std::min(end + 1, arg.size()));
     }
-    if (all.empty() || all.size() > witnesses_max) {
-        throw std::invalid_argument("splitbrain/@arg: " + std::to_string(all.size()) +
-                                    " witnesses; 1 to 16 are needed; " + allowed);
+    const std::size_t count = all.outside.size() + all.nodes.size();
+    if (count == 0 || count > witnesses_max) {
+        throw std::invalid_argument("splitbrain/@arg: " + std::to_string(count) + " witnesses; 1 to 16 are needed; " +
+                                    allowed);
     }
     return all;
 }
@@ -159,13 +180,16 @@ void Inquiry::ask_tcp(std::size_t index) {
 
 /// Destroys nothing that runs: the owner does, when it likes.
 void Inquiry::end(const Witness* answered) {
-    std::string reasons;
+    std::string words;
+    if (answered != nullptr) {
+        words = answered->text + " answers";
+    }
     for (const Asked& one : asked_) {
-        reasons += (reasons.empty() ? "" : "; ") + one.witness->text + ": " + one.reason;
+        words += answered != nullptr ? "" : (words.empty() ? "" : "; ") + one.witness->text + ": " + one.reason;
     }
     const Done done = std::move(done_);
     release();
-    done(answered, reasons);
+    done(answered != nullptr ? STEAD_WITNESS_GRANTED : STEAD_WITNESS_UNANSWERED, words);
 }
 
 } // namespace stead::splitbrain

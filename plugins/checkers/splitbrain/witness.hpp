@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "round.hpp"
+
 #include <connection.hpp>
 #include <echo.hpp>
 
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -19,23 +20,24 @@ struct Witness {
     std::string text;                                 ///< as written
     checkers::Endpoint endpoint;                      ///< of an echo request
     std::optional<checkers::Connection::Options> tcp; ///< instead: a connection
-
-    /// "192.0.2.1 fd00::1 tcp:192.0.2.1:443 tcp:[fd00::1]:443". Throws std::invalid_argument.
-    [[nodiscard]] static std::vector<Witness> parse_all(std::string_view arg);
 };
 
-/// Asks all witnesses at once, again and again, until one answers or the time is up.
-///
-/// Threading: everything in the loop. Lifetime: no callback after destruction.
-class Inquiry {
-public:
-    /// `answered`: the witness, or nothing when the time is up, with what is known of the reasons.
-    using Done = std::function<void(const Witness* answered, const std::string& reasons)>;
+struct Witnesses {
+    std::vector<Witness> outside;   ///< one answer proves that this node is not cut off
+    std::vector<std::string> nodes; ///< of cluster.xml; a majority must grant a claim. Where there are any, they decide
 
+    /// exec="ping": "192.0.2.1 fd00::1 tcp:192.0.2.1:443 tcp:[fd00::1]:443 node:NAME"; "cas": "NAME node:NAME".
+    /// Throws std::invalid_argument.
+    [[nodiscard]] static Witnesses parse(std::string_view exec, std::string_view arg);
+};
+
+/// Asks all witnesses of the outside at once, again and again, until one answers or the time is up.
+class Inquiry final : public Round {
+public:
     Inquiry(checker::Loop& loop, const std::vector<Witness>& witnesses, std::chrono::nanoseconds timeout, Done done);
     Inquiry(const Inquiry&) = delete;
     Inquiry& operator=(const Inquiry&) = delete;
-    ~Inquiry();
+    ~Inquiry() override;
 
 private:
     struct Asked {

@@ -57,10 +57,10 @@ void HttpCheckBase::done(std::optional<checker::Outcome> outcome) {
     if (!outcome->good) {
         outcome->reason = place_ + outcome->reason;
     }
-    finish(*outcome);
     if (outcome->good) {
         answered(exchange_->validator());
     }
+    finish(*outcome);
 }
 
 void HttpCheckBase::answered(const std::string& /*validator*/) {}

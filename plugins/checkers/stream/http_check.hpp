@@ -25,7 +25,7 @@ protected:
 
     /// `host`: the header, as it shall be sent. Throws std::invalid_argument when the target or it cannot be sent.
     void set_request(std::string_view method, std::string_view host, std::string_view target);
-    /// The answer was good; `validator` is its ETag, empty when it has none.
+    /// The answer is good, the verdict still the one before; `validator` is its ETag, empty when it has none.
     virtual void answered(const std::string& validator);
     [[nodiscard]] std::string about() const override { return place_; }
 

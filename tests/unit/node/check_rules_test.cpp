@@ -23,7 +23,8 @@ CheckFacts healthy() {
     facts.cluster.cluster.lans = {lan};
     facts.cluster.self = NodeId{0};
     facts.own = json::parse(R"({"version":"1","digest":"d","key":"k","heard":{"default":["n2"]},"unauthentic":0,
-        "foreign":0,"interfaces":["eth0"],"modules":{"web":{"id":1,"digest":"m"}}})").as_object();
+        "foreign":0,"interfaces":["eth0"],"modules":{"web":{"id":1,"digest":"m"}}})")
+                    .as_object();
     facts.peers.resize(2);
     facts.peers[1].node = "n2";
     facts.peers[1].addresses = {"10.0.0.2"};
@@ -108,7 +109,8 @@ TEST(ClusterCheck, ForeignProgramsAreNamedOursAreNot) {
 TEST(ClusterCheck, BrokenFlooding) {
     CheckFacts facts = healthy();
     facts.modules["web"] = json::parse(R"({"state":"UP","qualifier":"Ready","reason":"",
-        "resources":[{"node":"n1","name":"farm.flooding","value":"down"}]})").as_object();
+        "resources":[{"node":"n1","name":"farm.flooding","value":"down"}]})")
+                               .as_object();
     EXPECT_THAT(judge(facts).text, HasSubstr("does not flood"));
 }
 

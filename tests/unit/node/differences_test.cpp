@@ -12,6 +12,8 @@ using ::testing::IsEmpty;
 constexpr const char* schema = R"({"plugins":[{"elements":[
     {"path":"service","dynamic":false,"attributes":[{"name":"maxloop","dynamic":true},{"name":"mode","dynamic":false}]},
     {"path":"user","dynamic":true,"attributes":[]},
+    {"path":"check/tcp","dynamic":true,"attributes":[]},
+    {"path":"check/intf","dynamic":false,"attributes":[]},
     {"path":"vip/host","dynamic":false,"attributes":[{"name":"power","dynamic":true}]}]}]})";
 
 std::string service(const std::string& inside, const std::string& maxloop = "3") {
@@ -28,6 +30,13 @@ TEST(Differences, DynamicAttributesAndElementsMayChange) {
     EXPECT_THAT(between(service("<user/><vip><host name='a' power='1'/></vip>"),
                         service("<user><var name='X'/></user><vip><host name='a' power='9'/></vip>", "5")),
                 IsEmpty());
+}
+
+TEST(Differences, TheFirstElementOfAContainerMayCome) {
+    EXPECT_THAT(between(service(""), service("<check><tcp ident='a'/></check>")), IsEmpty());
+    EXPECT_THAT(between(service("<check><tcp ident='a'/></check>"), service("")), IsEmpty());
+    EXPECT_THAT(between(service(""), service("<check><intf/></check>")), ElementsAre("<intf>: 0 before, 1 now"));
+    EXPECT_THAT(between(service("<check/>"), service("<check/><check><tcp/></check>")), IsEmpty());
 }
 
 TEST(Differences, StaticOnesAreNamed) {

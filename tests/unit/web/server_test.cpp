@@ -15,6 +15,7 @@ namespace stead::web {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::StartsWith;
 
 /// One server on the loopback, run by the test's own thread between what its clients do.
@@ -31,7 +32,7 @@ protected:
                                 kept_ = done;
                             }
                         },
-                        "1.2.3", true};
+                        "1.2.3", true, [this](std::string_view) { return started_; }};
         auto made = HttpServer::listen(io_, "127.0.0.1", 0, std::move(backend), limits);
         ASSERT_TRUE(made) << made.error().text();
         server_ = std::move(*made);
@@ -81,7 +82,7 @@ protected:
     std::unique_ptr<HttpServer> server_;
     std::set<std::string, std::less<>> ready_;
     Question asked_;
-    std::string token_;
+    std::string token_, started_;
     bool answer_{true}, closed_{};
     std::function<void(Reply)> kept_;
 };
@@ -96,6 +97,10 @@ TEST_F(HttpServerTest, TheHealthUrlFollowsTheState) {
     EXPECT_THAT(up, StartsWith("HTTP/1.1 200"));
     EXPECT_TRUE(up.ends_with("\r\n\r\nOK")) << up;
     EXPECT_THAT(up, HasSubstr("Cache-Control: no-store"));
+    EXPECT_THAT(up, Not(HasSubstr("ETag"))) << "no stamp is known";
+    started_ = "17641728";
+    EXPECT_THAT(exchange(health), HasSubstr("\r\nETag: \"17641728\"\r\n"));
+    EXPECT_THAT(exchange("GET /var/modules/db/ready.txt HTTP/1.1\r\n\r\n"), Not(HasSubstr("ETag")));
     const std::string head = exchange("HEAD /var/modules/web/ready.txt HTTP/1.1\r\n\r\n");
     EXPECT_THAT(head, StartsWith("HTTP/1.1 200"));
     EXPECT_THAT(head, HasSubstr("Content-Length: 2"));

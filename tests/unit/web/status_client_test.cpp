@@ -57,6 +57,17 @@ TEST_F(StatusClientTest, ReadinessIsOnlySteaddsLastWord) {
     EXPECT_TRUE(client_->is_ready("db"));
 }
 
+TEST_F(StatusClientTest, StampsOfStartsComeWithReadiness) {
+    say({{"event", "ready"},
+         {"modules", object{{"web", true}, {"db", true}, {"bad", true}, {"off", false}}},
+         {"started", object{{"web", "17641728"}, {"bad", "1\r\nSet-Cookie: x"}, {"off", "5"}}}});
+    EXPECT_EQ(client_->started("web"), "17641728");
+    EXPECT_EQ(client_->started("db"), "");
+    EXPECT_EQ(client_->started("bad"), "") << "what would end a header line is left out";
+    EXPECT_EQ(client_->started("off"), "") << "not ready";
+    EXPECT_EQ(client_->started("nosuch"), "");
+}
+
 TEST_F(StatusClientTest, ASilentSteaddMakesNothingReady) {
     say({{"event", "ready"}, {"modules", object{{"web", true}}}});
     run(control::status_protocol::silence_max + milliseconds{50});

@@ -181,6 +181,33 @@ TEST(Automaton, RestartClosesAndReopensWithoutLeavingUp) {
     EXPECT_THAT(stage.states, ElementsAre("UP Transient", "UP Ready"));
 }
 
+TEST(Automaton, WordsOfARestartAreForItsScriptsOnly) {
+    Stage stage;
+    stage.send(Start{"x"});
+    (void)stage.take_trace();
+    stage.send(Restart{"errd", {"-Services", "web,php"}});
+    EXPECT_THAT(stage.trace, Contains("stop_both force UP UP restart -Services web,php"));
+    EXPECT_THAT(stage.trace, Contains("start_both UP UP restart -Services web,php"));
+    (void)stage.take_trace();
+    stage.send(Restart{"errd"});
+    EXPECT_THAT(stage.trace, Contains("start_both UP UP restart"));
+    stage.send(Restart{"errd", {"-Services", "web"}});
+    (void)stage.take_trace();
+    stage.send(Stop{.then = Stop::Then::start_again, .by = "x", .at_once = false});
+    EXPECT_THAT(stage.trace, Not(Contains(HasSubstr("-Services"))));
+}
+
+TEST(Automaton, AStopThatNobodyWantedTellsWhy) {
+    Stage stage;
+    stage.send(Start{"x"});
+    stage.send(Stop{.then = Stop::Then::stay, .by = "maxloop", .at_once = false, .reason = "stopped by maxloop: t"});
+    EXPECT_EQ(stage.states.back(), "STOP NotReady: stopped by maxloop: t");
+    Stage asked;
+    asked.send(Start{"x"});
+    asked.send(Stop{.then = Stop::Then::stay, .by = "root", .at_once = false});
+    EXPECT_EQ(asked.states.back(), "STOP NotReady");
+}
+
 TEST(Automaton, RestartWhileStartingIsIgnoredAndCounted) {
     Stage stage;
     stage.hold = "start_both";

@@ -9,7 +9,13 @@
 ///
 /// Request   {"id":7, "verb":"stop", …}
 /// Answer    {"id":7, "ok":true, …}   or   {"id":7, "ok":false, "code":"refused", "error":"text for a person"}
-/// Event     {"event":"state", "state":"UP", "qualifier":"Ready", "reason":""}      to every connection that said hello
+/// Events, to every connection that said hello:
+///   {"event":"state", "state":"UP", "qualifier":"Ready", "reason":"", "started":"1764172800000000"}
+///       `started` is a stamp of the last start of the application
+///   {"event":"witness", "question":3, "node":"node3", "key":"claim", "counter":"17", "holder":0, "timeout_ms":2000}
+///       a claim for the steadd of that node to decide; the request "witness" brings the answer
+///   {"event":"finished", "exit":75}
+///       last, before the host exits with that code: for a steadd that adopted it
 ///
 /// | verb      | fields                                        | answer |
 /// |-----------|-----------------------------------------------|--------|
@@ -34,6 +40,8 @@
 /// | peer_died | node, session                                 | - |
 /// | rekey     | -                                             | - : cluster.key and cluster.key.next are read again |
 /// |           |                                               | and given to the bus; refused says why not |
+/// | witness   | question; verdict: granted, refused,          | - : the answer to the event "witness" |
+/// |           | unanswered; why                               | |
 /// | print     | level: i, w, e; text; by                      | - |
 /// | dump      | -                                             | everything, for support |
 ///
@@ -45,5 +53,6 @@ inline constexpr std::int64_t version = 1;
 /// Exit codes of stead-host.
 inline constexpr int exit_stopped = 0;
 inline constexpr int exit_start_again = 75; ///< start me again at once; not counted as a death
+inline constexpr int exit_reboot = 76;      ///< reboot the server; start me again when that cannot be done
 
 } // namespace stead::control::host_protocol

@@ -39,6 +39,8 @@ struct Paths {
     [[nodiscard]] std::filesystem::path node_log() const { return var / "log"; }
     [[nodiscard]] std::filesystem::path command_log() const { return var / "cmdlog"; }
     [[nodiscard]] std::filesystem::path daemon_socket() const { return run / "steadd.sock"; }
+    /// What this node keeps for others as their witness: a file per module and key.
+    [[nodiscard]] std::filesystem::path witness() const { return var / "witness"; }
     /// Read only: for stead-web.
     [[nodiscard]] std::filesystem::path status_socket() const { return run / "status.sock"; }
     /// What a caller of the REST API shows for more than states; for root and group stead.

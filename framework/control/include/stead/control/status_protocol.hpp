@@ -12,7 +12,8 @@
 ///
 /// steadd says
 ///   {"event":"setup", "port":9010, "address":"", "api":true, "version":"…"}   first; address "" = every address
-///   {"event":"ready", "modules":{"web":true, "db":false}}                     at each change, and every beat_interval
+///   {"event":"ready", "modules":{"web":true, "db":false}, "started":{"web":"1764172800000000"}}
+///                                                   at each change, and every beat_interval; `started` of ready ones
 ///   {"id":7, "exit":0, "data":…, "error":"…", "token_missing":true}           an answer
 /// stead-web says
 ///   {"id":7, "verb":"state", "module":"web", "options":{"v":"on"}, "token":"…"}

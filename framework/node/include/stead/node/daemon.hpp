@@ -12,6 +12,7 @@
 #include <stead/node/peers.hpp>
 #include <stead/node/registry.hpp>
 #include <stead/node/web_face.hpp>
+#include <stead/node/witness.hpp>
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
@@ -62,6 +63,10 @@ private:
     void start_boot_modules();
     void make_web_face();
     void start_at_boot(const std::string& module, nanoseconds delay);
+    // witness_commands.cpp
+    void take_claim(const CallPtr& call);
+    void ask_witness(const std::string& module, const WitnessQuestion& question);
+
     void on_module_state(const std::string& module, const ModuleState& state);
     void on_host_died(const std::string& module, const std::string& session);
     void on_peer_message(const bus::PeerMessage& message);
@@ -142,6 +147,7 @@ private:
     control::Paths paths_;
     std::shared_ptr<control::ModuleLog> log_, command_log_;
     Registry registry_;
+    WitnessStore witness_;
     std::map<std::string, std::shared_ptr<ModuleRunner>> runners_;
     std::set<std::string> changing_;
     std::optional<ActiveCluster> cluster_;
@@ -156,6 +162,7 @@ private:
     boost::asio::steady_timer retry_timer_;
     std::map<std::string, boost::asio::steady_timer> boot_timers_; ///< modules that wait for their boot_delay
     boost::asio::thread_pool workers_{4};
+    boost::asio::thread_pool claims_{1}; ///< a claim waits for no other work
 };
 
 /// Version of this build.

@@ -29,7 +29,17 @@ struct ModuleState {
     std::string state{"STOP"};
     std::string qualifier{"NotReady"};
     std::string reason;
+    std::string started{}; ///< differs after each start of the application; empty: not known
     friend bool operator==(const ModuleState&, const ModuleState&) = default;
+};
+
+/// A claim that a plugin wants decided by the steadd of another node.
+struct WitnessQuestion {
+    std::int64_t id{}; ///< the host's; the answer brings it back
+    std::string node, key;
+    std::uint64_t counter{};
+    std::uint32_t holder{};
+    milliseconds timeout{};
 };
 
 /// Starts, watches, adopts and buries the stead-host of one module. Main thread only; nothing blocks.
@@ -39,13 +49,16 @@ public:
         std::function<void(const std::string& module, const ModuleState&)> state;
         /// The host died, not having stopped; its lease is closed. `session` of its bus, 32 hex digits or "".
         std::function<void(const std::string& module, const std::string& session)> died;
+        /// Answered by the request "witness".
+        std::function<void(const std::string& module, const WitnessQuestion&)> witness;
     };
     using Done = std::function<void(Result<boost::json::object>)>;
 
     ModuleRunner(boost::asio::io_context& io, const control::Paths& paths, std::string module, Events events);
 
-    /// Starts the host; done when it has said hello, or with what it wrote when it ended at once.
-    void start(const std::string& by, Done done);
+    /// Starts the host; done when it has said hello, or with what it wrote when it ended at once. At boot the count of
+    /// automatic restarts goes on: it may be one of them that rebooted the server.
+    void start(const std::string& by, Done done, bool at_boot = false);
     /// Connects to a host that runs already. False when there is none.
     bool adopt();
     /// Done when the host has exited, however long its scripts take; with timed_out when it answers nothing for
@@ -97,6 +110,8 @@ private:
     void on_exit();
     [[nodiscard]] std::optional<int> exit_code();
     void on_death(const std::string& how);
+    void reboot();
+    void on_reboot_failed(const std::string& why);
     void clean_up(std::function<void()> then);
     void close_lease();
     void reset_connection();
@@ -130,6 +145,7 @@ private:
     std::vector<Fd> leases_;
     std::vector<Done> on_start_, on_stop_;
     bool stop_asked_{};
+    std::optional<int> said_exit_; ///< what the host said of its end
     std::string started_by_;
     boost::asio::steady_timer connect_timer_, kill_timer_, stop_timer_;
     std::list<Waiter> waiters_;

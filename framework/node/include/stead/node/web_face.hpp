@@ -24,9 +24,13 @@ namespace stead::node {
 /// to know which modules are ready and may ask to read; what it sends can change nothing. Main thread only.
 class WebFace {
 public:
+    struct ModuleHealth {
+        bool ready{};        ///< its state is UP, PRIM or ALONE and Ready
+        std::string started; ///< ModuleState::started
+    };
     struct Source {
-        /// Modules with a host, and whether their state is UP, PRIM or ALONE and Ready.
-        std::function<std::map<std::string, bool>()> modules;
+        /// Modules with a host.
+        std::function<std::map<std::string, ModuleHealth>()> modules;
         /// Asks the module's host for a sign of life.
         std::function<void(const std::string& module, std::function<void()> alive)> ping;
         /// Answers a command that reads.

@@ -26,6 +26,8 @@ struct Backend {
     std::function<void(const Question&, std::string_view token, std::function<void(Reply)>)> ask;
     std::string version;
     bool api{true};
+    /// Stamp of the last start of a ready module, the ETag of its health URL; null or empty = none.
+    std::function<std::string(std::string_view module)> started{};
 };
 
 struct ServerLimits {

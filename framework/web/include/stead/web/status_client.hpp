@@ -11,7 +11,6 @@
 #include <cstdint>
 #include <functional>
 #include <map>
-#include <set>
 #include <string>
 #include <string_view>
 
@@ -39,6 +38,8 @@ public:
 
     /// True only on the word of a steadd that is alive now.
     [[nodiscard]] bool is_ready(std::string_view module) const;
+    /// Of a ready module: a stamp of its last start, decimal digits; empty when it is not known.
+    [[nodiscard]] std::string started(std::string_view module) const;
     /// Asks steadd; `on_reply` comes once, at the latest after 10 s. `token`: what the client presented.
     void ask(const Question& question, std::string_view token, OnReply on_reply);
     /// A line for the node log.
@@ -59,7 +60,7 @@ private:
     boost::asio::io_context& io_;
     std::shared_ptr<control::Connection> connection_;
     Events events_;
-    std::set<std::string, std::less<>> ready_;
+    std::map<std::string, std::string, std::less<>> ready_; ///< with the stamps of their starts
     Instant heard_{};
     std::map<std::int64_t, Pending> pending_;
     std::int64_t next_id_{1};

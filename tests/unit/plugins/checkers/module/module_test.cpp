@@ -62,11 +62,11 @@ TEST_F(ModuleChecker, FollowsTheOtherModule) {
     health.set(false, "");
     EXPECT_TRUE(host_.wait(resource, "down"));
     EXPECT_TRUE(host_.wait_log("status 404"));
-    health.set(true, "\"1\"");
+    health.set(true, "\"2\"");
     EXPECT_TRUE(host_.wait(resource, "up"));
     health.server().close();
     EXPECT_TRUE(host_.wait(resource, "down"));
-    EXPECT_THAT(host_.log(), Not(Contains(HasSubstr("request stopstart"))));
+    EXPECT_THAT(host_.log(), Not(Contains(HasSubstr("request stopstart")))) << "waiting for it was enough";
 }
 
 TEST_F(ModuleChecker, BeginsAnewWhenTheOtherDid) {

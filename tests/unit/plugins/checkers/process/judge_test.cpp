@@ -42,6 +42,32 @@ public:
     bool lenient{};
 };
 
+Spec with_services(std::string name, std::vector<std::string> services) {
+    Spec spec = process(std::move(name));
+    spec.service = true;
+    spec.restart_services = std::move(services);
+    return spec;
+}
+
+TEST(Judge, ARestartIsOfTheServicesThatAllWhoAskForItName) {
+    Bench bench({with_services("a", {"a", "x"}), with_services("b", {"x", "b"}), with_services("c", {}),
+                 process("d", Action::stopstart)});
+    const auto after = [&](const std::vector<std::uint32_t>& counts) {
+        bench.arm({false, false, false, false});
+        bench.arm({true, true, true, true});
+        bench.see({1, 1, 1, 1});
+        bench.see(counts);
+        return bench.last.services;
+    };
+    EXPECT_THAT(after({0, 1, 1, 1}), ElementsAre("a", "x"));
+    EXPECT_THAT(after({0, 0, 1, 1}), ElementsAre("a", "x", "b"));
+    EXPECT_THAT(after({0, 1, 0, 1}), IsEmpty()) << "c needs everything";
+    EXPECT_THAT(after({1, 1, 0, 1}), IsEmpty());
+    EXPECT_EQ(bench.last.action, Action::restart);
+    after({0, 1, 1, 0});
+    EXPECT_EQ(bench.last.action, Action::stopstart);
+}
+
 TEST(Judge, AProcessThatDiesIsActedOnOnce) {
     Bench bench({process("nginx")});
     bench.arm({true});

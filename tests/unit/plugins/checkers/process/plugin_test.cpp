@@ -16,6 +16,7 @@ using test::Element;
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 using ::testing::Not;
 using namespace std::chrono_literals;
 
@@ -119,6 +120,16 @@ TEST_F(ProcessPlugin, OneRestartPerDeath) {
     ASSERT_TRUE(until([&] { return logged("request restart") == 2; }));
     EXPECT_THAT(host_.history("proc.stead-p-one"), ElementsAre("init", "up", "down", "init", "up", "down"));
     EXPECT_THAT(host_.log(), Contains("request restart: process stead-p-one: 0 running, at least 1 wanted"));
+}
+
+TEST_F(ProcessPlugin, ARestartNamesTheServicesThatAreEnough) {
+    auto child = std::make_optional<Sleeper>("stead-p-srv");
+    run(service({proc("stead-p-srv", {{"service", "on"}, {"restart_services", "stead-p-srv,php"}})}));
+    running_->arm(STEAD_WHEN_PRE | STEAD_WHEN_BOTH);
+    ASSERT_TRUE(until_resource("proc.stead-p-srv", "up"));
+    child.reset();
+    ASSERT_TRUE(until([&] { return logged("request restart") == 1; }));
+    EXPECT_EQ(logged("request restart -Services stead-p-srv,php: service stead-p-srv: 0 running"), 1U);
 }
 
 TEST_F(ProcessPlugin, CountBoundsAndNoaction) {
@@ -233,6 +244,19 @@ TEST(ProcessCheck, FindingsHaveAPlace) {
                 ElementsAre(HasSubstr("7: errd/proc/@action: '../evil'")));
     EXPECT_THAT(test::findings(plugin(), service({proc("x", {{"atleast", "5"}, {"atmax", "3"}})})),
                 ElementsAre(HasSubstr("7: errd/proc/@atmax: '3'")));
+    const auto services = [](Attributes more) {
+        more.emplace_back("restart_services", "a,b");
+        return test::findings(plugin(), service({proc("x", std::move(more))}));
+    };
+    EXPECT_THAT(services({{"service", "on"}}), IsEmpty());
+    EXPECT_THAT(services({}), ElementsAre(HasSubstr("7: errd/proc/@restart_services: 'a,b': allowed: only with "
+                                                    "service=\"yes\" and action=\"restart\"; here service is no")));
+    EXPECT_THAT(services({{"service", "on"}, {"action", "stop"}}), ElementsAre(HasSubstr("and action stop")));
+    for (const char* bad : {"a,,b", "a b", ",", "a,", "$(reboot)"}) {
+        EXPECT_THAT(test::findings(plugin(), service({proc("x", {{"service", "on"}, {"restart_services", bad}})})),
+                    ElementsAre(HasSubstr("names of services without blanks")))
+            << bad;
+    }
     EXPECT_THAT(test::findings(plugin(), service({proc("java"), proc("java"), proc("a@b")})),
                 ElementsAre(HasSubstr("warning: errd/proc/@name: 'java': its resource is proc.java.2"),
                             HasSubstr("warning: errd/proc/@name: 'a@b': its resource is proc.a_b")));

@@ -20,10 +20,12 @@ struct Start {
 struct Stop {
     enum class Then : std::uint8_t { stay, start_again, wait } then{};
     std::string by;
-    bool at_once{}; ///< forcestop: no drain, no nice stop scripts; what runs is cancelled
+    bool at_once{};       ///< forcestop: no drain, no nice stop scripts; what runs is cancelled
+    std::string reason{}; ///< of a stop that no person wants: told with the state from then on
 };
 struct Restart {
     std::string by;
+    std::vector<std::string> arguments{}; ///< its stop_* and start_* scripts get them after their own
 };
 /// Why the module must not go on from WAIT (or, elsewhere, is not fully in service). An empty reason lifts it.
 struct Block {
@@ -171,6 +173,7 @@ private:
     bool begun_{};        // PREPARE was asked or a start script ran: the way down is owed
     bool opened_{};       // OPEN was asked: there may be connections to drain
     std::string failure_; // why we stop by ourselves
+    std::vector<std::string> restart_arguments_; // of the restart row being walked
     std::optional<Block> block_;
     std::optional<Role> role_;
     bool choice_{}; // as last told by RoleChoice

@@ -27,6 +27,7 @@ public:
         std::vector<std::size_t> changed; ///< verdicts to publish
         Action action{Action::none};      ///< restart, stopstart or stop: ask the host, once
         std::string reason;
+        std::vector<std::string> services; ///< of a restart: these are enough; none: the whole application
         std::vector<std::size_t> handlers; ///< to run now
     };
     struct State {

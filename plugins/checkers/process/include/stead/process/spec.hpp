@@ -43,7 +43,8 @@ struct Spec {
     std::optional<Regex> arg_regex;  ///< the command line, arguments joined by spaces, must match as well
     std::string class_name{"both"};
     Action action{Action::stopstart};
-    std::string handler; ///< executable in the module's bin, for Action::handler
+    std::string handler;                       ///< executable in the module's bin, for Action::handler
+    std::vector<std::string> restart_services; ///< for Action::restart; none: the whole application
     std::uint32_t atleast{1};
     std::int32_t atmax{-1}; ///< -1: no upper bound
     nanoseconds start_after{0};
