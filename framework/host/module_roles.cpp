@@ -51,6 +51,4 @@ std::vector<std::array<std::uint8_t, 32>> ModuleHost::stream_keys(const Slot& sl
     return derived;
 }
 
-}
-
 } // namespace stead::host
