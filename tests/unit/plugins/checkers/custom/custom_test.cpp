@@ -31,7 +31,7 @@ struct HookHost : FakeHost {
             }
             return hooks(h).add({0, text(name), std::move(arguments), timeout});
         };
-        c.cancel_hook = [](void* h, std::uint64_t token) { hooks(h).add_log("cancel " + std::to_string(token)); };
+        c.cancel_hook = [](void* h, std::uint64_t given) { hooks(h).add_log("cancel " + std::to_string(given)); };
     }
     std::uint64_t add(Call call) {
         const std::lock_guard lock(calls_mutex_);
