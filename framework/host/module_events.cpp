@@ -3,6 +3,7 @@
 #include "module_host.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace stead::host {
 
@@ -56,7 +57,8 @@ void ModuleHost::on_view(const membership::ViewInstalled& installed) {
     {
         const std::lock_guard lock(shared_);
         view_ = installed.view;
-        for (const NodeId node : installed.previous.members - installed.view.members) {
+        // Not of `previous`: between the two this node may have been in no view, when its last peer left.
+        for (const NodeId node : std::exchange(last_members_, installed.view.members) - installed.view.members) {
             if (peer_states_.erase(node) > 0) {
                 gone.push_back(node);
             }

@@ -270,6 +270,7 @@ private:
     std::mutex shared_; ///< guards what follows, and facts_.keys: hooks and plugin threads read it
     std::map<std::pair<std::uint32_t, std::string>, std::string> resources_;
     membership::View view_;
+    NodeSet last_members_; ///< of the last view, also while no view holds this node
     std::map<NodeId, std::uint32_t> peer_states_;
     std::string state_name_{"STOP NotReady"};
 };

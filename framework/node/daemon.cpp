@@ -552,8 +552,16 @@ void Daemon::start_at_boot(const std::string& module, nanoseconds delay) {
     });
 }
 
-const std::map<std::string, Daemon::Handler, std::less<>>& Daemon::handlers() {
-    static const std::map<std::string, Handler, std::less<>> table{
+Daemon::Handlers Daemon::with_plugin_commands(Handlers table) {
+    for (const char* verb : {"power", "swap", "prim", "second", "primforce", "secondforce", "rfsverify", "rfsdiff",
+                             "rfssync", "mirror status", "mirror lost"}) {
+        table.emplace(verb, &Daemon::plugin_command);
+    }
+    return table;
+}
+
+const Daemon::Handlers& Daemon::handlers() {
+    static const Handlers table = with_plugin_commands({
         {"start", &Daemon::start_module},
         {"stop", &Daemon::stop_module},
         {"forcestop", &Daemon::stop_module},
@@ -563,17 +571,6 @@ const std::map<std::string, Daemon::Handler, std::less<>>& Daemon::handlers() {
         {"waitstart", &Daemon::wait_state},
         {"waitstop", &Daemon::wait_state},
         {"waitstate", &Daemon::wait_state},
-        {"power", &Daemon::plugin_command},
-        {"swap", &Daemon::plugin_command},
-        {"prim", &Daemon::plugin_command},
-        {"second", &Daemon::plugin_command},
-        {"primforce", &Daemon::plugin_command},
-        {"secondforce", &Daemon::plugin_command},
-        {"rfsverify", &Daemon::plugin_command},
-        {"rfsdiff", &Daemon::plugin_command},
-        {"rfssync", &Daemon::plugin_command},
-        {"mirror status", &Daemon::plugin_command},
-        {"mirror lost", &Daemon::plugin_command},
         {"state", &Daemon::state},
         {"level", &Daemon::level},
         {"log", &Daemon::show_log},
@@ -622,7 +619,7 @@ const std::map<std::string, Daemon::Handler, std::less<>>& Daemon::handlers() {
         {"_probe", &Daemon::probe},
         {"_seed", &Daemon::tell_seed},
         {"_claim", &Daemon::take_claim},
-    };
+    });
     return table;
 }
 

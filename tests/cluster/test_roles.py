@@ -109,6 +109,11 @@ class Mirror(Module):
     def becomes(self, state, qualifier="Ready"):
         lab.wait_for(f"{self.node.name}: {state} {qualifier}", lambda: self.is_in(state, qualifier))
 
+    def waits_for_a_role(self):
+        """WAIT Transient also has other reasons, on the way."""
+        lab.wait_for(f"{self.node.name}: no role", lambda: "told nothing yet" in self.stead("state").stdout)
+        assert self.is_in("WAIT", "Transient")
+
     def walks(self, old, new, action="start", forced=False):
         """From one role to the other, and exactly the scripts of the row."""
         self.take_trace()
@@ -119,9 +124,8 @@ class Mirror(Module):
 
 def start_and_wait(one):
     one.stead("start")
-    one.becomes("WAIT", "Transient")
+    one.waits_for_a_role()
     check(one.take_trace() == row("STOP", "WAIT", "start"), "STOP -> WAIT, and there it stays without a role")
-    check("told nothing yet" in one.stead("state").stdout, "the reason that the service gave is shown")
     check(one.value("roles.ready") == "1" and one.value("roles.defaultprim") == "node1" and
           one.value("roles.failover") == "on", "the service may choose, and has the attributes of <service>")
     check(one.value("state.remote") == "UNKNOWN Unknown", "nothing is known of the peer")
@@ -150,7 +154,7 @@ def every_row(one):
         one.stead("stop")
         check(one.take_trace() == row(state, "WAIT", "stop") + row("WAIT", "STOP", "stop"), f"stop in {state}")
         one.stead("start")
-        one.becomes("WAIT", "Transient")
+        one.waits_for_a_role()
     retire = "moment RETIRE WAIT STOP"
     log = one.log()
     check(retire in log and log.rindex("Script stop_both force WAIT STOP stop") < log.rindex(retire) <
@@ -167,7 +171,7 @@ def failing_start(one):
     (one.folder() / "var" / "fail.start_prim").unlink()
     check(one.node.sh(f"ip -o addr show to {VIP}").stdout == "", "its address is gone")
     one.stead("start")
-    one.becomes("WAIT", "Transient")
+    one.waits_for_a_role()
 
 
 def checkers(one):
@@ -200,7 +204,7 @@ def rules(one):
 
 def pair(one, two):
     two.stead("start")
-    two.becomes("WAIT", "Transient")
+    two.waits_for_a_role()
     lab.wait_for("the peer's state", lambda: one.value("state.remote") == "WAIT Transient")
     two.want("SECOND lab")
     two.becomes("SECOND")
@@ -208,6 +212,11 @@ def pair(one, two):
     check("Remote state SECOND Ready" in one.log(), "log: Remote state SECOND Ready")
     check("SECOND" in one.stead("state").stdout, "state shows the peer")
     check(one.value("roles.keys") == two.value("roles.keys") != "", "both nodes derive the same key for their stream")
+    before = one.value("roles.keys")
+    one.node.stead("cluster genkey --rotate")
+    for each in (one, two):
+        each.stead("rfsdiff")  # the plugin here tells its keys again
+    check(before != one.value("roles.keys") == two.value("roles.keys"), "and a new one when the cluster key changes")
     a, b = (m.node.address() for m in (one, two))
     check(one.value("roles.address") == f"{a} {b} none", "a node's address on a LAN, and none on one that is not there")
     done = one.stead("swap")
@@ -239,7 +248,7 @@ def death(one, two):
     two.node.kill("stead-host")
     lab.wait_for("the news", lambda: one.value("roles.died") == "1")
     check(True, "the service hears at once that its peer's host died")
-    two.becomes("WAIT", "Transient")
+    two.waits_for_a_role()
     two.stead("stop")
 
 
@@ -261,7 +270,7 @@ def commands(one):
     check(one.stead("primforce", check=False).returncode == 1, "primforce refused by the plugin")
     check(one.stead("power node1 3", check=False).returncode == 78, "power is for farms")
     waiting = node.spawn([f"{node.lab.stage}/bin/stead", "rfsverify", "-m", "app"], stdout=-1, stderr=-1)
-    lab.wait_for("the command to hang", lambda: one.stead("state").returncode == 0)
+    lab.wait_for("the command to hang", lambda: "verify begun" in one.log())
     one.stead("stop")
     out, err = waiting.communicate(timeout=20)
     check(waiting.returncode == 1 and "stopped before it was done" in err, "what is not answered ends with the module")
@@ -284,7 +293,7 @@ def boot(one):
     node.power_off()
     node.power_on()
     node.start_steadd()
-    one.becomes("WAIT", "Transient")
+    one.waits_for_a_role()
     check(True, "boot=auto starts what ran when the power went")
     one.stead("stop")
 

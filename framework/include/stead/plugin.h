@@ -240,28 +240,28 @@ typedef struct stead_host_v1 {
 
     /* 1.2 */
     /* Services, mode mirror: the state in which this node belongs: STEAD_WAIT, ALONE, PRIM or SECOND. The host walks
-     * there, script by script, one row of the table after the other; the last call counts. WAIT leaves a serving state as
-     * quickly as the stop scripts allow. `reason` is shown and logged. `expected` 1: not there yet, but as it should be,
-     * so the state is shown Transient (WAIT: a normal part of starting; SECOND: resyncing). 0: WAIT is NotReady, any other
-     * is Ready. A call with the same state changes `reason` and `expected` only. Ignored while on_ready says 0: the host
+     * there, script by script, one row of the table after the other; the last call counts. WAIT leaves a serving state
+     * as soon as the stop scripts allow. `reason` is shown and logged. `expected` 1: not there yet, but as it should,
+     * so the state is Transient (WAIT: a normal part of starting; SECOND: resyncing). 0: WAIT is NotReady, any other
+     * is Ready. The same state again changes `reason` and `expected` only. Ignored while on_ready says 0: the host
      * forgets the role then, and the plugin gives one anew when it hears on_ready(1). */
     void (*set_role)(void* context, uint32_t state, stead_str reason, uint32_t expected);
-    /* The numeric address of a node on a LAN of cluster.xml, terminated; an empty LAN = the first that has that node and
+    /* The numeric address of a node on a LAN of cluster.xml, terminated; an empty LAN = the first with that node and
      * this one. Of this node itself: the one to bind to (laddr). 0, or -1 when there is none. `cap` of 64 is enough. */
     int32_t (*node_address)(void* context, stead_str lan, uint32_t node, char* out, uint32_t cap);
-    /* Keys for a stream of the plugin's own to its peers, derived (HKDF) from the cluster key for this module, this plugin
+    /* Keys for a stream of the plugin's own to its peers, derived (HKDF) from the cluster key for this module, plugin
      * and `purpose`: 1 or 2 of 32 bytes, the one to use first. Returns how many. They change with the cluster key
      * (rotation): ask again for each connection, and as a server accept either. */
     uint32_t (*stream_keys)(void* context, stead_str purpose, uint8_t out[2][32]);
     /* Compare-and-set on another node's disk: granted when `counter` is higher than the stored one of `key`, or equal
-     * with the same holder. on_witness(self, token, verdict) follows once, within `timeout_ns`. Returns a token > 0, or 0
+     * with the same holder. on_witness(self, token, verdict) follows once, within `timeout_ns`. Returns a token, or 0
      * when there is no such node. The keys of each module are its own. */
     uint64_t (*ask_witness)(void* context, stead_str node, stead_str key, uint64_t counter, uint32_t holder,
                             uint64_t timeout_ns);
     /* The command that on_command is being called for; 0 outside of that call, and when the answer cannot wait. */
     uint64_t (*command_token)(void* context);
-    /* The answer to a command for which on_command returned STEAD_COMMAND_PENDING: ok 1 done, 0 refused; `text` of at most
-     * 64 KiB is shown either way. Once per token; a token that is over is ignored. What is still open when the module has
+    /* The answer to a command for which on_command returned STEAD_COMMAND_PENDING: ok 1 done, 0 refused; `text`, up
+     * to 64 KiB, is shown either way. Once per token; one that is over is ignored. What is still open when the module has
      * stopped is refused by the host. */
     void (*command_done)(void* context, uint64_t token, int32_t ok, stead_str text);
 } stead_host_v1;
@@ -366,8 +366,8 @@ typedef struct stead_plugin_descriptor {
     const char* switch_name;
 
     /* 1.2 */
-    /* Services: 1 = prestart is over and no rule, person or other plugin keeps the module from a state of its role: this
-     * plugin may choose one (set_role). 0 = the module must be in WAIT or stop. Called after start and at each change. */
+    /* Services: 1 = prestart is over and no rule, person or other plugin keeps the module from a role: this
+     * plugin may choose one (set_role). 0 = it must be in WAIT or stop. Called after start and at each change. */
     void (*on_ready)(void* self, uint32_t ready);
     /* The steadd of that node has seen the end of its stead-host of this module and closed its lease. It may come
      * before or after the view without that node. */

@@ -124,6 +124,7 @@ public:
         } else if (verb == "swap") {
             return begin_swap(answer);
         } else if (verb == "rfsverify") { // never answered
+            host_.event("verify begun");
             return Answer::pending;
         } else if (verb == "rfssync") {
             for (const std::string_view argument : arguments) {

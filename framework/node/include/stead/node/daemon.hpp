@@ -42,7 +42,9 @@ public:
 
 private:
     using Handler = void (Daemon::*)(const CallPtr&);
-    static const std::map<std::string, Handler, std::less<>>& handlers();
+    using Handlers = std::map<std::string, Handler, std::less<>>;
+    static const Handlers& handlers();
+    static Handlers with_plugin_commands(Handlers table);
 
     // daemon.cpp
     void accept(std::shared_ptr<control::Connection> connection);

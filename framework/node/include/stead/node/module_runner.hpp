@@ -68,7 +68,7 @@ public:
     /// Errors: refused when the module is stopped; timed_out after `silence_max`.
     void request(boost::json::object body, Done done);
 
-    /// The same, for an answer that may take long: timed_out only when the host answers nothing at all for `silence_max`.
+    /// The same, for an answer that may take long: timed_out only when the host answers nothing for `silence_max`.
     void request_long(boost::json::object body, Done done);
 
     static constexpr seconds silence_max{10};

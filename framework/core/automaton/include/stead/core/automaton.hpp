@@ -99,7 +99,7 @@ struct Abilities {
 ///
 /// Roles. A new role is followed when the row that is being walked is at its end, with two exceptions that break it off
 /// for WAIT: the role WAIT, and any role that does not serve when the row leads to one that does. What the row itself
-/// stops is stopped first. WAIT from a state that serves means that this node was fenced: nothing drains, stop scripts run
+/// stops is stopped first. WAIT from a state that serves means that this node was fenced: no drain, stop scripts run
 /// with `force` only.
 class Automaton {
 public:
