@@ -11,8 +11,9 @@
 
 namespace stead::mirror {
 
-/// The change log: a file of 512-byte sectors, each with log id, position, CRC and up to 18 entries. A sector is written once;
-/// an append begins a new one. Space is filled with zeros ahead of need, so that an append allocates nothing.
+/// The change log: a file of 512-byte sectors, each with log id, position, CRC and up to 18 entries. A sector is
+/// written once; an append begins a new one. Space is filled with zeros ahead of need, so that an append allocates
+/// nothing.
 class ChangeLog {
 public:
     static constexpr std::size_t sector_bytes = 512;

@@ -23,8 +23,8 @@ void add_all(const Located& located, std::uint64_t size, TargetSet& to) {
 
 std::filesystem::path StoredTree::manifest_path() const { return options_.state / "manifest"; }
 
-/// With a sound manifest, what differs from it. Data that we had closed before and of which no manifest tells may have become
-/// anything. Data found aside were left by a crash: nobody else can have been there.
+/// With a sound manifest, what differs from it. Data that we had closed before and of which no manifest tells may
+/// have become anything. Data found aside were left by a crash: nobody else can have been there.
 Result<void> StoredTree::index_all() {
     Manifest manifest;
     const Manifest::State state = manifest.load(manifest_path());
@@ -48,9 +48,8 @@ Result<void> StoredTree::index_all() {
             add_all(inode.located, static_cast<std::uint64_t>(inode.attributes.st_size), foreign_);
         }
     };
-    const ScanOptions options{sound, seen, [&](const Fid& fid, const sys::Handle& handle) {
-                                  return manifest.owns(fid, handle);
-                              }};
+    const ScanOptions options{sound, seen,
+                              [&](const Fid& fid, const sys::Handle& handle) { return manifest.owns(fid, handle); }};
     if (const auto scanned = scan(inodes_, options, parked_); !scanned) {
         return scanned;
     }
@@ -63,8 +62,7 @@ Result<void> StoredTree::index_all() {
             return os_error(options_.state.string(), "the tree cannot be listed", error);
         }
         foreign_.insert(all.begin(), all.end());
-        say(true, manifest_path().string() +
-                      (state == Manifest::State::damaged ? " is damaged" : " is missing") +
+        say(true, manifest_path().string() + (state == Manifest::State::damaged ? " is damaged" : " is missing") +
                       ": nobody knows what was changed while the module was stopped; everything is compared");
     }
     return foreign_.empty() ? Manifest::remove(manifest_path()) : Result<void>();

@@ -32,8 +32,8 @@ class OpenInode {
 public:
     explicit OpenInode(Fd fd) noexcept : fd_(std::move(fd)) {}
     [[nodiscard]] int fd() const noexcept { return fd_.get(); }
-    /// After a write: the modification time becomes `at`, but never goes back, for writes to different zones may be applied
-    /// in different orders on the two nodes, and both must end with the same time.
+    /// After a write: the modification time becomes `at`, but never goes back, for writes to different zones may be
+    /// applied in different orders on the two nodes, and both must end with the same time.
     [[nodiscard]] int written(const Time& at);
     /// The time was set on purpose, or a whole-inode change gave it: later writes count from here.
     [[nodiscard]] int set_mtime(const std::optional<Time>& atime, const std::optional<Time>& mtime);
@@ -55,10 +55,12 @@ public:
     Index index;
     std::vector<std::unique_ptr<OpenRoot>> roots;
 
-    /// A descriptor or a negative errno: -ESTALE when there is no such inode; -ENXIO for a device, fifo or socket without O_PATH.
+    /// A descriptor or a negative errno: -ESTALE when there is no such inode; -ENXIO for a device, fifo or socket
+    /// without O_PATH.
     [[nodiscard]] int open(const Fid& fid, int flags) const;
     [[nodiscard]] int open(const Located& located, int flags) const;
-    /// A directory or regular file, from the cache. On failure nullptr and an errno: ESTALE, ENOTDIR or EISDIR for another kind.
+    /// A directory or regular file, from the cache. On failure nullptr and an errno: ESTALE, ENOTDIR or EISDIR for
+    /// another kind.
     [[nodiscard]] InodeRef directory(const Fid& fid, int& error) const;
     [[nodiscard]] InodeRef file(const Fid& fid, int& error) const;
     /// Keeps what a caller has just opened.

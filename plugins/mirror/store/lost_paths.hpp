@@ -7,8 +7,8 @@
 
 namespace stead::mirror {
 
-/// Folder "lost-<number>" in the state folder: `undo`, as the resync left it, and `paths`, which says where its inodes were and
-/// are. Beside the data, in the folder aside, "lost-<number>" holds whole inodes under their FID.
+/// Folder "lost-<number>" in the state folder: `undo`, as the resync left it, and `paths`, which says where its
+/// inodes were and are. Beside the data, in the folder aside, "lost-<number>" holds whole inodes under their FID.
 struct LostPath {
     Fid fid;
     bool whole{};

@@ -68,7 +68,8 @@ Errno StoredTree::make(const Spot& spot, const change::Make& change, const Time&
     return error;
 }
 
-/// Owner, mode, FID and times of what has just been made. `inherits`: the permissions come from the parent's default ACL.
+/// Owner, mode, FID and times of what has just been made. `inherits`: the permissions come from the parent's default
+/// ACL.
 Errno StoredTree::finish_new(int fd, const change::Make& change, const Time& at, bool inherits, Located& located) {
     struct stat now {};
     Errno error = sys::attributes(fd, now);

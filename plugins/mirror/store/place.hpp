@@ -10,9 +10,10 @@
 
 namespace stead::mirror {
 
-/// Where the data of one root are. Two directories have the names `place` and `<hidden>/data`: the data, and an empty one
-/// that is marked (sys::mount_xattr) as what a mount covers. Running = the data are hidden. One atomic exchange leads from one
-/// state to the other, and the marks travel with the directories: after a crash at any point the marks tell the state.
+/// Where the data of one root are. Two directories have the names `place` and `<hidden>/data`: the data, and an empty
+/// one that is marked (sys::mount_xattr) as what a mount covers. Running = the data are hidden. One atomic exchange
+/// leads from one state to the other, and the marks travel with the directories: after a crash at any point the marks
+/// tell the state.
 class Place {
 public:
     using Note = std::function<void(bool alarm, const std::string&)>;

@@ -8,8 +8,8 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-/// Overwrites targets with what the source has. Names first: an inode comes from the park or from elsewhere by its FID, so that
-/// renames and hard links cost no data; what is not known is made empty, and said to be.
+/// Overwrites targets with what the source has. Names first: an inode comes from the park or from elsewhere by its
+/// FID, so that renames and hard links cost no data; what is not known is made empty, and said to be.
 namespace stead::mirror {
 
 Errno StoredTree::store(const Target& target, const Content& content, Seq park, std::vector<Fid>& created) {
@@ -104,8 +104,8 @@ Errno write_zeros(int fd, std::uint64_t offset, std::uint64_t length) {
     return 0;
 }
 
-/// Zeros, without taking space where the file system can. What reaches the end of the file is punched beyond it: else the
-/// last block would stay.
+/// Zeros, without taking space where the file system can. What reaches the end of the file is punched beyond it: else
+/// the last block would stay.
 Errno make_hole(int fd, std::uint64_t offset, std::uint64_t length, std::uint64_t size) {
     if (length == 0) {
         return 0;
@@ -193,7 +193,8 @@ Errno store_xattrs(int fd, const std::vector<std::pair<std::string, std::string>
 
 } // namespace
 
-/// Size first, times last: each step would change what a later one sets. A new owner takes capabilities and set-uid away.
+/// Size first, times last: each step would change what a later one sets. A new owner takes capabilities and set-uid
+/// away.
 Errno StoredTree::store_inode(const Fid& fid, const copy::Inode& inode, Seq park, std::vector<Fid>& created) {
     bool incomplete = false;
     Errno error = ensure(fid, {{}, fid, inode.mode & S_IFMT, inode.device, inode.link}, park, incomplete);
@@ -311,8 +312,8 @@ Errno StoredTree::move_directory(const Located& moved, const Spot& spot, Seq par
     return error;
 }
 
-/// Puts a directory into the park for as long as it stands in the way of another one. Where it was stays written on it: if no
-/// listing names it elsewhere, it goes back there.
+/// Puts a directory into the park for as long as it stands in the way of another one. Where it was stays written on
+/// it: if no listing names it elsewhere, it goes back there.
 Errno StoredTree::displace(const Located& directory, Seq park) {
     const Fd fd(inodes_.open(directory, O_RDONLY | O_DIRECTORY));
     Fd parent;

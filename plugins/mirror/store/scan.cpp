@@ -8,6 +8,7 @@
 #include <thread>
 
 #include <dirent.h>
+#include <sched.h>
 #include <unistd.h>
 
 namespace stead::mirror {
@@ -15,6 +16,14 @@ namespace stead::mirror {
 namespace {
 
 constexpr unsigned threads_max = 4;
+
+/// A thread of the scan has a current directory of its own, the one that it reads: a way to a name's extended
+/// attributes that is much shorter than by /proc.
+thread_local bool own_current_directory = false;
+
+std::string path_of(int folder, const std::string& name) {
+    return own_current_directory ? name : sys::proc_path(folder, name);
+}
 
 /// A directory still to be read. By handle: depth has no limit, and waiting costs no descriptor.
 struct Todo {
@@ -78,7 +87,7 @@ void Scan::fail(const Todo& todo, int folder, const std::string& name, int error
 /// The FID of an inode: what it carries, if that is its own.
 int Scan::identify(int folder, const std::string& name, Seen& seen) {
     sys::Mark mark;
-    int error = sys::read_mark(folder, name, mark);
+    int error = sys::read_mark(path_of(folder, name), mark);
     if (error == 0) {
         seen.located.fid = mark.fid;
         seen.located.incomplete = mark.incomplete;
@@ -99,7 +108,7 @@ int Scan::identify(int folder, const std::string& name, Seen& seen) {
     seen.fresh = true;
     seen.located.incomplete = 0;
     error = sys::random_fid(inodes_.roots[seen.located.root]->fid, seen.located.fid);
-    error = error == 0 ? sys::write_mark(folder, name, {seen.located.fid, false}) : error;
+    error = error == 0 ? sys::write_mark(path_of(folder, name), {seen.located.fid, false}) : error;
     if (error == 0) {
         inodes_.index.put(seen.located);
     }
@@ -179,6 +188,11 @@ int Scan::read_directory(const Todo& todo) {
         return -opened;
     }
     std::string at;
+    if (own_current_directory && ::fchdir(folder.get()) != 0) {
+        const int refused = errno;
+        fail(todo, folder.get(), {}, refused);
+        return refused;
+    }
     const int error = sys::each_entry(folder.get(), [&](const char* name, unsigned char type) {
         at = name;
         return entry(todo, folder.get(), at, type);
@@ -190,6 +204,7 @@ int Scan::read_directory(const Todo& todo) {
 }
 
 void Scan::work() {
+    own_current_directory = ::unshare(CLONE_FS) == 0;
     std::unique_lock lock(mutex_);
     for (;;) {
         changed_.wait(lock, [&] { return error_ || !todo_.empty() || busy_ == 0; });
@@ -243,13 +258,12 @@ Result<void> Scan::run() {
             return os_error(inodes_.roots[i]->options.place.string(), "cannot be indexed", error);
         }
     }
-    std::vector<std::thread> others;
-    for (unsigned i = 1; i < std::min(threads_max, std::thread::hardware_concurrency()); ++i) {
-        others.emplace_back([this] { work(); });
+    std::vector<std::thread> threads; // not this one: it keeps the current directory of the process
+    for (unsigned i = 0; i < std::clamp(std::thread::hardware_concurrency(), 1u, threads_max); ++i) {
+        threads.emplace_back([this] { work(); });
     }
-    work();
-    for (std::thread& other : others) {
-        other.join();
+    for (std::thread& thread : threads) {
+        thread.join();
     }
     return error_ ? Result<void>(*error_) : Result<void>();
 }

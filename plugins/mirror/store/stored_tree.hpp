@@ -18,7 +18,8 @@
 namespace stead::mirror {
 
 /// Tree on directories of this machine. The members are grouped by file: tree.cpp opens, closes and answers the front;
-/// apply.cpp, make.cpp and names.cpp perform changes; content.cpp reads; placing.cpp stores; undo.cpp saves and restores.
+/// apply.cpp, make.cpp and names.cpp perform changes; content.cpp reads; placing.cpp stores; undo.cpp saves and
+/// restores.
 class StoredTree final : public Tree {
 public:
     explicit StoredTree(Options options, std::size_t open_max);

@@ -104,20 +104,25 @@ int open_handle(int mount, const Handle& handle, int flags) {
     return fd >= 0 ? fd : -errno;
 }
 
-int read_mark(int folder, const std::string& name, Mark& out) {
+int read_mark(const std::string& path, Mark& out) {
     MarkBytes bytes{};
-    return parse(bytes, ::lgetxattr(proc_path(folder, name).c_str(), fid_xattr, bytes.data(), bytes.size()), out);
+    return parse(bytes, ::lgetxattr(path.c_str(), fid_xattr, bytes.data(), bytes.size()), out);
 }
+
+int read_mark(int folder, const std::string& name, Mark& out) { return read_mark(proc_path(folder, name), out); }
 
 int read_mark(int fd, Mark& out) {
     MarkBytes bytes{};
     return parse(bytes, ::getxattr(proc_path(fd).c_str(), fid_xattr, bytes.data(), bytes.size()), out);
 }
 
-int write_mark(int folder, const std::string& name, const Mark& mark) {
+int write_mark(const std::string& path, const Mark& mark) {
     const MarkBytes bytes = bytes_of(mark);
-    return result(::lsetxattr(proc_path(folder, name).c_str(), fid_xattr, bytes.data(),
-                              mark_bytes + (mark.incomplete ? 1 : 0), 0));
+    return result(::lsetxattr(path.c_str(), fid_xattr, bytes.data(), mark_bytes + (mark.incomplete ? 1 : 0), 0));
+}
+
+int write_mark(int folder, const std::string& name, const Mark& mark) {
+    return write_mark(proc_path(folder, name), mark);
 }
 
 int write_mark(int fd, const Mark& mark) {

@@ -15,8 +15,8 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-/// System calls on inodes that have no trusted name: by folder and one component, or by file handle. Functions that give an
-/// int give 0 or an errno, unless they say otherwise. No name is ever followed when it is a symbolic link.
+/// System calls on inodes that have no trusted name: by folder and one component, or by file handle. Functions that
+/// give an int give 0 or an errno, unless they say otherwise. No name is ever followed when it is a symbolic link.
 namespace stead::mirror::sys {
 
 /// What name_to_handle_at gives, small enough for millions.
@@ -57,6 +57,9 @@ inline constexpr std::string_view own_xattrs = "trusted.stead.";
 /// ENODATA: it has none.
 [[nodiscard]] int read_mark(int folder, const std::string& name, Mark& out);
 [[nodiscard]] int read_mark(int fd, Mark& out);
+/// Of a path that is not followed at its end.
+[[nodiscard]] int read_mark(const std::string& path, Mark& out);
+[[nodiscard]] int write_mark(const std::string& path, const Mark& mark);
 [[nodiscard]] int write_mark(int folder, const std::string& name, const Mark& mark);
 [[nodiscard]] int write_mark(int fd, const Mark& mark); ///< also O_PATH
 

@@ -143,8 +143,8 @@ bool StoredTree::empty() const noexcept {
     });
 }
 
-/// The lowest 16 bits tell the root, so that a node that hears of a FID for the first time knows on which file system it
-/// will be wanted.
+/// The lowest 16 bits tell the root, so that a node that hears of a FID for the first time knows on which file system
+/// it will be wanted.
 Fid StoredTree::fresh(std::size_t root) {
     Fid fid;
     const int error = sys::random_fid(inodes_.roots[root]->fid, fid);

@@ -10,8 +10,8 @@ namespace stead::mirror {
 
 std::filesystem::path StoredTree::undo_path() const { return options_.state / "undo"; }
 
-/// The one of a resync that broke off is gone on with. One that nobody ended, and that is not gone on with, belongs to a resync
-/// whose end was on record when this node crashed: what it saved may be wanted.
+/// The one of a resync that broke off is gone on with. One that nobody ended, and that is not gone on with, belongs
+/// to a resync whose end was on record when this node crashed: what it saved may be wanted.
 Errno StoredTree::start_undo(bool go_on) {
     const std::lock_guard lock(undo_mutex_);
     if (undo_.active() && go_on) {
@@ -44,8 +44,8 @@ Errno StoredTree::save_undo(const std::vector<Target>& targets) {
     return batch.empty() ? 0 : undo_.append(batch);
 }
 
-/// Directories, then inodes, then zones: in the order of a resync. What did not exist before loses its name with its directory.
-/// May be done again from the start after a crash: each target is overwritten as a whole.
+/// Directories, then inodes, then zones: in the order of a resync. What did not exist before loses its name with its
+/// directory. May be done again from the start after a crash: each target is overwritten as a whole.
 Errno StoredTree::roll_back() {
     const std::lock_guard lock(undo_mutex_);
     if (!undo_.active()) {

@@ -78,8 +78,8 @@ Errno UndoLog::load(const std::filesystem::path& path) {
     return scan(static_cast<std::uint64_t>(found.st_size));
 }
 
-/// A batch is written when the one before it is durable. So what is not sound is the torn tail of the last batch, unless a
-/// batch that came after it is there.
+/// A batch is written when the one before it is durable. So what is not sound is the torn tail of the last batch,
+/// unless a batch that came after it is there.
 Errno UndoLog::scan(std::uint64_t size) {
     bool complete = true; ///< the last batch seen
     for (Header header; end_ < size && record_at(file_.get(), end_, size, header);) {

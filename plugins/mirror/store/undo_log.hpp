@@ -12,8 +12,8 @@
 
 namespace stead::mirror {
 
-/// Old content of what a resync overwrites, in one file that only grows. Each batch is durable before append() returns, so
-/// a damaged tail was never acted on; damage before it is an error. One thread at a time.
+/// Old content of what a resync overwrites, in one file that only grows. Each batch is durable before append()
+/// returns, so a damaged tail was never acted on; damage before it is an error. One thread at a time.
 class UndoLog {
 public:
     struct Entry {

@@ -199,7 +199,8 @@ TEST_F(Applying, Rename) {
     EXPECT_EQ(mtime(aside / "d"), at);
     EXPECT_EQ(mtime(aside), at);
     EXPECT_EQ(apply(change::Rename{root, "b", d, "c", RENAME_NOREPLACE, b, a}), EEXIST);
-    EXPECT_EQ(apply(change::Rename{root, "b", d, "c", 0, b, {}}), ESTALE) << "something is there that was not over there";
+    EXPECT_EQ(apply(change::Rename{root, "b", d, "c", 0, b, {}}), ESTALE)
+        << "something is there that was not over there";
     ASSERT_EQ(apply(change::Rename{root, "b", d, "c", RENAME_EXCHANGE, b, a}), 0);
     EXPECT_EQ(slurp(aside / "b"), "a");
     EXPECT_EQ(slurp(aside / "d/c"), "b");

@@ -74,11 +74,19 @@ TEST_F(Storing, ReadsZonesWithoutTrailingZerosAndHolesForNothing) {
 
 TEST_F(Storing, DigestsAreOfContentOnly) {
     const Fid a = file("a", std::string(zone_bytes, '\0')), b = file("b");
-    ASSERT_EQ(apply(change::Attributes{b, change::Attributes::size_set | change::Attributes::mtime_set, 0, 0, 0,
-                                       zone_bytes, {}, mtime(aside / "a"), false}),
+    ASSERT_EQ(apply(change::Attributes{b,
+                                       change::Attributes::size_set | change::Attributes::mtime_set,
+                                       0,
+                                       0,
+                                       0,
+                                       zone_bytes,
+                                       {},
+                                       mtime(aside / "a"),
+                                       false}),
               0);
     std::uint64_t of_a = 0, of_b = 0;
-    for (const auto& target_of : {+[](const Fid& fid) { return inode(fid); }, +[](const Fid& fid) { return zone(fid, 0); }}) {
+    for (const auto& target_of :
+         {+[](const Fid& fid) { return inode(fid); }, +[](const Fid& fid) { return zone(fid, 0); }}) {
         ASSERT_EQ(tree->digest(target_of(a), of_a), 0);
         ASSERT_EQ(tree->digest(target_of(b), of_b), 0);
         EXPECT_EQ(of_a, of_b) << "zeros or a hole";
@@ -148,10 +156,10 @@ TEST_F(Storing, AListingParksLinksMovesAndCreates) {
     EXPECT_EQ(mtime(aside), before_root) << "of the directory that e left, too";
     EXPECT_TRUE(fs::exists(aside / "d/e2/inside"));
     EXPECT_FALSE(fs::exists(aside / "e"));
-    ASSERT_EQ(list(root, {dir("d", d), Entry{"link", link, S_IFLNK, 0, "d/m"}, dir("new", fresh_dir),
-                          Entry{"null", null, S_IFCHR, makedev(1, 3), {}}, regular("other", other),
-                          regular("stays", stays)}),
-              0);
+    ASSERT_EQ(
+        list(root, {dir("d", d), Entry{"link", link, S_IFLNK, 0, "d/m"}, dir("new", fresh_dir),
+                    Entry{"null", null, S_IFCHR, makedev(1, 3), {}}, regular("other", other), regular("stays", stays)}),
+        0);
     EXPECT_THAT(created, UnorderedElementsAre(link, fresh_dir, null, other));
     EXPECT_THAT(names_in(aside), ElementsAre("d", "link", "new", "null", "other", "stays"));
     EXPECT_THAT(names_in(park), ElementsAre(testing::StartsWith("50-")));

@@ -43,15 +43,16 @@ struct Undo : TreeTest {
     /// As a resync would: the other node has no `gone`, has `d` inside `e`, another `kept`, and a new file.
     void resync() {
         const Fid fresh = tree->fresh();
-        put(directory(root), copy::Listing{{{"e", e, S_IFDIR, 0, {}},
-                                            {"fresh", fresh, S_IFREG, 0, {}},
-                                            {"kept", kept, S_IFREG, 0, {}}}});
+        put(directory(root),
+            copy::Listing{
+                {{"e", e, S_IFDIR, 0, {}}, {"fresh", fresh, S_IFREG, 0, {}}, {"kept", kept, S_IFREG, 0, {}}}});
         put(directory(e), copy::Listing{{{"d2", d, S_IFDIR, 0, {}}}});
         put(inode(kept), copy::Inode{S_IFREG | 0600, 1, 1, 0, 10, {5, 5}, {}, {{"user.x", "y"}}, {{0, 1}}});
         put(zone(kept, 0), copy::Zone{10, "0123456789"});
         put(inode(fresh), copy::Inode{S_IFREG | 0600, 0, 0, 0, 1, {5, 5}, {}, {}, {{0, 1}}});
         put(zone(fresh, 0), copy::Zone{1, "f"});
-        ASSERT_EQ(tree->save_undo({zone(kept, 1)}), 0); // which is not there any more: the inode's old size and this say
+        ASSERT_EQ(tree->save_undo({zone(kept, 1)}),
+                  0); // which is not there any more: the inode's old size and this say
     }
     void save_all_of_kept() { ASSERT_EQ(tree->save_undo({inode(kept), zone(kept, 0), zone(kept, 1)}), 0); }
     void expect_old() {

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-/// What a node lost when it became the target of a resync after a split: kept by Tree::end_resync(true). Works whether the
-/// tree is open or not, and in another process. Not thread-safe for one `state` folder.
+/// What a node lost when it became the target of a resync after a split: kept by Tree::end_resync(true). Works
+/// whether the tree is open or not, and in another process. Not thread-safe for one `state` folder.
 namespace stead::mirror {
 
 struct LostItem {
@@ -26,9 +26,9 @@ struct LostSet {
 /// `state`: the folder of Tree::Options. Oldest first. Errors name the file.
 [[nodiscard]] Result<std::vector<LostSet>> list_lost(const std::filesystem::path& state);
 
-/// Writes the old content under `to` + the old path: a whole item with all below it; of an overwritten file, today's content
-/// with the old zones put back and the old size and attributes. `to` is made; a path that exists there is an error. Gives the
-/// number of items.
+/// Writes the old content under `to` + the old path: a whole item with all below it; of an overwritten file, today's
+/// content with the old zones put back and the old size and attributes. `to` is made; a path that exists there is an
+/// error. Gives the number of items.
 [[nodiscard]] Result<std::size_t> export_lost(const std::filesystem::path& state, std::uint64_t number,
                                               const std::filesystem::path& to);
 

@@ -39,18 +39,20 @@ public:
         std::function<void(bool alarm, const std::string&)> note;
     };
     /// Moves the data aside (renameat2 RENAME_EXCHANGE), indexes all inodes, gives those without FID a new one, and
-    /// compares with the manifest of the last close(). Errors name the directory and what to do: missing, a mount point,
-    /// a sub-mount inside, a file system without trusted xattrs or file handles.
+    /// compares with the manifest of the last close(). Errors name the directory and what to do: missing, a mount
+    /// point, a sub-mount inside, a file system without trusted xattrs or file handles.
     [[nodiscard]] static Result<std::unique_ptr<Tree>> open(Options options);
     /// Without close() the data stay aside, as after a crash.
     virtual ~Tree() = default;
     /// Writes the manifest and moves the data back to their place. Nothing may be mounted over them any more.
     [[nodiscard]] virtual Result<void> close() = 0;
-    /// What was changed behind our back since close(): inodes that are new, gone, or of another ctime or size, with their
-    /// zones and directories. All targets when the manifest is damaged or lost. Empty after a crash, when no manifest tells.
+    /// What was changed behind our back since close(): inodes that are new, gone, or of another ctime or size, with
+    /// their zones and directories. All targets when the manifest is damaged or lost. Empty after a crash, when no
+    /// manifest tells.
     [[nodiscard]] virtual const TargetSet& foreign() const noexcept = 0;
-    /// The caller has foreign() in its durable log, or does not need it: the manifest goes. Until then a crash, and the next
-    /// open(), will find the same again (and what was changed through us since). Not needed where foreign() is empty.
+    /// The caller has foreign() in its durable log, or does not need it: the manifest goes. Until then a crash, and
+    /// the next open(), will find the same again (and what was changed through us since). Not needed where foreign()
+    /// is empty.
     [[nodiscard]] virtual Errno foreign_accounted() = 0;
     [[nodiscard]] virtual bool empty() const noexcept = 0; ///< no name in any root
 
