@@ -29,15 +29,15 @@ template <class Value>
     return result == static_cast<Value>(-1) ? errno : 0;
 }
 
-/// A directory, and the file system mounted on it.
-class MountedPlace {
+/// The file system mounted on a directory, served by this process. The test may not map its files: munmap() holds the
+/// lock of the address space while it waits for the server, which needs the same lock for its memory.
+class Server {
 public:
-    explicit MountedPlace(Applier::Mode mode = Applier::Mode::at_once, bool read_only = false,
-                          std::vector<std::string> excluded = {})
-        : tree_(make_tree(place_.path(), std::move(excluded))), applier_(*tree_, mode) {
+    Server(const std::string& path, Applier::Mode mode, bool read_only, std::vector<std::string> excluded)
+        : tree_(make_tree(path, std::move(excluded))), applier_(*tree_, mode) {
         FrontOptions options;
         options.tree = tree_.get();
-        options.mount_point = place_.path();
+        options.mount_point = path;
         options.read_only = read_only;
         options.submit = [this](Operation operation, std::function<void(int)> answer) {
             applier_.submit(std::move(operation), std::move(answer));
@@ -50,30 +50,44 @@ public:
         }
         front_ = std::move(*front);
     }
-    ~MountedPlace() {
-        if (front_) {
-            front_->abort();
-        }
+    ~Server() {
+        front_->abort();
         applier_.stop();
         front_.reset();
-        if (tree_) {
-            const auto closed = tree_->close();
-            EXPECT_TRUE(closed) << closed.error().text();
-        }
+        const auto closed = tree_->close();
+        EXPECT_TRUE(closed) << closed.error().text();
     }
-    MountedPlace(const MountedPlace&) = delete;
-    MountedPlace& operator=(const MountedPlace&) = delete;
+    Server(const Server&) = delete;
+    Server& operator=(const Server&) = delete;
 
-    [[nodiscard]] const std::string& path() const { return place_.path(); }
     [[nodiscard]] Front& front() { return *front_; }
     [[nodiscard]] Applier& applier() { return applier_; }
     [[nodiscard]] Tree& tree() { return *tree_; }
 
 private:
-    Place place_;
     std::unique_ptr<Tree> tree_;
     Applier applier_;
     std::unique_ptr<Front> front_;
+};
+
+/// A directory with a Server.
+class MountedPlace : private Place, public Server {
+public:
+    explicit MountedPlace(Applier::Mode mode = Applier::Mode::at_once, bool read_only = false,
+                          std::vector<std::string> excluded = {})
+        : Server(Place::path(), mode, read_only, std::move(excluded)) {}
+    using Place::path;
+};
+
+/// A directory served by a process of its own, as in life.
+class ServedPlace : public Place {
+public:
+    explicit ServedPlace(Applier::Mode mode);
+    ~ServedPlace();
+
+private:
+    Fd end_; ///< closed: the server ends
+    pid_t server_{};
 };
 
 enum class Where { directory, mount, slow_mount };
@@ -88,16 +102,15 @@ protected:
             plain_ = std::make_unique<Place>();
             root_ = plain_->path();
         } else {
-            mounted_ = std::make_unique<MountedPlace>(GetParam() == Where::mount ? Applier::Mode::at_once
-                                                                                 : Applier::Mode::later);
-            root_ = mounted_->path();
+            served_ = std::make_unique<ServedPlace>(GetParam() == Where::mount ? Applier::Mode::at_once
+                                                                               : Applier::Mode::later);
+            root_ = served_->path();
         }
     }
     /// Path of a name below the root.
     [[nodiscard]] std::string at(const std::string& name) const { return root_ + "/" + name; }
     [[nodiscard]] const std::string& root() const { return root_; }
-    [[nodiscard]] bool mounted() const { return mounted_ != nullptr; }
-    [[nodiscard]] MountedPlace& mount() { return *mounted_; }
+    [[nodiscard]] bool mounted() const { return served_ != nullptr; }
 
     /// Makes a file with this content.
     std::string file(const std::string& name, const std::string& content = "", mode_t mode = 0644) const {
@@ -127,7 +140,7 @@ protected:
 
 private:
     std::unique_ptr<Place> plain_;
-    std::unique_ptr<MountedPlace> mounted_;
+    std::unique_ptr<ServedPlace> served_;
     std::string root_;
 };
 

@@ -63,6 +63,37 @@ std::unique_ptr<Tree> make_tree(const std::string& path, std::vector<std::string
     return std::move(*tree);
 }
 
+ServedPlace::ServedPlace(Applier::Mode mode) {
+    int serving[2];
+    int ready[2];
+    EXPECT_EQ(pipe2(serving, O_CLOEXEC), 0);
+    EXPECT_EQ(pipe2(ready, O_CLOEXEC), 0);
+    const Fd serving_read(serving[0]);
+    const Fd ready_read(ready[0]);
+    end_ = Fd(serving[1]);
+    Fd ready_write(ready[1]);
+    server_ = fork();
+    char byte = 0;
+    if (server_ == 0) {
+        end_.reset();
+        {
+            const Server server(path(), mode, false, {});
+            EXPECT_EQ(write(ready_write.get(), "r", 1), 1);
+            EXPECT_EQ(read(serving_read.get(), &byte, 1), 0);
+        }
+        _exit(testing::Test::HasFailure() ? 1 : 0);
+    }
+    ready_write.reset();
+    EXPECT_EQ(read(ready_read.get(), &byte, 1), 1) << "the server has not mounted";
+}
+
+ServedPlace::~ServedPlace() {
+    end_.reset();
+    int status = 0;
+    EXPECT_EQ(waitpid(server_, &status, 0), server_);
+    EXPECT_EQ(status, 0) << "the server failed: see above";
+}
+
 int as_user(uid_t user, gid_t group, const std::function<int()>& act) {
     const pid_t child = fork();
     if (child == 0) {

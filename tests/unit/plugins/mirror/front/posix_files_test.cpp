@@ -239,6 +239,25 @@ TEST_P(PosixFiles, AFileThatIsRenamedOverStaysForWhoHasItOpen) {
     munmap(map, 4096);
 }
 
+TEST_P(PosixFiles, AWriteOfAMappingThatMeetsTheRemovalOfTheLastNameIsNotLost) {
+    constexpr std::size_t size = 1 << 20;
+    for (int round = 0; round < 20; ++round) {
+        const Fd fd = open(at("f"), O_CREAT | O_RDWR);
+        ASSERT_EQ(ftruncate(fd.get(), size), 0);
+        auto* const map = static_cast<char*>(mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0));
+        ASSERT_NE(map, MAP_FAILED);
+        std::memset(map, 'm', size);
+        std::thread flusher([&] { EXPECT_EQ(msync(map, size, MS_SYNC), 0); });
+        EXPECT_EQ(unlink(at("f").c_str()), 0);
+        flusher.join();
+        char byte = 0;
+        ASSERT_EQ(posix_fadvise(fd.get(), 0, 0, POSIX_FADV_DONTNEED), 0);
+        EXPECT_EQ(pread(fd.get(), &byte, 1, size - 1), 1);
+        EXPECT_EQ(byte, 'm');
+        munmap(map, size);
+    }
+}
+
 TEST_P(PosixFiles, FilesMayBeLargerThan4GiB) {
     const Fd fd = open(at("f"), O_CREAT | O_RDWR);
     constexpr off_t far = (off_t{5} << 30) + 12345;
