@@ -61,7 +61,7 @@ void codec() {
 struct Peer {
     Peer(const std::string& local, const std::string& other) {
         auto made =
-            Link::start({false, local, other, port, {key}, milliseconds{2000}},
+            Link::start({false, local, other, port, {key}, seconds{60}},
                         {[] {},
                          [this](std::uint64_t generation, const Message& message) {
                              if (const auto* change = std::get_if<message::Change>(&message.body)) {
@@ -96,7 +96,7 @@ class Source {
 public:
     Source(const std::string& local, const std::string& peer) {
         auto made = Link::start(
-            {true, local, peer, port, {key}, milliseconds{2000}},
+            {true, local, peer, port, {key}, seconds{60}},
             {[this] { wake([this] { up_ = true; }); },
              [this](std::uint64_t generation, const Message&) { acked(generation); },
              [](std::uint64_t, const std::string& why) { std::fprintf(stderr, "down: %s\n", why.c_str()); }});

@@ -18,8 +18,9 @@ struct LinkOptions {
     std::string local, peer; ///< numeric addresses
     std::uint16_t port{};
     std::vector<std::string> keys; ///< 32 bytes each; the first is used to connect, the others if the peer lacks it
-    /// A peer that acknowledges nothing for so long is gone, also while nothing is sent (then a second later).
-    milliseconds dead_after{2000};
+    /// A peer that acknowledges no segment, or whose buffers stay full, for so long is gone. Longer than the core's
+    /// slow_peer: the bus and that decide earlier, and a node that is only starved shall not lose its stream.
+    milliseconds dead_after{15'000};
 };
 
 /// Threading: send() and close() from any thread; never block. The events come one at a time on the link's own thread,

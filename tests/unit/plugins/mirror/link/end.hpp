@@ -76,7 +76,7 @@ struct End {
     template <class Predicate>
     [[nodiscard]] bool wait(Predicate predicate) {
         std::unique_lock lock{mutex};
-        return changed.wait_for(lock, seconds{60}, [&] { return predicate(said); });
+        return changed.wait_for(lock, seconds{200}, [&] { return predicate(said); });
     }
     [[nodiscard]] std::size_t count(Said::What what) {
         const std::lock_guard lock{mutex};
