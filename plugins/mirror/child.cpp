@@ -58,8 +58,7 @@ Result<std::unique_ptr<Child>> Child::start(boost::asio::io_context& io, const s
         return pid.error();
     }
     Fd pidfd{static_cast<int>(::syscall(SYS_pidfd_open, *pid, 0))};
-    return std::unique_ptr<Child>(
-        new Child(io, *pid, std::move(pidfd), std::move(ends->first), std::move(handlers)));
+    return std::unique_ptr<Child>(new Child(io, *pid, std::move(pidfd), std::move(ends->first), std::move(handlers)));
 }
 
 Child::Child(boost::asio::io_context& io, pid_t pid, Fd pidfd, Fd socket, Handlers handlers)

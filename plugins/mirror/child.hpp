@@ -12,7 +12,8 @@
 
 namespace stead::mirror {
 
-/// A running stead-fs. One thread, that of the io_context; handlers come there. It dies with the thread that started it.
+/// A running stead-fs. One thread, that of the io_context; handlers come there. It dies with the thread that started
+/// it.
 class Child {
 public:
     struct Handlers {

@@ -11,14 +11,15 @@ namespace json = boost::json;
 
 plugin::Answer MirrorPlugin::on_command(std::string_view verb, std::span<const std::string_view> arguments,
                                         std::string& answer) {
-    static constexpr std::string_view mine[] = {"swap",      "prim",     "second",  "primforce", "secondforce",
+    static constexpr std::string_view mine[] = {"swap",      "prim",    "second",  "primforce", "secondforce",
                                                 "rfsverify", "rfsdiff", "rfssync", "mirror"};
     if (std::ranges::find(mine, verb) == std::end(mine)) {
         return plugin::Answer::not_mine;
     }
     const std::uint64_t token = host_.command_token();
-    post([this, token, verb = std::string{verb},
-          words = std::vector<std::string>(arguments.begin(), arguments.end())] { command(token, verb, words); });
+    post([this, token, verb = std::string{verb}, words = std::vector<std::string>(arguments.begin(), arguments.end())] {
+        command(token, verb, words);
+    });
     answer.clear();
     return plugin::Answer::pending;
 }
@@ -66,8 +67,9 @@ void MirrorPlugin::role_command(std::uint64_t token, const std::string& name) {
 void MirrorPlugin::swap(std::uint64_t token, const std::string& by) {
     if (role_ != Role::prim || !flag_of(status_, "equal")) {
         finish_command(token, false,
-                       role_ == Role::second ? "swap is for the primary, which is " + peer_name_
-                                             : "swap needs a secondary that is up to date; this node is " + role_text());
+                       role_ == Role::second
+                           ? "swap is for the primary, which is " + peer_name_
+                           : "swap needs a secondary that is up to date; this node is " + role_text());
         return;
     }
     host_.event("Action swap called by " + by);
@@ -89,7 +91,8 @@ void MirrorPlugin::swap_over(bool ok, const std::string& text) {
     }
 }
 
-// ---- What is shown ----------------------------------------------------------------------------------------------------
+// ---- What is shown
+// ----------------------------------------------------------------------------------------------------
 
 std::string MirrorPlugin::role_text() const {
     switch (role_) {
@@ -140,7 +143,8 @@ void MirrorPlugin::publish_status(const json::object& status) {
     publish("rfs.uptodate", serving() || eligible ? "up" : "down");
     publish("rfs.degraded", role_ == Role::alone ? "up" : "down");
     publish("rfs.synced", equal ? "up" : "down");
-    publish("rfs.resync", number_of(status, "targets_left") > 0 || (role_ == Role::second && !eligible) ? progress() : "no");
+    publish("rfs.resync",
+            number_of(status, "targets_left") > 0 || (role_ == Role::second && !eligible) ? progress() : "no");
     publish("rfs.reintegre_failed", flag_of(status, "resync_failed") ? "up" : "down");
     lead();
     consider_swap_back();

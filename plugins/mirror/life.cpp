@@ -120,7 +120,10 @@ void MirrorPlugin::on_fs_done(const json::object& said) {
 }
 
 void MirrorPlugin::on_role(const std::string& role, const std::string& reason) {
-    role_ = role == "alone" ? Role::alone : role == "prim" ? Role::prim : role == "second" ? Role::second : Role::waiting;
+    role_ = role == "alone"    ? Role::alone
+            : role == "prim"   ? Role::prim
+            : role == "second" ? Role::second
+                               : Role::waiting;
     reason_ = reason;
     host_.event("role " + role + ": " + reason);
     if (serving()) {

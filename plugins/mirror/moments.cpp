@@ -7,9 +7,9 @@
 namespace stead::mirror {
 namespace {
 constexpr auto probe_again = milliseconds{300};
-constexpr int probes = 10;                     ///< a stranger may just be giving the address up; the peer's MAC is none
+constexpr int probes = 10; ///< a stranger may just be giving the address up; the peer's MAC is none
 constexpr auto unmount_again = milliseconds{200};
-constexpr int unmounts = 25;                   ///< then whoever has files open loses them
+constexpr int unmounts = 25; ///< then whoever has files open loses them
 } // namespace
 
 void MirrorPlugin::moment(const stead_transition& transition) {

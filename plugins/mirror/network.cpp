@@ -83,16 +83,16 @@ std::uint64_t Network::announce(std::uint64_t now) {
         if (place.at <= now) {
             // The MAC may have changed since (a bond's other link).
             const auto found = host_.find_interface({place.interface.name, place.vip.address});
-            if (const auto error = host_.announce({place.interface.name, place.vip.address},
-                                                  found ? found->mac : place.interface.mac);
+            if (const auto error =
+                    host_.announce({place.interface.name, place.vip.address}, found ? found->mac : place.interface.mac);
                 error && place.step == 0) {
                 host_.warning("announcing " + place.vip.address + ": " + *error);
             }
             ++place.step;
             const auto interval = static_cast<std::uint64_t>(place.vip.announce_interval.count());
-            place.at = now + (place.step < burst_ms.size()
-                                  ? (burst_ms[place.step] - burst_ms[place.step - 1]) * ns_per_ms
-                                  : std::max(interval, 1000 * ns_per_ms));
+            place.at =
+                now + (place.step < burst_ms.size() ? (burst_ms[place.step] - burst_ms[place.step - 1]) * ns_per_ms
+                                                    : std::max(interval, 1000 * ns_per_ms));
         }
         next = next == 0 ? place.at : std::min(next, place.at);
     }

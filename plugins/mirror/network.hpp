@@ -21,11 +21,12 @@ public:
     /// The text of what went wrong; empty = all are up.
     [[nodiscard]] std::string add();
     void remove(bool tcp_reset);
-    /// Tells the neighbours, and when to do so next (CLOCK_BOOTTIME, ns; 0 = not at all). A burst after begin_announcing().
+    /// Tells the neighbours, and when to do so next (CLOCK_BOOTTIME, ns; 0 = not at all). A burst after
+    /// begin_announcing().
     void begin_announcing(std::uint64_t now);
     [[nodiscard]] std::uint64_t announce(std::uint64_t now);
-    /// Does another machine answer for one of the addresses, not counting those with a MAC of `friends`? Blocks up to 50 ms
-    /// for each.
+    /// Does another machine answer for one of the addresses, not counting those with a MAC of `friends`? Blocks up to
+    /// 50 ms for each.
     [[nodiscard]] std::string foreign_owner(const std::set<std::string>& friends) const;
     /// Of the interfaces that carry the addresses, as text.
     [[nodiscard]] std::set<std::string> macs() const;

@@ -63,9 +63,8 @@ void read_heart(const plugin::Config& heart, MirrorOptions& options, const Findi
     options.timeout = heart.duration("timeout");
     if (options.timeout < 3 * options.pulse) {
         finding(heart.line(), false,
-                "heart/@timeout: " + text_ms(options.timeout) +
-                    " ms is less than three pulses of " + text_ms(options.pulse) +
-                    " ms: a single late heartbeat would be a failover");
+                "heart/@timeout: " + text_ms(options.timeout) + " ms is less than three pulses of " +
+                    text_ms(options.pulse) + " ms: a single late heartbeat would be a failover");
     }
     for (const auto& beat : heart.children("heartbeat")) {
         const auto name = beat.attribute("name");
@@ -137,7 +136,8 @@ bool inside(const std::string& inner, const std::string& outer) { return (inner 
 void read_directories(const plugin::Config& rfs, MirrorOptions& options, const Finding& finding) {
     const std::string suffix{rfs.attribute("mountoversuffix").value_or("")};
     if (suffix.empty() || suffix.find('/') != std::string::npos) {
-        finding(rfs.line(), false, "rfs/@mountoversuffix: '" + suffix + "' must be the end of a file name, without '/'");
+        finding(rfs.line(), false,
+                "rfs/@mountoversuffix: '" + suffix + "' must be the end of a file name, without '/'");
     }
     for (const auto& element : rfs.children("replicated")) {
         ReplicatedDirectory directory = read_directory(element, suffix, finding);

@@ -25,10 +25,10 @@ struct MirrorOptions {
     std::string default_prim{"alone"}; ///< "alone", "lastprim" or a node
     std::uint32_t heart_port{};        ///< 0 = from the module id
     nanoseconds pulse{milliseconds{100}}, timeout{seconds{2}};
-    std::vector<std::string> lans;     ///< of heartbeats; empty = all
-    std::string flow_lan;              ///< of the replication; empty = the first heartbeat's
-    std::uint32_t stream_port{};       ///< 0 = from the module id
-    bool replicates{};                 ///< there is an <rfs>
+    std::vector<std::string> lans; ///< of heartbeats; empty = all
+    std::string flow_lan;          ///< of the replication; empty = the first heartbeat's
+    std::uint32_t stream_port{};   ///< 0 = from the module id
+    bool replicates{};             ///< there is an <rfs>
     std::vector<ReplicatedDirectory> directories;
     Ack ack{Ack::apply};
     bool intent{}, acl{true};

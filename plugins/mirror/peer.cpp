@@ -77,7 +77,8 @@ void MirrorPlugin::message(std::uint32_t from, const std::string& kind, const st
     }
 }
 
-// ---- Witness ----------------------------------------------------------------------------------------------------------
+// ---- Witness
+// ----------------------------------------------------------------------------------------------------------
 
 void MirrorPlugin::ask_witness(const json::object& said) {
     witness_ticket_ = number_of(said, "ticket");
@@ -117,7 +118,8 @@ void MirrorPlugin::probe_vip(std::int64_t ticket) {
     }
 }
 
-// ---- defaultprim ------------------------------------------------------------------------------------------------------
+// ---- defaultprim
+// ------------------------------------------------------------------------------------------------------
 
 /// "lastprim": a node that was primary until it ended, and not because a person moved the role, wants it back.
 std::filesystem::path MirrorPlugin::prim_marker() const {

@@ -34,7 +34,8 @@ LeasePage new_page() {
 
 MirrorPlugin::MirrorPlugin(plugin::Host host, plugin::Config config)
     : host_(host), options_(read_checked(config)), lease_(new_page()), network_(host, options_),
-      work_(boost::asio::make_work_guard(io_)), announce_timer_(io_), retry_timer_(io_), swap_timer_(io_), witness_timer_(io_) {
+      work_(boost::asio::make_work_guard(io_)), announce_timer_(io_), retry_timer_(io_), swap_timer_(io_),
+      witness_timer_(io_) {
     host_.set_config(options_.digest());
 }
 
@@ -186,7 +187,8 @@ void MirrorPlugin::bus_wish(plugin::Config config, stead_bus_wish& wish) {
     wish.lease_ns = static_cast<std::uint64_t>(timeout.count()) / 4 * 3;
 }
 
-/// After a dead host: stead-fs died with it, so what is mounted answers nobody; the data stay aside until the next start.
+/// After a dead host: stead-fs died with it, so what is mounted answers nobody; the data stay aside until the next
+/// start.
 void MirrorPlugin::cleanup(plugin::Host host, plugin::Config config) {
     const MirrorOptions options = read_options(config, [](std::uint32_t, bool, const std::string&) {});
     for (const auto& vip : options.vips) {

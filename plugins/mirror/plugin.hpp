@@ -24,12 +24,13 @@
 
 namespace stead::mirror {
 
-/// The mirror in stead-host: starts stead-fs, tells it what the bus knows of the peer, and leads the module's state after
-/// the role that the core in stead-fs has decided. The host alone changes states, script by script; this plugin only says
-/// where the node belongs, mounts at PREPARE and unmounts at RELEASE.
+/// The mirror in stead-host: starts stead-fs, tells it what the bus knows of the peer, and leads the module's state
+/// after
+/// the role that the core in stead-fs has decided. The host alone changes states, script by script; this plugin only
+/// says where the node belongs, mounts at PREPARE and unmounts at RELEASE.
 ///
-/// Threading: one thread of its own (an io_context) runs everything; callbacks of the host only post. on_lease, on the bus
-/// thread, stores into the page that stead-fs reads.
+/// Threading: one thread of its own (an io_context) runs everything; callbacks of the host only post. on_lease, on
+/// the bus thread, stores into the page that stead-fs reads.
 class MirrorPlugin final : public plugin::Service {
 public:
     MirrorPlugin(plugin::Host host, plugin::Config config);
@@ -128,7 +129,7 @@ private:
     Role role_{Role::none};
     std::string reason_;
     bool mounted_{};
-    bool swap_wanted_{};               ///< the application is being stopped for a swap
+    bool swap_wanted_{}; ///< the application is being stopped for a swap
     std::set<std::uint64_t> swap_tokens_;
     std::optional<stead_transition> transition_; ///< waits for stead-fs
     std::int64_t last_id_{};

@@ -46,7 +46,8 @@ inline constexpr stead_attr_schema virtual_addr_attributes[]{
 };
 inline constexpr stead_attr_schema rfs_attributes[]{
     {"ack", STEAD_TYPE_CHOICE, 0, nullptr, "commit|receipt|apply|disk", nullptr, 0, 0,
-     "when a write is answered: written here | received there | applied on both (default) | on both disks; fsync: always "
+     "when a write is answered: written here | received there | applied on both (default) | on both disks; fsync: "
+     "always "
      "both disks"},
     {"async", STEAD_TYPE_CHOICE, 0, nullptr, "second|none", nullptr, 0, 0,
      "classic: second = ack receipt, none = ack disk"},
@@ -62,8 +63,7 @@ inline constexpr stead_attr_schema rfs_attributes[]{
      "a peer that is heard but acknowledges nothing for so long is left behind"},
     {"syncdelta", STEAD_TYPE_STRING, STEAD_ATTR_IGNORED, nullptr, nullptr, nullptr, 0, 0,
      "which copy is good is never decided by dates"},
-    {"syncat", STEAD_TYPE_STRING, STEAD_ATTR_IGNORED, nullptr, nullptr, nullptr, 0, 0,
-     "replication is continuous"},
+    {"syncat", STEAD_TYPE_STRING, STEAD_ATTR_IGNORED, nullptr, nullptr, nullptr, 0, 0, "replication is continuous"},
     {"locktimeout", STEAD_TYPE_DURATION, STEAD_ATTR_IGNORED, nullptr, nullptr, "s", 0, 0, "see slow_peer"},
     {"sendtimeout", STEAD_TYPE_DURATION, STEAD_ATTR_IGNORED, nullptr, nullptr, "s", 0, 0, "see slow_peer"},
     {"reitimeout", STEAD_TYPE_DURATION, STEAD_ATTR_IGNORED, nullptr, nullptr, "s", 0, 0, "see slow_peer"},
@@ -96,7 +96,8 @@ inline constexpr stead_attr_schema flow_attributes[]{
      "the lan of cluster.xml for replication; better: <heartbeat ident=\"flow\">"},
 };
 inline constexpr stead_attr_schema replicated_attributes[]{
-    {"dir", STEAD_TYPE_PATH, STEAD_ATTR_REQUIRED, nullptr, nullptr, nullptr, 0, 0, "a directory, the same on both nodes"},
+    {"dir", STEAD_TYPE_PATH, STEAD_ATTR_REQUIRED, nullptr, nullptr, nullptr, 0, 0,
+     "a directory, the same on both nodes"},
     {"mode", STEAD_TYPE_CHOICE, 0, nullptr, "read_only", nullptr, 0, 0, "read_only: the secondary shows its copy"},
 };
 inline constexpr stead_attr_schema tocheck_attributes[]{

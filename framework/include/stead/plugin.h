@@ -261,8 +261,8 @@ typedef struct stead_host_v1 {
     /* The command that on_command is being called for; 0 outside of that call, and when the answer cannot wait. */
     uint64_t (*command_token)(void* context);
     /* The answer to a command for which on_command returned STEAD_COMMAND_PENDING: ok 1 done, 0 refused; `text`, up
-     * to 64 KiB, is shown either way. Once per token; one that is over is ignored. What is still open when the module has
-     * stopped is refused by the host. */
+     * to 64 KiB, is shown either way. Once per token; one that is over is ignored. What is still open when the module
+     * has stopped is refused by the host. */
     void (*command_done)(void* context, uint64_t token, int32_t ok, stead_str text);
 } stead_host_v1;
 

@@ -109,7 +109,8 @@ Options core_options(const Settings& settings) {
 
 } // namespace
 
-// ---- Inputs -----------------------------------------------------------------------------------------------------------
+// ---- Inputs
+// -----------------------------------------------------------------------------------------------------------
 
 void Driver::feed(const Input& input) {
     Work work;
@@ -176,7 +177,8 @@ void Driver::wake() noexcept {
     [[maybe_unused]] const auto written = ::write(wake_.get(), &one, sizeof one);
 }
 
-// ---- The application's changes ----------------------------------------------------------------------------------------
+// ---- The application's changes
+// ----------------------------------------------------------------------------------------
 
 void Driver::submit(Operation operation, std::function<void(int)> answer) {
     const Instant asked = BootClock::now();
@@ -209,8 +211,8 @@ void Driver::reply(const std::function<void(int)>& answer, int error) {
         const std::lock_guard lock(mutex_);
         const Instant now = BootClock::now();
         const bool without_lease = core_->answers(never);
-        may = core_->answers(now) &&
-              (without_lease || now < from_ns(static_cast<std::int64_t>(lease_.read().until_ns)));
+        may =
+            core_->answers(now) && (without_lease || now < from_ns(static_cast<std::int64_t>(lease_.read().until_ns)));
         if (!may && serves()) {
             withheld_.emplace_back(answer, error);
         }
@@ -235,16 +237,15 @@ void Driver::release_withheld(Work& work) {
     }
 }
 
-// ---- To the host and to the peer --------------------------------------------------------------------------------------
+// ---- To the host and to the peer
+// --------------------------------------------------------------------------------------
 
 void Driver::say(const json::object& message) {
     const std::lock_guard lock(channel_mutex_);
     channel_.send(message);
 }
 
-void Driver::note(bool alarm, const std::string& text) {
-    say({{"say", "note"}, {"alarm", alarm}, {"text", text}});
-}
+void Driver::note(bool alarm, const std::string& text) { say({{"say", "note"}, {"alarm", alarm}, {"text", text}}); }
 
 /// Main thread.
 void Driver::start_link(std::uint8_t peer, const std::string& address) {

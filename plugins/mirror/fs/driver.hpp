@@ -30,7 +30,8 @@ namespace stead::mirror {
 
 /// stead-fs: performs what the core says, on tree, disk, stream, file systems and channel.
 ///
-/// Threading: the core is stepped under one lock, by whichever thread has an input for it: a thread of a front (a change),
+/// Threading: the core is stepped under one lock, by whichever thread has an input for it: a thread of a front (a
+/// change),
 /// the link's (a message), a pool's (a completion), the main thread (time, the host). What may block is done after the
 /// lock was released: a change is applied by the very thread that made it possible, so that a write costs no hand-over
 /// between threads; syncs, reads and logs go to pools.

@@ -20,7 +20,8 @@ int error_of(const Result<void>& result) { return result ? 0 : EIO; }
 
 } // namespace
 
-// ---- Record and log: one after the other ------------------------------------------------------------------------------
+// ---- Record and log: one after the other
+// ------------------------------------------------------------------------------
 
 void Driver::perform(Persist&& output, Work&) {
     state_pool_->post([this, output = std::move(output)] {
@@ -52,7 +53,8 @@ void Driver::perform(LogAppend&& output, Work&) {
     });
 }
 
-// ---- The tree ---------------------------------------------------------------------------------------------------------
+// ---- The tree
+// ---------------------------------------------------------------------------------------------------------
 
 /// By this thread, right after the lock: no hand-over in the way of a write.
 void Driver::perform(Apply&& output, Work& work) {
@@ -109,7 +111,8 @@ void Driver::perform(Store&& output, Work&) {
     });
 }
 
-// ---- Undo -------------------------------------------------------------------------------------------------------------
+// ---- Undo
+// -------------------------------------------------------------------------------------------------------------
 
 /// Many at a time become one write and one flush.
 void Driver::perform(SaveUndo&& output, Work&) {
@@ -152,7 +155,8 @@ void Driver::perform(Purge&& output, Work&) {
 
 void Driver::perform(EndResync&& output, Work&) { tree_->end_resync(output.keep_undo); } // before any later Store
 
-// ---- The peer, the application, the host ------------------------------------------------------------------------------
+// ---- The peer, the application, the host
+// ------------------------------------------------------------------------------
 
 void Driver::perform(Send&& output, Work&) {
     if (link_) {
@@ -160,9 +164,7 @@ void Driver::perform(Send&& output, Work&) {
     }
 }
 
-void Driver::perform(BusSend&& output, Work&) {
-    say({{"say", "bus"}, {"bytes", to_hex(encode(output.message))}});
-}
+void Driver::perform(BusSend&& output, Work&) { say({{"say", "bus"}, {"bytes", to_hex(encode(output.message))}}); }
 
 void Driver::perform(CloseLink&&, Work&) {
     if (link_ && generation_ != 0) {

@@ -26,8 +26,8 @@ struct FrontOptions {
     std::function<void(bool alarm, const std::string&)> note;
 };
 
-/// Reads are served from the tree at once, on the front's threads. Every change is checked here first for the errors that
-/// POSIX wants (the kernel holds the inode's locks meanwhile), then submitted; no thread waits for its answer.
+/// Reads are served from the tree at once, on the front's threads. Every change is checked here first for the errors
+/// that POSIX wants (the kernel holds the inode's locks meanwhile), then submitted; no thread waits for its answer.
 class Front {
 public:
     /// Mounts and serves. Errors name the mount point and what to do.

@@ -27,8 +27,8 @@ constexpr int start_limit_ms = 10'000;
 #define PR_SET_IO_FLUSHER 57
 #endif
 
-/// This process writes for others who hold memory until it has written: it must not wait for memory, nor be the one that
-/// is killed for it. What the system refuses is only less safe.
+/// This process writes for others who hold memory until it has written: it must not wait for memory, nor be the one
+/// that is killed for it. What the system refuses is only less safe.
 void prepare_process() {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL); // an orphan must not go on serving
     ::prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);

@@ -27,11 +27,11 @@ public:
     [[nodiscard]] Instant admit(Instant now, std::uint64_t bytes);
 
     struct Figures {
-        nanoseconds p50{}, p95{};     ///< of the last full window with operations
-        nanoseconds quiet_p95{};      ///< without a resync
-        std::uint64_t operations{};   ///< in all
-        std::uint64_t rate{};         ///< bytes per second; 0 = not limited
-        std::uint64_t read_bytes{};   ///< in all
+        nanoseconds p50{}, p95{};   ///< of the last full window with operations
+        nanoseconds quiet_p95{};    ///< without a resync
+        std::uint64_t operations{}; ///< in all
+        std::uint64_t rate{};       ///< bytes per second; 0 = not limited
+        std::uint64_t read_bytes{}; ///< in all
     };
     [[nodiscard]] Figures figures(Instant now);
 

@@ -166,7 +166,8 @@ void Driver::done(std::int64_t id, bool ok, const std::string& text) {
     }
 }
 
-// ---- Mounts -----------------------------------------------------------------------------------------------------------
+// ---- Mounts
+// -----------------------------------------------------------------------------------------------------------
 
 void Driver::mount(std::int64_t id) {
     drop_fronts();
@@ -296,7 +297,8 @@ Result<void> Driver::check_markers() const {
     return {};
 }
 
-// ---- What was lost in a split -----------------------------------------------------------------------------------------
+// ---- What was lost in a split
+// -----------------------------------------------------------------------------------------
 
 void Driver::lost(const json::object& message) {
     const std::int64_t id = number_of(message, "id");
@@ -315,7 +317,8 @@ void Driver::lost(const json::object& message) {
     });
 }
 
-// ---- Status and end ---------------------------------------------------------------------------------------------------
+// ---- Status and end
+// ---------------------------------------------------------------------------------------------------
 
 void Driver::tell_status(bool now) {
     const Instant at = BootClock::now();

@@ -82,8 +82,11 @@ json::object Driver::status() {
     all["latency_us"] = {{"p50", microseconds_of(pace.p50)}, {"p95", microseconds_of(pace.p95)}};
     all["resync_rate_limit"] = pace.rate;
     all["resync_bytes_read"] = pace.read_bytes;
-    all["stream"] = {{"connections", link.connections}, {"bytes_in", link.bytes_in}, {"bytes_out", link.bytes_out},
-                     {"refused", link.refused}, {"queued_bytes", link.queued_bytes}};
+    all["stream"] = {{"connections", link.connections},
+                     {"bytes_in", link.bytes_in},
+                     {"bytes_out", link.bytes_out},
+                     {"refused", link.refused},
+                     {"queued_bytes", link.queued_bytes}};
     all["resyncs"] = counters.resyncs;
     all["copies"] = counters.copies;
     all["promotions"] = counters.promotions;

@@ -14,7 +14,8 @@ class LeasePage {
 public:
     struct Value {
         std::uint64_t until_ns{}; ///< CLOCK_BOOTTIME; 0 = taken back before its time
-        std::uint64_t lapses{};   ///< how often its time was over before it was renewed; one that was taken back has a time, too
+        std::uint64_t
+            lapses{}; ///< how often its time was over before it was renewed; one that was taken back has a time, too
         bool operator==(const Value&) const = default;
     };
     /// A new page.

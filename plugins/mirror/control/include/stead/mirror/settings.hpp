@@ -16,26 +16,26 @@ namespace stead::mirror {
 struct ReplicatedDirectory {
     std::string path;
     std::string hidden_suffix;
-    bool read_only{};            ///< the secondary shows it, read-only
+    bool read_only{};                  ///< the secondary shows it, read-only
     std::vector<std::string> to_check; ///< must exist when this node has data
     std::vector<std::string> excluded, excluded_regex;
 };
 
 struct Settings {
     std::string module;
-    std::uint8_t node{};         ///< index of this node in the cluster
-    std::string state_folder;    ///< record, change log, undo log
+    std::uint8_t node{};      ///< index of this node in the cluster
+    std::string state_folder; ///< record, change log, undo log
     std::vector<ReplicatedDirectory> directories;
     Ack ack{Ack::apply};
     bool intent_log{}, witness{}, probe_vip{}, failover{true}, acl{true};
-    std::string local_address;   ///< of this node, for the stream
-    std::uint16_t port{};        ///< TCP, of both nodes
+    std::string local_address;     ///< of this node, for the stream
+    std::uint16_t port{};          ///< TCP, of both nodes
     std::vector<std::string> keys; ///< 32 bytes each
     nanoseconds slow_peer{seconds{10}};
     nanoseconds checkpoint_every{seconds{30}};
     std::uint64_t resync_bytes_per_second{}; ///< 0 = no cap
-    std::uint32_t readers{6};    ///< copies of a resync under way at once, times 4
-    bool full_sync{};            ///< compare everything at the next handshake
+    std::uint32_t readers{6};                ///< copies of a resync under way at once, times 4
+    bool full_sync{};                        ///< compare everything at the next handshake
 };
 
 [[nodiscard]] boost::json::object to_json(const Settings& settings);
