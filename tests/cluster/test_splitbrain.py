@@ -78,7 +78,8 @@ def winner_of(pair):
                  ["down", "up"], 20)
     winner, loser = sorted(pair, key=lambda node: resource(node, "splitbrain.uptodate"), reverse=True)
     lab.wait_for("the other waits", lambda: loser.state("echo") == 1, 15)
-    check(winner.ready("echo"), f"{winner.name} serves, {loser.name} waits")
+    lab.wait_for(f"{winner.name} serves", lambda: winner.ready("echo"), 20)  # it may have waited, too
+    check(loser.state("echo") == 1, f"{winner.name} serves, {loser.name} waits")
     return winner, loser
 
 
