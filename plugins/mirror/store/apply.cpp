@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "stored_tree.hpp"
 
+#include <algorithm>
 #include <limits>
 
 #include <sys/xattr.h>
@@ -43,14 +44,19 @@ void StoredTree::note(const Located& located) {
                   located.is_directory() || located.is_file() ? Written::What::all : Written::What::elsewhere);
 }
 
+/// What is excluded is not replicated: an operation that touches it comes from a node that is configured differently.
 Errno StoredTree::apply(const Operation& operation, Seq park) {
-    return operation.payload == nullptr ? EINVAL : perform(*operation.payload, park);
+    if (operation.payload == nullptr) {
+        return EINVAL;
+    }
+    const bool stranger = std::any_of(operation.targets.begin(), operation.targets.end(),
+                                      [&](const Target& target) { return excluded(target.fid); });
+    return stranger ? EPERM : perform(*operation.payload, {operation.payload->at, park, true});
 }
 
-Errno StoredTree::apply_here(const Content& content) { return perform(content, 0); }
+Errno StoredTree::apply_here(const Content& content) { return perform(content, {content.at, 0, false}); }
 
-Errno StoredTree::perform(const Content& content, Seq park) {
-    const Manner manner{content.at, park};
+Errno StoredTree::perform(const Content& content, const Manner& manner) {
     return std::visit(
         [&](const auto& change) -> Errno {
             if constexpr (requires { perform(change, manner); }) {

@@ -46,9 +46,9 @@ bool Exclusions::match(const std::string& path) const {
            });
 }
 
-bool Exclusions::may_match_below(const std::string& path) const {
+bool Exclusions::any_below(const std::string& path) const {
     const auto next = paths_.lower_bound(path + "/");
-    return !patterns_.empty() || (next != paths_.end() && next->starts_with(path + "/"));
+    return next != paths_.end() && next->starts_with(path + "/");
 }
 
 } // namespace stead::mirror

@@ -23,8 +23,8 @@ public:
     [[nodiscard]] bool none() const noexcept { return paths_.empty() && patterns_.empty(); }
     /// Of the path itself; what is below an excluded path is excluded as well, which the caller sees from the parent.
     [[nodiscard]] bool match(const std::string& path) const;
-    /// Something below this directory may be excluded because of its path: it must not get another one.
-    [[nodiscard]] bool may_match_below(const std::string& path) const;
+    /// A path below this directory is excluded by name: the directory must not get another one.
+    [[nodiscard]] bool any_below(const std::string& path) const;
 
 private:
     struct Free {

@@ -36,7 +36,11 @@ Errno StoredTree::perform(const change::Make& change, const Manner& manner) {
     if (error != 0) {
         return error;
     }
-    error = make(spot, change, manner.at, inodes_.excluded(spot.parent, change.name), false);
+    const bool excludes = inodes_.excluded(spot.parent, change.name);
+    if (excludes && manner.replicated) {
+        return EPERM;
+    }
+    error = make(spot, change, manner.at, excludes, false);
     if (error != 0) {
         return error;
     }

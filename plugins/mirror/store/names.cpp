@@ -103,6 +103,9 @@ Errno StoredTree::perform(const change::Link& change, const Manner& manner) {
     if (!fd) {
         return ESTALE;
     }
+    if (manner.replicated && inodes_.excluded(spot.parent, change.name)) {
+        return EPERM;
+    }
     const std::lock_guard lock(names_);
     if (::linkat(fd.get(), "", spot.folder->fd(), change.name.c_str(), AT_EMPTY_PATH) != 0) {
         const int error = errno;
@@ -184,6 +187,10 @@ Errno StoredTree::perform(const change::Rename& change, const Manner& manner) {
     error = error == 0 ? find_spot(change.new_parent, change.new_name, to) : error;
     if (error != 0) {
         return error;
+    }
+    if (manner.replicated &&
+        (inodes_.excluded(from.parent, from.name) || inodes_.excluded(to.parent, to.name) || pinned(change.inode))) {
+        return EPERM;
     }
     const std::lock_guard lock(names_);
     Found moved;

@@ -55,13 +55,15 @@ public:
     [[nodiscard]] Errno lookup(const Fid& parent, const std::string& name, Entry& out) const override;
     [[nodiscard]] bool excluded(const Fid& inode) const override;
     [[nodiscard]] bool excluded(const Fid& parent, const std::string& name) const override;
+    [[nodiscard]] bool pinned(const Fid& directory) const override;
     [[nodiscard]] Errno apply_here(const Content& content) override;
 
 private:
     /// How a change is performed.
     struct Manner {
         Time at;
-        Seq park{}; ///< see Apply
+        Seq park{};        ///< see Apply
+        bool replicated{}; ///< not on this node only
     };
     /// A name in a directory that is open.
     struct Spot {
@@ -76,7 +78,7 @@ private:
     };
 
     // apply.cpp
-    [[nodiscard]] Errno perform(const Content& content, Seq park);
+    [[nodiscard]] Errno perform(const Content& content, const Manner& manner);
     [[nodiscard]] Errno perform(const change::Write& change, const Manner& manner);
     [[nodiscard]] Errno perform(const change::Attributes& change, const Manner& manner);
     [[nodiscard]] Errno perform(const change::SetXattr& change, const Manner& manner);

@@ -180,6 +180,14 @@ bool StoredTree::excluded(const Fid& inode) const {
     return located && located->excluded;
 }
 
+bool StoredTree::pinned(const Fid& directory) const {
+    const auto located = inodes_.index.find(directory);
+    std::string path;
+    return located && located->is_directory() && !inodes_.roots[located->root]->exclusions.none() &&
+           inodes_.path_of(*located, path) == 0 && !path.empty() &&
+           inodes_.roots[located->root]->exclusions.any_below(path);
+}
+
 bool StoredTree::excluded(const Fid& parent, const std::string& name) const {
     const auto located = inodes_.index.find(parent);
     return located && inodes_.excluded(*located, name);

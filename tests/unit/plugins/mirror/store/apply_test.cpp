@@ -366,6 +366,19 @@ TEST_F(Excluding, IsNeverListedReadOrStored) {
     EXPECT_THAT(names_in(aside), ElementsAre("tmp")) << "stays, whatever the other node has";
 }
 
+TEST_F(Excluding, IsNeverApplied) {
+    const Fid a = find("a"), kept = find("a/kept");
+    EXPECT_EQ(apply(change::Make{a, "x.pid", tree->fresh(), S_IFREG | 0600, 0, 0, 0, {}}), EPERM);
+    EXPECT_EQ(apply(change::Link{kept, a, "x.pid"}), EPERM);
+    EXPECT_EQ(apply(change::Rename{a, "kept", root, "x.pid", 0, kept, {}}), EPERM);
+    EXPECT_EQ(apply(change::Write{find("a/run.pid"), 0, "8", false}), EPERM);
+    EXPECT_EQ(slurp(aside / "a/run.pid"), "7");
+    EXPECT_TRUE(tree->pinned(a)) << "a/b is excluded by its path";
+    EXPECT_FALSE(tree->pinned(find("a/b")));
+    EXPECT_FALSE(tree->pinned(root)) << "it cannot be renamed anyway";
+    EXPECT_EQ(apply(change::Rename{root, "a", root, "z", 0, a, {}}), EPERM);
+}
+
 TEST_F(Excluding, NewInodesAreToldApart) {
     const Fid fid = tree->fresh();
     Content content;
@@ -381,6 +394,7 @@ TEST_F(Excluding, ADirectoryWithNothingElseCountsAsEmptyWhereItIsParked) {
     EXPECT_EQ(apply(change::Remove{root, "a", a, true}, 4), ENOTEMPTY);
     ASSERT_EQ(apply(change::Remove{a, "kept", kept, false}, 4), 0);
     EXPECT_EQ(apply(change::Remove{root, "a", a, true}, 4), 0);
+    EXPECT_THAT(names_in(park), SizeIs(2));
 }
 
 TEST_F(Excluding, BadPatternsAreNamed) {

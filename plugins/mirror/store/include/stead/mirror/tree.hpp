@@ -92,6 +92,8 @@ public:
     [[nodiscard]] virtual bool excluded(const Fid& inode) const = 0;
     /// Would `name` in `parent` be excluded? (A rename or link across that border is EXDEV.)
     [[nodiscard]] virtual bool excluded(const Fid& parent, const std::string& name) const = 0;
+    /// A path below this directory is excluded by name: renaming it is EXDEV.
+    [[nodiscard]] virtual bool pinned(const Fid& directory) const = 0;
     /// Performs a change of an excluded inode, or of one that lost its last name, on this node only.
     [[nodiscard]] virtual Errno apply_here(const Content& content) = 0;
 };
