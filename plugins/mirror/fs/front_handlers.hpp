@@ -3,8 +3,8 @@
 
 #include "front_state.hpp"
 
-/// One handler per opcode that is served; front_opcodes.hpp says what becomes of each. Each replies once, at once or from
-/// an answer.
+/// One handler per opcode that is served; front_opcodes.hpp says what becomes of each. Each replies once, at once or
+/// from an answer.
 namespace stead::mirror::front {
 
 // Served here: front_serve.cpp

@@ -10,8 +10,8 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-/// Changes of names. Each is checked here as POSIX wants it, for the kernel holds the locks of the directories and of the
-/// inode that is moved or removed until it has our reply.
+/// Changes of names. Each is checked here as POSIX wants it, for the kernel holds the locks of the directories and of
+/// the inode that is moved or removed until it has our reply.
 namespace stead::mirror::front {
 namespace {
 
@@ -212,7 +212,7 @@ Errno may_rename(State& state, const Tree::Entry& from, const Tree::Entry* onto,
 } // namespace
 
 int backing_flags(int flags) {
-    // O_DIRECT would fail for libfuse's unaligned buffers; O_APPEND, O_TRUNC and O_SYNC are the kernel's and ours to do.
+    // O_DIRECT would fail for libfuse's unaligned buffers; O_APPEND, O_TRUNC, O_SYNC are the kernel's and ours to do.
     return (flags & O_ACCMODE) == O_RDONLY ? O_RDONLY : O_RDWR;
 }
 

@@ -13,12 +13,11 @@
 #define FUSE_USE_VERSION 35
 #include <fuse3/fuse_lowlevel.h>
 
-/// Inside of the front: one State per mount, shared by the handlers (front_serve, front_names, front_inode, front_xattr)
-/// and by the answers that are still awaited. Handlers run on the front's threads, answers on any.
+/// Inside of the front: one State per mount, shared by the handlers (front_serve, _names, _inode, _xattr) and by the answers that are still awaited. Handlers run on the front's threads, answers on any.
 namespace stead::mirror::front {
 
-/// What the backing file system holds. Beyond it a change is refused before it is submitted: the peer applies first, and
-/// its refusal would be taken for a broken disk.
+/// What the backing file system holds. Beyond it a change is refused before it is submitted: the peer applies first,
+/// and its refusal would be taken for a broken disk.
 struct Limits {
     std::uint64_t file_bytes{};
     std::uint64_t links{};

@@ -92,8 +92,8 @@ private:
 
 enum class Where { directory, mount, slow_mount };
 
-/// Facts that hold in a directory of the backing file system hold on the mount: each test runs on both, and once more on a
-/// mount whose answers come later and from another thread.
+/// Facts that hold in a directory of the backing file system hold on the mount: each test runs on both, and once more
+/// on a mount whose answers come later and from another thread.
 class Posix : public testing::TestWithParam<Where> {
 protected:
     Posix() {
