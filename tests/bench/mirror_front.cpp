@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// bench_mirror_front DIRECTORY STATE COMMAND…: runs a command in a directory (absolute path) on which the mirror's
-/// file system is mounted, with
+/// bench_mirror_front DIRECTORY STATE COMMAND…: runs a command in a directory on which the mirror's file system is
+/// mounted (absolute paths), with
 /// every change answered as soon as it is applied here. What it takes more than in the directory itself is the price of
 /// the interception, without the peer. In a mount namespace of its own; needs root.
 #include "front.hpp"

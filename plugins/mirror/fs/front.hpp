@@ -28,11 +28,13 @@ struct FrontOptions {
 
 /// Reads are served from the tree at once, on the front's threads. Every change is checked here first for the errors
 /// that POSIX wants (the kernel holds the inode's locks meanwhile), then submitted; no thread waits for its answer.
+/// The process that serves must not map files of the mount: munmap() would wait for itself.
 class Front {
 public:
     /// Mounts and serves. Errors name the mount point and what to do.
     [[nodiscard]] static Result<std::unique_ptr<Front>> mount(FrontOptions options);
-    /// abort() if still mounted, then waits for the threads.
+    /// abort() if still mounted, then waits for the threads and for answers that are just being given: not from an
+    /// answer. Answers that come later are ignored.
     virtual ~Front() = default;
     /// Ends the connection at once: whoever waits gets ENOTCONN, nobody blocks. Idempotent, any thread.
     virtual void abort() noexcept = 0;

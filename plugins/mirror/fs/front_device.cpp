@@ -108,8 +108,7 @@ Result<fuse_session*> make_session(State& state, int device) {
 void init(void* data, fuse_conn_info* connection) {
     State& state = *static_cast<State*>(data);
     unsigned& want = connection->want;
-    // Asynchronous write-back would answer write() before we see the data. Killing rights: version 2 is added to the
-    // reply.
+    // With write-back, write() would be answered before we see the data. KILLPRIV version 2 is added to the reply.
     want &= ~static_cast<unsigned>(FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_HANDLE_KILLPRIV);
     // Locks stay in the kernel: there is one writer, and they die with its node as its processes do.
     want &= ~static_cast<unsigned>(FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS);

@@ -3,8 +3,8 @@
 
 #include "front_state.hpp"
 
-/// The mount and /dev/fuse. Done by hand instead of by libfuse, to change what libfuse 3.14 has no name for: the INIT
-/// reply (HANDLE_KILLPRIV_V2, SETXATTR_EXT) and the layout of SETXATTR.
+/// The mount and /dev/fuse. Done by hand instead of by libfuse, to change what libfuse 3.14 has no name for: the reply
+/// to INIT (HANDLE_KILLPRIV_V2, SETXATTR_EXT) and the layout of SETXATTR.
 namespace stead::mirror::front {
 
 class Device {

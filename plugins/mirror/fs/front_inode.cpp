@@ -46,9 +46,7 @@ bool in_group(fuse_req_t request, gid_t group) {
 }
 
 /// With HANDLE_KILLPRIV_V2 it is for us to take set-uid and set-gid away when an unprivileged caller changes a file's
-/// bytes
-/// or anybody its owner. (security.capability goes by itself: the backing file system drops it at each of these
-/// changes.)
+/// bytes or anybody its owner. (security.capability goes by itself: the backing file system drops it.)
 Errno kill_set_ids(State& state, fuse_req_t request, Node& node, change::Attributes& out) {
     if (node.no_set_ids) {
         return 0;

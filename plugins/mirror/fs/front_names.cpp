@@ -212,8 +212,7 @@ Errno may_rename(State& state, const Tree::Entry& from, const Tree::Entry* onto,
 } // namespace
 
 int backing_flags(int flags) {
-    // O_DIRECT would fail for libfuse's unaligned buffers; O_APPEND, O_TRUNC and O_SYNC are the kernel's and ours to
-    // do.
+    // O_DIRECT would fail for libfuse's unaligned buffers; O_APPEND, O_TRUNC, O_SYNC are the kernel's and ours to do.
     return (flags & O_ACCMODE) == O_RDONLY ? O_RDONLY : O_RDWR;
 }
 

@@ -60,8 +60,7 @@ void Nodes::share_end(Node& node) {
     {
         const std::lock_guard lock(shard(node.fid).mutex);
         STEAD_ASSERT(node.pending > 0);
-        // Only a removal waits while changes are pending: it is the first in the list, those behind it wait for its
-        // end.
+        // Only a removal waits while changes are pending: it is first in the list, those behind it wait for its end.
         if (--node.pending == 0 && node.leaving) {
             leave = std::make_unique<Node::Waiting>();
             leave->push_back(std::move(node.waiting->front()));

@@ -52,8 +52,8 @@ public:
     /// Runs `go` at once, or after the removal of the inode's last name that is under way. share_end() must follow.
     void share(Node& node, std::function<void()> go);
     void share_end(Node& node);
-    /// Runs `go` when no change that needs the inode is on its way; later ones wait for leave_end(). The kernel's
-    /// lock of the inode allows one caller at a time.
+    /// Runs `go` when no change that needs the inode is on its way; later ones wait for leave_end(). The kernel's lock
+    /// of the inode allows one caller at a time.
     void leave(Node& node, std::function<void()> go);
     void leave_end(Node& node, bool gone);
     /// Forgets who waits, at the end of the mount.

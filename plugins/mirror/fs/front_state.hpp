@@ -13,8 +13,8 @@
 #define FUSE_USE_VERSION 35
 #include <fuse3/fuse_lowlevel.h>
 
-/// Inside of the front: one State per mount, shared by the handlers (front_serve, front_names, front_inode,
-/// front_xattr) and by the answers that are still awaited. Handlers run on the front's threads, answers on any.
+/// Inside of the front: one State per mount, shared by the handlers (front_serve, _names, _inode, _xattr) and by the
+/// answers that are still awaited. Handlers run on the front's threads, answers on any.
 namespace stead::mirror::front {
 
 /// What the backing file system holds. Beyond it a change is refused before it is submitted: the peer applies first,
