@@ -228,7 +228,7 @@ def configuration(node):
           "configuration with its own words")
     check(told.stead("start", check=False).returncode != 0, "and nothing is in force")
     (told.edited() / "bin" / "postconfig").unlink()
-    for xml, words in ((light_xml().replace("light", "mirror"), "serves mode 'mirror'"),
+    for xml, words in ((light_xml().replace("light", "lamp"), "lamp"),
                        (light_xml(attributes='automatic_reboot="on" loop_interval="0"'), "automatic_reboot"),
                        (light_xml(more="<redis/>"), "lib/stead/plugins")):
         path.write_text(xml)
