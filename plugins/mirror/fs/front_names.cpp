@@ -79,7 +79,7 @@ std::shared_ptr<Task> making(fuse_req_t request, fuse_ino_t parent_ino, const ch
     change::Make make;
     make.parent = parent.fid;
     make.name = name;
-    make.inode = state.tree.fresh();
+    make.inode = state.tree.fresh(state.options.root);
     make.mode = directory.default_acl || S_ISLNK(mode) ? mode : mode & ~caller.umask;
     make.owner = caller.uid;
     make.group = caller.gid;
@@ -280,6 +280,11 @@ void rename(fuse_req_t request, fuse_ino_t parent_ino, const char* name, fuse_in
         error = EXDEV;
     }
     if (error == 0 && (flags & RENAME_EXCHANGE) != 0 && onto.excluded != state.excluded(parent, name)) {
+        error = EXDEV;
+    }
+    const bool moves_pinned = S_ISDIR(from.attributes.st_mode) && state.tree.pinned(from.inode);
+    const bool swaps_pinned = replaces && S_ISDIR(onto.attributes.st_mode) && state.tree.pinned(onto.inode);
+    if (error == 0 && (moves_pinned || swaps_pinned)) { // something below would leave the place that excludes it
         error = EXDEV;
     }
     if (error != 0) {
