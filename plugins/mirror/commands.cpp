@@ -27,7 +27,8 @@ plugin::Answer MirrorPlugin::on_command(std::string_view verb, std::span<const s
 void MirrorPlugin::command(std::uint64_t token, const std::string& verb, const std::vector<std::string>& arguments) {
     const std::string first = arguments.empty() ? "" : arguments.front();
     if (verb == "mirror" && first != "lost") {
-        finish_command(token, true, status_text());
+        const bool as_json = std::ranges::find(arguments, "--json") != arguments.end();
+        finish_command(token, true, as_json ? json::serialize(status_) : status_text());
     } else if (!fs_ready_) { // it was only just started: the roles are not known yet
         waiting_commands_.push_back([this, token, verb, arguments] { command(token, verb, arguments); });
     } else if (verb == "swap") {
@@ -127,7 +128,32 @@ std::string MirrorPlugin::differences() const {
            (flag_of(counts, "running") ? "; still running" : "");
 }
 
-std::string MirrorPlugin::status_text() const { return json::serialize(status_); }
+std::string MirrorPlugin::status_text() const {
+    const auto number = [this](std::string_view name) { return std::to_string(number_of(status_, name)); };
+    const auto inner = [this](std::string_view of, std::string_view name) {
+        const json::value* object = status_.if_contains(of);
+        return std::to_string(object != nullptr && object->is_object() ? number_of(object->get_object(), name) : 0);
+    };
+    std::string text = role_text() + (peer_name_.empty() ? ", no peer seen yet" : ", peer " + peer_name_) +
+                       (peer_present_ ? "" : " (not heard)") + "\nconversation: " + text_of(status_, "phase");
+    if (const std::string handshake = text_of(status_, "handshake"); !handshake.empty()) {
+        text += " (" + handshake + ")";
+    }
+    if (flag_of(status_, "resyncing")) {
+        text += "\nresync: " + progress();
+        if (status_.contains("seconds_left")) {
+            text += ", " + number("targets_left") + " targets left, " + number("targets_per_second") + "/s, about " +
+                    number("seconds_left") + " s to go";
+        }
+    }
+    text += "\ngeneration " + text_of(status_, "generation") + ", epoch " + number("epoch") +
+            ", changed alone: " + number("dirty") + " targets";
+    text += "\nwrites: " + number("operations") + " answered, " + number("operations_in_flight") + " under way, p50 " +
+            inner("latency_us", "p50") + " us, p95 " + inner("latency_us", "p95") + " us";
+    text += "\nstream: " + inner("stream", "bytes_out") + " bytes sent, " + inner("stream", "bytes_in") +
+            " received, " + inner("stream", "connections") + " connections";
+    return text + "\nverify: " + differences();
+}
 
 void MirrorPlugin::publish(const std::string& name, const std::string& value) {
     if (auto& known = published_[name]; known != value) {

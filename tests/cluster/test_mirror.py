@@ -75,6 +75,14 @@ def life(nodes):
     module.wait_ready(two, SECOND)
     module.wait_ready(one, PRIM)
     mirror.same_trees(module, "a planned stop of the primary, and its return")
+    shown = module.stead(one, "mirror status").stdout
+    check("PRIM, peer node2" in shown and "p95" in shown, "mirror status is for people, too")
+    check("compared" in module.stead(one, "rfsverify", timeout=120).stdout + module.stead(one, "rfsdiff").stdout,
+          "rfsverify compares, rfsdiff shows it")
+    refused = module.stead(two, "swap", check=False)
+    check(refused.returncode == 1 and "primary" in refused.stderr, "swap on the secondary is refused, with the reason")
+    refused = module.stead(two, "prim", check=False)
+    check(refused.returncode == 1, "prim beside a primary is refused")
     module.stead(one, "restart")
     module.wait_ready(one, PRIM)
     module.stop()
