@@ -45,7 +45,7 @@ public:
                                                              setup_ = setup;
                                                              listen(0);
                                                          },
-                                                         [this] { outlive(BootClock::now() + orphan_max); }}) {}
+                                                         [this] { lost(); }}) {}
 
 private:
     void listen(int attempt) {
@@ -67,6 +67,12 @@ private:
             client_.note("warning", "health URL: " + made.error().text() + "; tried again until it is free");
         }
         after(attempt < quick_attempts ? bind_interval : slow_bind_interval, [this, attempt] { listen(attempt + 1); });
+    }
+
+    /// Not at once: of a process that is dying, the connection may end a moment before the socket that it listened on.
+    void lost() {
+        const Instant end = BootClock::now() + orphan_max;
+        after(reconnect_interval, [this, end] { outlive(end); });
     }
 
     /// steadd died: nothing is ready here. Its successor starts a stead-web of its own, to which this one gives way.
