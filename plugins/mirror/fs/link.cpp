@@ -297,6 +297,7 @@ private:
     void lose(Connection& connection, const std::string& reason) {
         if (const auto stream = release(connection.generation)) {
             stream->shut();
+            log::debug("mirror", connection_text() + " ends: " + reason);
             events_.down(connection.generation, reason);
         }
     }

@@ -97,6 +97,13 @@ struct End {
             std::find_if(said.rbegin(), said.rend(), [](const Said& one) { return one.what == Said::What::up; });
         return last == said.rend() ? 0 : last->generation;
     }
+    /// Why the last connection that is gone went; "" = none has.
+    [[nodiscard]] std::string reason() {
+        const std::lock_guard lock{mutex};
+        const auto last =
+            std::find_if(said.rbegin(), said.rend(), [](const Said& one) { return one.what == Said::What::down; });
+        return last == said.rend() ? "" : last->reason;
+    }
     [[nodiscard]] std::vector<Seq> received() {
         const std::lock_guard lock{mutex};
         std::vector<Seq> result;

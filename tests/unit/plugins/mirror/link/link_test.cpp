@@ -176,6 +176,7 @@ TEST(Link, APeerThatStopsReadingBlocksNobodyAndWhatWaitsIsCounted) {
     while (pair.connects.link->counters().queued_bytes < 4u << 20 && BootClock::now() < limit) {
         pair.connects.link->send(generation, write_of(++sent, 1 << 18));
     }
+    EXPECT_EQ(pair.connects.reason(), "");
     EXPECT_GE(pair.connects.link->counters().queued_bytes, 4u << 20);
     pair.accepts.link->send(pair.accepts.up_generation(), durable(77)); // the other way is free
     EXPECT_TRUE(pair.connects.wait_for(What::received, 1));
@@ -211,9 +212,10 @@ TEST(Link, CloseDropsWhatWaits) {
     pair.accepts.on_message = [&](std::uint64_t, const Message&) { const std::lock_guard wait{gate}; };
     const std::uint64_t generation = pair.connects.up_generation();
     std::unique_lock closed{gate};
-    while (pair.connects.link->counters().queued_bytes < 1u << 20) {
+    while (pair.connects.link->counters().queued_bytes < 1u << 20 && pair.connects.count(What::down) == 0) {
         pair.connects.link->send(generation, write_of(1, 1 << 18));
     }
+    ASSERT_EQ(pair.connects.reason(), "");
     const Instant before = BootClock::now();
     pair.connects.link->close(generation);
     EXPECT_LT(BootClock::now() - before, seconds{1});
