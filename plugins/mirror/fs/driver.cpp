@@ -198,7 +198,7 @@ void Driver::submit(Operation operation, std::function<void(int)> answer) {
             pacer_.answered(now, now - asked, resyncing_.load(std::memory_order_relaxed) ? bytes : 0);
             answer(error);
         });
-        renew_lease(asked, work);
+        renew_lease(BootClock::now(), work); // under the lock: the core's time never goes back
         step(Request{id, std::move(operation)}, work);
     }
     run_all(work);
