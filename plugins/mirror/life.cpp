@@ -166,11 +166,10 @@ void MirrorPlugin::on_fs_end(int code, const std::string& how) {
     }
     const bool as_asked = stop_said_ && code == 0;
     role_ = Role::none;
-    fs_ready_ = false;
+    fs_ready_ = mounted_ = false;
     status_ = {};
     if (as_asked) {
         reason_.clear();
-        mounted_ = false;
         transition_over();
         publish("rfs.uptodate", "unknown");
         begin();

@@ -152,11 +152,10 @@ void MirrorPlugin::on_link(std::uint32_t ifindex, bool up) {
 
 void MirrorPlugin::on_update(plugin::Config config) {
     const MirrorOptions fresh = read_checked(config);
-    post([this, readers = fresh.readers, cap = fresh.resync_bytes_per_second] {
-        options_.readers = readers;
+    post([this, cap = fresh.resync_bytes_per_second] {
         options_.resync_bytes_per_second = cap;
         if (child_) {
-            child_->send({{"do", "update"}, {"resync_bytes_per_second", cap}, {"readers", readers}});
+            child_->send({{"do", "update"}, {"resync_bytes_per_second", cap}});
         }
     });
 }

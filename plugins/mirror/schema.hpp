@@ -56,7 +56,7 @@ inline constexpr stead_attr_schema rfs_attributes[]{
     {"acl", STEAD_TYPE_BOOLEAN, 0, "on", nullptr, nullptr, 0, 0, "POSIX ACLs"},
     {"mountoversuffix", STEAD_TYPE_STRING, 0, "_For_SafeKit_Replication", nullptr, nullptr, 0, 0,
      "the data of <dir> lie in <dir><suffix>/data while the module runs"},
-    {"nbrei", STEAD_TYPE_INTEGER, STEAD_ATTR_DYNAMIC, "6", nullptr, nullptr, 1, 16, "how parallel a resync reads"},
+    {"nbrei", STEAD_TYPE_INTEGER, 0, "6", nullptr, nullptr, 1, 16, "how parallel a resync reads"},
     {"reiallowedbw", STEAD_TYPE_INTEGER, STEAD_ATTR_DYNAMIC, "0", nullptr, nullptr, 0, 1'000'000'000,
      "cap of a resync in KB/s; 0 = as fast as the application leaves room"},
     {"slow_peer", STEAD_TYPE_DURATION, 0, "10s", nullptr, "s", 1 * second, 3600 * second,

@@ -168,19 +168,6 @@ class Demo:
         return 1 if faults else 0
 
 
-def keep(farm):
-    print("\nThe lab stays up until you press Ctrl-C (or end of input). Enter a node from another terminal:")
-    for host in [*farm.nodes, farm.client]:
-        print(f"  {host.name:7} nsenter -r -m -n -p -u -t $(pgrep -n -f {host.tag()}) bash")
-    print(f"Try: {farm.stage}/bin/stead state\n     {farm.stage}/bin/stead log -m nginx_farm\n"
-          f"     {farm.stage}/bin/stead power -m nginx_farm node1 3\n     curl http://{lab.VIP}/   (in the client)")
-    try:
-        while sys.stdin.readline():
-            pass
-    except KeyboardInterrupt:
-        pass
-
-
 def main():
     lab.enter()
     with lab.Lab(nodes=3) as farm:
@@ -195,7 +182,9 @@ def main():
         demo.run()
         status = demo.verdict()
         if "--keep" in sys.argv[1:]:
-            keep(farm)
+            lab.keep(farm, [f"{farm.stage}/bin/stead state", f"{farm.stage}/bin/stead log -m nginx_farm",
+                            f"{farm.stage}/bin/stead power -m nginx_farm node1 3",
+                            f"curl http://{lab.VIP}/   (in the client)"])
     return status
 
 

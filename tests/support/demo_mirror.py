@@ -147,20 +147,6 @@ class Demo:
         return 1 if faults else 0
 
 
-def keep(cluster):
-    print("\nThe lab stays up until you press Ctrl-C (or end of input). Enter a node from another terminal:")
-    for host in [*cluster.nodes, cluster.client]:
-        print(f"  {host.name:7} nsenter -r -m -n -p -u -t $(pgrep -n -f {host.tag()}) bash")
-    print(f"Try: {cluster.stage}/bin/stead state\n     {cluster.stage}/bin/stead mirror status -m pg\n"
-          f"     {cluster.stage}/bin/stead rfsverify -m pg     (on the primary)\n"
-          f"     psql '{CONNECT}' -c 'SELECT count(*) FROM ledger'   (in the client)")
-    try:
-        while sys.stdin.readline():
-            pass
-    except KeyboardInterrupt:
-        pass
-
-
 def main():
     lab.enter()
     with lab.Lab(nodes=2) as cluster:
@@ -176,7 +162,9 @@ def main():
         demo.run()
         status = demo.verdict()
         if "--keep" in sys.argv[1:]:
-            keep(cluster)
+            lab.keep(cluster, [f"{cluster.stage}/bin/stead state", f"{cluster.stage}/bin/stead mirror status -m pg",
+                               f"{cluster.stage}/bin/stead rfsverify -m pg     (on the primary)",
+                               f"psql '{CONNECT}' -c 'SELECT count(*) FROM ledger'   (in the client)"])
     return status
 
 

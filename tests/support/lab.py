@@ -310,6 +310,19 @@ class Lab:
         return process
 
 
+def keep(cluster, tries):
+    """Leaves the lab up until a key is pressed, and says how to enter a node and what to try."""
+    print("\nThe lab stays up until you press Ctrl-C (or end of input). Enter a node from another terminal:")
+    for host in [*cluster.nodes, cluster.client]:
+        print(f"  {host.name:7} nsenter -r -m -n -p -u -t $(pgrep -n -f {host.tag()}) bash")
+    print("Try: " + "\n     ".join(tries))
+    try:
+        while sys.stdin.readline():
+            pass
+    except KeyboardInterrupt:
+        pass
+
+
 def replace_macro(text, name, value):
     import re
     changed, count = re.subn(rf'(<macro\s+name="{name}"\s+value=")[^"]*(")', rf"\g<1>{value}\g<2>", text)

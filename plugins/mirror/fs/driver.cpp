@@ -26,18 +26,20 @@ Driver::Driver(Settings settings, Channel& channel, LeasePage lease)
     pacer_.set_cap(settings_.resync_bytes_per_second);
 }
 
-/// Threads end before what they use: first those that bring inputs, then those that complete.
 Driver::~Driver() {
     {
         const std::lock_guard lock(fronts_mutex_);
         fronts_.clear(); // (normally dropped before)
     }
+    end_threads();
+}
+
+/// Threads end before what they use: first those that bring inputs, then those that complete.
+void Driver::end_threads() {
     link_.reset();
-    reader_pool_.reset();
-    store_pool_.reset();
-    sync_pool_.reset();
-    undo_pool_.reset();
-    state_pool_.reset();
+    for (std::optional<Pool>* pool : {&reader_pool_, &store_pool_, &sync_pool_, &undo_pool_, &state_pool_}) {
+        pool->reset();
+    }
 }
 
 Result<void> Driver::open() {
@@ -240,9 +242,13 @@ void Driver::release_withheld(Work& work) {
 // ---- To the host and to the peer
 // --------------------------------------------------------------------------------------
 
+/// A host that does not take what it must know is as good as gone.
 void Driver::say(const json::object& message) {
     const std::lock_guard lock(channel_mutex_);
-    channel_.send(message);
+    if (!channel_.send(message)) {
+        host_gone_.store(true);
+        wake();
+    }
 }
 
 void Driver::note(bool alarm, const std::string& text) { say({{"say", "note"}, {"alarm", alarm}, {"text", text}}); }
@@ -252,7 +258,17 @@ void Driver::start_link(std::uint8_t peer, const std::string& address) {
     if (address == link_peer_ && link_) {
         return;
     }
-    link_.reset();
+    std::unique_ptr<Link> old; // ends without the lock, which its thread may want
+    bool was_up = false;
+    {
+        const std::lock_guard lock(mutex_);
+        old.swap(link_);
+        was_up = std::exchange(generation_, 0) != 0;
+    }
+    old.reset();
+    if (was_up) {
+        feed(LinkDown{});
+    }
     link_peer_ = address;
     LinkOptions options;
     options.connects = settings_.node < peer;

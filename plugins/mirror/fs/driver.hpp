@@ -63,6 +63,7 @@ private:
     void note(bool alarm, const std::string& text);
     void say(const boost::json::object& message);
     void start_link(std::uint8_t peer, const std::string& address);
+    void end_threads();
 
     // effects.cpp
     void perform(Persist&& output, Work& work);
@@ -142,7 +143,7 @@ private:
     std::mutex fronts_mutex_;
     std::vector<std::unique_ptr<Front>> fronts_;
     std::vector<std::string> shown_; ///< places that show a read-only view
-    bool host_gone_{};
+    std::atomic<bool> host_gone_{};
     std::string last_status_;
     Instant status_at_{}, rate_at_{};
     std::uint64_t rate_left_{};

@@ -61,7 +61,9 @@ int Driver::run() {
         for (bool more = (events & POLLIN) != 0; more;) {
             auto message = channel_.receive();
             if (!message) {
-                host_gone_ = message.error().code != Errc::timed_out;
+                if (message.error().code != Errc::timed_out) {
+                    host_gone_.store(true);
+                }
                 break;
             }
             serve(*message);
@@ -161,8 +163,9 @@ void Driver::on_command(const json::object& message) {
 }
 
 void Driver::done(std::int64_t id, bool ok, const std::string& text) {
+    constexpr std::size_t text_bytes_max = 60'000; // what the host shows, and a datagram takes
     if (id != 0) {
-        say({{"say", "done"}, {"id", id}, {"ok", ok}, {"text", text}});
+        say({{"say", "done"}, {"id", id}, {"ok", ok}, {"text", text.substr(0, text_bytes_max)}});
     }
 }
 
@@ -338,12 +341,7 @@ int Driver::finish() {
     follow_role();
     show_read_only(false);
     drop_fronts();
-    link_.reset();
-    reader_pool_.reset();
-    store_pool_.reset();
-    sync_pool_.reset();
-    undo_pool_.reset();
-    state_pool_.reset();
+    end_threads();
     if (const auto closed = tree_->close(); !closed) {
         note(true, closed.error().text());
     }
