@@ -95,7 +95,8 @@ Errno StoredTree::resize(const change::Attributes& change, const Manner& manner)
     if (change.size > static_cast<std::uint64_t>(std::numeric_limits<off_t>::max())) {
         return EFBIG;
     }
-    error = sys::result(::ftruncate(file->fd(), static_cast<off_t>(change.size)));
+    error = save_taken(change.inode, [&](std::uint64_t zone) { return (zone + 1) * zone_bytes > change.size; });
+    error = error == 0 ? sys::result(::ftruncate(file->fd(), static_cast<off_t>(change.size))) : error;
     return error != 0 ? error : file->set_mtime(std::nullopt, manner.at);
 }
 
@@ -175,8 +176,13 @@ Errno StoredTree::perform(const change::Allocate& change, const Manner& manner) 
         return error;
     }
     written_.note(change.file, Written::What::all);
-    error = sys::result(::fallocate(file->fd(), static_cast<int>(change.mode), static_cast<off_t>(change.offset),
-                                    static_cast<off_t>(change.length)));
+    error = save_taken(change.file, [&](std::uint64_t zone) { // more than its zones may be named
+        return (zone + 1) * zone_bytes > change.offset && zone * zone_bytes < change.offset + change.length;
+    });
+    if (error == 0) {
+        error = sys::result(::fallocate(file->fd(), static_cast<int>(change.mode), static_cast<off_t>(change.offset),
+                                        static_cast<off_t>(change.length)));
+    }
     if (error == 0 && change.kill_privileges) {
         error = kill_privileges(file->fd());
     }

@@ -128,6 +128,14 @@ Errno write_zone(int fd, std::uint64_t index, const copy::Zone& zone) {
     return error == 0 ? make_hole(fd, begin + zone.data.size(), zone.length - zone.data.size(), size) : error;
 }
 
+/// Does storing `inode` take something of this zone: by its size, or because it holds no data on the other side?
+bool takes_of(const copy::Inode& inode, std::uint64_t zone) {
+    const auto holds = [zone](const copy::ZoneRange& range) {
+        return range.first <= zone && zone - range.first < range.count;
+    };
+    return (zone + 1) * zone_bytes > inode.size || std::none_of(inode.data.begin(), inode.data.end(), holds);
+}
+
 /// Empties every zone that holds no data on the other side.
 Errno punch_between(int fd, const copy::Inode& inode) {
     std::uint64_t at = 0;
@@ -213,9 +221,10 @@ Errno StoredTree::store_inode(const Fid& fid, const copy::Inode& inode, Seq park
     note(*located);
     const InodeRef file = located->is_file() ? inodes_.file(fid, error) : nullptr;
     if (file != nullptr) {
-        error = static_cast<std::uint64_t>(now.st_size) == inode.size
-                    ? 0
-                    : sys::result(::ftruncate(file->fd(), static_cast<off_t>(inode.size)));
+        error = save_taken(fid, [&inode](std::uint64_t zone) { return takes_of(inode, zone); });
+        if (error == 0 && static_cast<std::uint64_t>(now.st_size) != inode.size) {
+            error = sys::result(::ftruncate(file->fd(), static_cast<off_t>(inode.size)));
+        }
         error = error == 0 ? punch_between(file->fd(), inode) : error;
     }
     if (error == 0 && (now.st_uid != inode.owner || now.st_gid != inode.group)) {

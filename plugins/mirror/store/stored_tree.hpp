@@ -140,6 +140,9 @@ private:
 
     // undo.cpp, lost.cpp
     [[nodiscard]] std::filesystem::path undo_path() const;
+    /// A cut or a hole takes zones that no target names: while undo is kept, those that hold data are saved right
+    /// before it happens. `taken`: of this zone something goes. The caller holds none of the locks below.
+    [[nodiscard]] Errno save_taken(const Fid& fid, const std::function<bool(std::uint64_t zone)>& taken);
     /// Makes an export of the undo log and of what is parked. Its lock is held.
     [[nodiscard]] Errno keep_lost();
     [[nodiscard]] Errno lost_paths(std::vector<LostPath>& out);
@@ -172,6 +175,7 @@ private:
     std::atomic<std::uint64_t> temporaries_{0};
     std::mutex undo_mutex_; ///< before names_
     UndoLog undo_;
+    std::atomic<bool> saves_undo_{}; ///< between start_undo() and the end of the resync, or its roll-back
     Seq purge_later_{};
 };
 

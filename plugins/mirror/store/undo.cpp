@@ -14,6 +14,7 @@ std::filesystem::path StoredTree::undo_path() const { return options_.state / "u
 /// to a resync whose end was on record when this node crashed: what it saved may be wanted.
 Errno StoredTree::start_undo(bool go_on) {
     const std::lock_guard lock(undo_mutex_);
+    saves_undo_ = true;
     if (undo_.active() && go_on) {
         return 0;
     }
@@ -44,9 +45,37 @@ Errno StoredTree::save_undo(const std::vector<Target>& targets) {
     return batch.empty() ? 0 : undo_.append(batch);
 }
 
+Errno StoredTree::save_taken(const Fid& fid, const std::function<bool(std::uint64_t zone)>& taken) {
+    constexpr std::size_t batch_max = 64; // 4 MiB in memory
+    const auto located = saves_undo_ ? inodes_.index.find(fid) : std::nullopt;
+    if (!located || !located->is_file()) {
+        return 0;
+    }
+    copy::Inode now;
+    if (const Errno error = read_inode(*located, true, now); error != 0) {
+        return error == ESTALE ? 0 : error;
+    }
+    std::vector<Target> batch;
+    const auto save = [&]() -> Errno { return batch.empty() ? 0 : save_undo(std::exchange(batch, {})); };
+    for (const copy::ZoneRange& range : now.data) {
+        for (std::uint64_t zone = range.first; zone < range.first + range.count; ++zone) {
+            if (taken(zone)) {
+                batch.push_back({TargetKind::zone, fid, zone});
+            }
+            if (batch.size() == batch_max) {
+                if (const Errno error = save(); error != 0) {
+                    return error;
+                }
+            }
+        }
+    }
+    return save();
+}
+
 /// Directories, then inodes, then zones: in the order of a resync. What did not exist before loses its name with its
 /// directory. May be done again from the start after a crash: each target is overwritten as a whole.
 Errno StoredTree::roll_back() {
+    saves_undo_ = false; // what is overwritten now is the resync's
     const std::lock_guard lock(undo_mutex_);
     if (!undo_.active()) {
         return 0;
@@ -70,6 +99,7 @@ Errno StoredTree::roll_back() {
 }
 
 void StoredTree::end_resync(bool keep_undo) {
+    saves_undo_ = false;
     const std::lock_guard lock(undo_mutex_);
     std::vector<Fid> complete;
     {

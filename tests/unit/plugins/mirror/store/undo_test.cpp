@@ -3,6 +3,8 @@
 
 #include <stead/mirror/lost.hpp>
 
+#include <linux/falloc.h>
+
 /// A resync that breaks off is rolled back; what it took after a split is exported.
 namespace stead::mirror::test {
 
@@ -76,6 +78,30 @@ TEST_F(Undo, RollsBackToTheOldTree) {
     EXPECT_THAT(names_in(aside), ElementsAre("e", "fresh", "kept"));
     ASSERT_EQ(tree->roll_back(), 0);
     ASSERT_EQ(tree->roll_back(), 0) << "once more, as after a crash in the middle";
+    expect_old();
+}
+
+TEST_F(Undo, WhatACutOrAHoleTakesIsSavedThoughNobodyNamesIt) {
+    const Fid cut = file("cut", std::string(4 * zone_bytes + 10, 'c')),
+              holed = file("holed", std::string(3 * zone_bytes, 'h'));
+    const Fid live = file("live", std::string(3 * zone_bytes, 'l')),
+              punched = file("punched", std::string(3 * zone_bytes, 'p'));
+    before = picture();
+    ASSERT_EQ(tree->start_undo(false), 0);
+    put(inode(cut), copy::Inode{S_IFREG | 0600, 0, 0, 0, zone_bytes + 5, {5, 5}, {}, {}, {{0, 2}}});
+    put(inode(holed), copy::Inode{S_IFREG | 0600, 0, 0, 0, 3 * zone_bytes, {5, 5}, {}, {}, {{1, 1}}});
+    ASSERT_EQ(tree->save_undo({inode(live), inode(punched)}), 0);
+    change::Attributes smaller;
+    smaller.inode = live;
+    smaller.set = change::Attributes::size_set;
+    smaller.size = 7;
+    ASSERT_EQ(apply(smaller), 0);
+    ASSERT_EQ(apply(change::Allocate{punched, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 100, 2 * zone_bytes, false}),
+              0);
+    EXPECT_NE(picture(), before);
+    start(); // the source died, and so did we: the undo log is all that is left
+    ASSERT_EQ(tree->start_undo(true), 0);
+    ASSERT_EQ(tree->roll_back(), 0);
     expect_old();
 }
 
