@@ -119,7 +119,8 @@ Errno StoredTree::read_listing(const Located& directory, copy::Listing& out) con
 Errno StoredTree::read_inode(const Located& located, bool zones, copy::Inode& out) const {
     const Fd fd(inodes_.open(located, O_PATH));
     struct stat found {};
-    int error = fd ? sys::attributes(fd.get(), found) : ESTALE;
+    int error = inodes_.settle(located.fid);
+    error = error == 0 ? (fd ? sys::attributes(fd.get(), found) : ESTALE) : error;
     if (error != 0) {
         return error;
     }
