@@ -102,6 +102,7 @@ Options core_options(const Settings& settings) {
     options.witness = settings.witness;
     options.probe_vip = settings.probe_vip;
     options.failover = settings.failover;
+    options.data = !settings.directories.empty();
     options.zones_per_extent = zones_per_extent;
     options.window_copies = 4 * std::clamp<std::uint32_t>(settings.readers, 1, 16);
     options.checkpoint_every = settings.checkpoint_every;
