@@ -139,6 +139,7 @@ private:
 
     std::atomic<std::int64_t> armed_ns_{};
     std::atomic<bool> resyncing_{};
+    std::atomic<bool> status_due_{}; ///< at once
     Fd wake_;
     std::mutex fronts_mutex_;
     std::vector<std::unique_ptr<Front>> fronts_;

@@ -16,6 +16,11 @@ Done completed(Ticket ticket, int error) {
     return done;
 }
 
+std::string text_of_counts(const VerifyCounts& counts) {
+    return std::to_string(counts.checked) + " of " + std::to_string(counts.total) + " targets compared, " +
+           std::to_string(counts.differing) + " differ, " + std::to_string(counts.repaired) + " repaired";
+}
+
 int error_of(const Result<void>& result) { return result ? 0 : EIO; }
 
 } // namespace
@@ -204,6 +209,9 @@ void Driver::perform(RoleChanged&& output, Work& work) {
     } else {
         release_withheld(work);
     }
+    if (role_ == Role::prim || role_ == Role::second) { // the next log is for when they lose each other
+        sync_pool_->post([this] { files_->prepare_log(); });
+    }
     wake();
 }
 
@@ -228,8 +236,11 @@ void Driver::perform(CommandDone&& output, Work&) {
     if (!waiting.empty()) {
         const std::int64_t id = waiting.front();
         waiting.pop_front();
-        done(id, output.ok, output.reason);
+        const bool compared = output.command == Command::verify || output.command == Command::repair;
+        done(id, output.ok, compared ? output.reason + ": " + text_of_counts(output.counts) : output.reason);
     }
+    status_due_.store(true); // who asks for the outcome next shall see it
+    wake();
 }
 
 void Driver::perform(ForeignKept&&, Work&) {

@@ -327,7 +327,7 @@ void Driver::lost(const json::object& message) {
 
 void Driver::tell_status(bool now) {
     const Instant at = BootClock::now();
-    if (!now && at < status_at_ + status_every) {
+    if (!status_due_.exchange(false) && !now && at < status_at_ + status_every) {
         return;
     }
     status_at_ = at;

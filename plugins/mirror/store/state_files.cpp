@@ -27,6 +27,7 @@ public:
         return log_.reset(id, entries);
     }
     Result<void> append_log(const std::vector<LogEntry>& entries) override { return log_.append(entries); }
+    void prepare_log() override { log_.prepare(); }
 
 private:
     Result<void> first(const Record& record);
@@ -73,6 +74,7 @@ Result<std::optional<Record>> Files::load_record() {
                          "this file"};
     }
     record_ = std::move(file);
+    log_.named(newest->log);
     return newest;
 }
 
@@ -89,6 +91,7 @@ Result<void> Files::first(const Record& record) {
     }
     ++serial_;
     slot_ = 0;
+    log_.named(record.log);
     return {};
 }
 
@@ -105,6 +108,7 @@ Result<void> Files::persist(const Record& record) {
     }
     ++serial_;
     slot_ = slot;
+    log_.named(record.log);
     return {};
 }
 

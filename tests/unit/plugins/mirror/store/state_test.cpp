@@ -185,10 +185,47 @@ TEST_F(State, DamageBeforeTheTailOfTheLogIsSeenAtEveryByte) {
     EXPECT_FALSE(load(11).readable);
 }
 
-TEST_F(State, AResetThatDidNotEndLeavesTheOldLog) {
-    ASSERT_TRUE(files->reset_log(11, entries(0, 3)));
-    spew(folder / "log.new", slurp(folder / "log").substr(0, 100));
-    EXPECT_EQ(load(11).entries, entries(0, 3));
+TEST_F(State, ALogThatTheRecordNamesIsNeverOverwritten) {
+    for (const bool prepared : {false, true}) {
+        Record named = record(1);
+        named.log = prepared ? 21 : 11;
+        ASSERT_TRUE(files->reset_log(named.log, entries(0, 3)));
+        ASSERT_TRUE(files->persist(named));
+        for (std::uint64_t id = named.log + 1; id < named.log + 5; ++id) { // none of these came to be named
+            if (prepared) {
+                files->prepare_log();
+            }
+            ASSERT_TRUE(files->reset_log(id, entries(id, id + 2)));
+            ASSERT_TRUE(files->append_log(entries(id + 2, id + 3)));
+        }
+        open();
+        ASSERT_EQ(load_record()->log, named.log);
+        EXPECT_EQ(files->load_log(named.log).entries, entries(0, 3));
+        ASSERT_TRUE(files->append_log({entry(3)}));
+        EXPECT_EQ(load(named.log).entries, entries(0, 4));
+        ASSERT_TRUE(load_record());
+    }
+}
+
+TEST_F(State, AnIdThatComesAgainIsTheLaterLog) {
+    for (std::uint64_t life = 0; life < 6; ++life) {
+        Record named = record(life + 1);
+        ASSERT_TRUE(files->reset_log(1, entries(100 * life, 100 * life + 60 - 10 * life))); // shorter than before
+        named.log = 1;
+        ASSERT_TRUE(files->persist(named));
+        if (life % 3 != 0) {
+            open();
+            ASSERT_EQ(load_record()->log, 1u);
+        }
+        EXPECT_EQ(files->load_log(1).entries, entries(100 * life, 100 * life + 60 - 10 * life)) << life;
+        named.log = 0;
+        ASSERT_TRUE(files->persist(named));
+        if (life % 2 != 0) {
+            open();
+            ASSERT_EQ(load_record()->log, 0u);
+        }
+        files->prepare_log();
+    }
 }
 
 TEST_F(State, ALongLogGrows) {

@@ -28,6 +28,8 @@ public:
     [[nodiscard]] virtual Result<void> persist(const Record& record) = 0;
     [[nodiscard]] virtual Result<void> reset_log(std::uint64_t id, const std::vector<LogEntry>& entries) = 0;
     [[nodiscard]] virtual Result<void> append_log(const std::vector<LogEntry>& entries) = 0;
+    /// Makes the space of the next log, so that reset_log() costs one write and one flush. May run beside all others.
+    virtual void prepare_log() = 0;
 };
 
 } // namespace stead::mirror
