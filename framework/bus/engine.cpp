@@ -32,8 +32,7 @@ constexpr bool sanitized = false;
 #endif
 
 constexpr int realtime_priority = 10;
-constexpr int gather_from_nodes = 9; // fewer than that seldom send two datagrams at a time
-constexpr int batches_per_turn = 8;  // then timers, commands and the other LANs have their turn
+constexpr int batches_per_turn = 8; // then timers, commands and the other LANs have their turn
 constexpr std::uint64_t timer_event = 1000;
 constexpr std::uint64_t wake_event = 1001;
 
@@ -155,14 +154,14 @@ void Engine::run_commands() {
     }
 }
 
-/// To be woken costs more than a datagram: in a large group at rest, what comes within a fifth of a period is read
+/// To be woken costs more than a datagram: in a large group at rest, what comes within a part of a period is read
 /// together. The timer and the commands are not kept waiting; leases count from when things were sent, waits for others
 /// from when they were read, so that reading late is on the safe side.
 void Engine::gather() {
     const Instant now = BootClock::now();
-    const nanoseconds left = read_at_ + options_.timing.period / 5 - now;
-    if (options_.nodes.size() < gather_from_nodes || !core_.at_rest() || now < lively_until_ ||
-        left <= nanoseconds{0}) {
+    const auto nodes = static_cast<std::size_t>(options_.nodes.size());
+    const nanoseconds left = read_at_ + membership::read_late(options_.timing, nodes) - now;
+    if (!core_.at_rest() || now < lively_until_ || left <= nanoseconds{0}) {
         return;
     }
     const timespec limit{.tv_sec = left.count() / 1'000'000'000, .tv_nsec = left.count() % 1'000'000'000};

@@ -243,7 +243,7 @@ void Cluster::handle(const Event& event) {
     }
     switch (event.kind) {
     case Kind::deliver:
-        if (const nanoseconds next = node.read_at + setup_.timing.period / 5;
+        if (const nanoseconds next = node.read_at + longest_wait();
             setup_.gather && !node.paused && node.core->at_rest() && node.read_at < now_ && now_ < next) {
             Event later = event;
             later.at = next;
@@ -440,7 +440,7 @@ void Cluster::check_buckets() {
 nanoseconds Cluster::news_time() const noexcept {
     const int hops = setup_.nodes;
     const nanoseconds hop = 2 * setup_.delay_max + setup_.timing.period / 50;
-    const nanoseconds late = setup_.gather ? setup_.timing.period / 5 : nanoseconds{0}; // who has news is not at rest
+    const nanoseconds late = setup_.gather ? longest_wait() : nanoseconds{0}; // who has news is not at rest
     return late + hops * hop + (setup_.loss_ppm > 0 ? 3 : 0) * setup_.timing.period;
 }
 

@@ -66,7 +66,7 @@ public:
     void leave(std::uint8_t node);
     void set_weight(std::uint8_t node, std::uint16_t weight);
     void set_config(std::uint8_t node, std::uint64_t config);
-    void witness_died(std::uint8_t node); ///< crash of the process with its gate closed, told to all others
+    void witness_died(std::uint8_t node);             ///< crash of the process with its gate closed, told to all others
     void cut(NodeSet from, NodeSet to, int lan = -1); ///< one way
     void heal();
     void set_loss(std::uint32_t per_million) { setup_.loss_ppm = per_million; }
@@ -107,17 +107,17 @@ private:
         SessionId session;
         std::uint16_t weight{1};
         std::uint64_t config{};
-        nanoseconds offset{};     ///< local clock at virtual time zero
+        nanoseconds offset{}; ///< local clock at virtual time zero
         std::int64_t drift_ppm{};
         bool paused{};
-        bool frozen{};            ///< paused, and its data plane with it
+        bool frozen{}; ///< paused, and its data plane with it
         nanoseconds frozen_at{};
         nanoseconds running_since{};
         nanoseconds excused_until{}; ///< its clock stood still: the documented limit of one lease
         std::vector<Packet> inbox;
-        nanoseconds read_at{};    ///< when it last read, with Setup::gather
-        std::uint64_t timer{};    ///< generation of the armed timer
-        std::uint64_t mine{};     ///< buckets that the data plane accepts, lease permitting
+        nanoseconds read_at{}; ///< when it last read, with Setup::gather
+        std::uint64_t timer{}; ///< generation of the armed timer
+        std::uint64_t mine{};  ///< buckets that the data plane accepts, lease permitting
         Instant lease;
         std::uint64_t proposal_id{};
         std::uint64_t epoch{};
@@ -150,6 +150,10 @@ private:
     void check_view(std::uint8_t node, const View& view);
     void check_buckets();
     void check_pair(std::uint8_t a, std::uint8_t b);
+    /// As in the largest groups, whatever the size: what holds with it holds with less.
+    [[nodiscard]] nanoseconds longest_wait() const noexcept {
+        return membership::read_late(setup_.timing, limits::nodes_max);
+    }
     [[nodiscard]] nanoseconds news_time() const noexcept;
     [[nodiscard]] bool joined(std::uint8_t a, std::uint8_t b) const;
     [[nodiscard]] bool link_settled(std::uint8_t a, std::uint8_t b) const;

@@ -39,6 +39,7 @@ struct Put {
         what.set_memory(facts.memory);
         what.set_intent_known(facts.intent_known);
         what.set_may_be_ahead(facts.may_be_ahead);
+        what.set_sync_failed(facts.sync_failed);
     }
     void operator()(const message::Marks& from) const {
         v1::Marks& what = *to.mutable_marks();
@@ -126,6 +127,7 @@ Result<message::Body> get(const v1::Hello& from) {
     to.memory = from.memory();
     to.intent_known = from.intent_known();
     to.may_be_ahead = from.may_be_ahead();
+    to.sync_failed = from.sync_failed();
     return message::Body{message::Hello{to}};
 }
 

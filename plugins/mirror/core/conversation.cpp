@@ -169,9 +169,7 @@ void Core::State::send_marks() {
     for (const Target& target : intended) {
         marks.push_back({target, Mark::intent});
     }
-    for (const auto side : {Unsynced::self, Unsynced::peer}) {
-        unsynced.for_each(side, [&](const Target& target) { marks.push_back({target, Mark::unsynced}); });
-    }
+    for_each_lost([&](const Target& target) { marks.push_back({target, Mark::unsynced}); });
     for (std::size_t from = 0; from < marks.size(); from += marks_per_message) {
         const auto begin = marks.begin() + static_cast<std::ptrdiff_t>(from);
         const auto count = std::min(marks_per_message, marks.size() - from);
@@ -196,6 +194,7 @@ void Core::State::on(const message::Begin& begin) {
     undoing = begin.anything;
     resync_keeps_undo = begin.keep_undo;
     saved.clear();
+    undo_failed = false;
     received_copies = 0;
     ++counters.resyncs;
     set_role(Role::second, "resync");
@@ -248,7 +247,7 @@ void Core::State::try_finish_end() {
             intended.clear();
             unsynced.forget(Unsynced::self, through);
             unsynced.forget(Unsynced::peer, durable);
-            log_memory = intent_known = log_usable = tainted = accept_loss = undoing = false;
+            log_memory = intent_known = log_usable = tainted = accept_loss = undoing = sync_failed = false;
             peer_incarnation = conversing_with;
             eligible = peer == PeerState::present; // whoever sent End counts on us
             lapsed = now >= lease;
@@ -280,27 +279,46 @@ void Core::State::on(const message::Marks& marks) {
     marks_complete = marks_complete || marks.last;
 }
 
+/// What either side's disk may have lost, as far as this node knows it.
+void Core::State::for_each_lost(const std::function<void(const Target&)>& function) const {
+    if (mutant(Mutant::forget_unsynced)) {
+        return;
+    }
+    if (decision.unsynced_self) {
+        unsynced.for_each(Unsynced::self, function);
+    }
+    if (decision.unsynced_peer) {
+        unsynced.for_each(Unsynced::peer, function);
+    }
+}
+
 /// When this node serves and has all marks: what is to be sent.
 void Core::State::build_set() {
     if (phase != Phase::marks || !marks_complete || claim != Claim::none || !serving() || listing || generating) {
         return;
     }
     pending_total = {};
-    const bool with_unsynced = decision.with_unsynced && !mutant(Mutant::forget_unsynced);
-    for (const LogEntry& entry : peer_marks) {
-        if (entry.mark != Mark::unsynced || with_unsynced) {
-            add_pending(entry.target);
-            unsynced.touch(Unsynced::peer, entry.target,
-                           seq); // remembered until both are equal, also if this resync breaks off
-        }
-    }
     for (const TargetSet* set : {&dirty, &uncertain, &intended}) {
         std::for_each(set->begin(), set->end(), [this](const Target& target) { add_pending(target); });
     }
-    if (with_unsynced) {
-        for (const auto side : {Unsynced::self, Unsynced::peer}) {
-            unsynced.for_each(side, [this](const Target& target) { add_pending(target); });
+    for (const LogEntry& entry : peer_marks) {
+        if (entry.mark != Mark::unsynced) {
+            add_pending(entry.target);
         }
+    }
+    const auto compare = [this](const Target& target) { // most of what may be lost is not
+        if (!pending.contains(target)) {
+            add_pending(target);
+            to_compare.insert(target);
+        }
+    };
+    for_each_lost(compare);
+    for (const LogEntry& entry : peer_marks) {
+        if (entry.mark == Mark::unsynced && !mutant(Mutant::forget_unsynced)) {
+            compare(entry.target);
+        }
+        // Remembered until both are equal, also if this resync breaks off.
+        unsynced.touch(Unsynced::peer, entry.target, seq);
     }
     if (decision.extent == Extent::marks) {
         begin();
@@ -397,7 +415,7 @@ void Core::State::become_equal() {
     dirty.clear();
     uncertain.clear();
     intended.clear();
-    log_memory = intent_known = log_usable = tainted = accept_loss = false;
+    log_memory = intent_known = log_usable = tainted = accept_loss = sync_failed = false;
     unsynced.forget(Unsynced::peer, end_seq);
     peer_incarnation = conversing_with;
     checkpoint_at = now + options.checkpoint_every;

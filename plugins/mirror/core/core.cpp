@@ -73,7 +73,7 @@ void Core::State::load(const Start& input) {
             } else if (entry.mark == Mark::intent) {
                 intended.insert(target);
             } else {
-                unsynced.touch(Unsynced::self, target, 0);
+                unsynced.touch_both(target, 0); // whose disk it is about is not in the log
             }
         }
         if (entry.mark == Mark::dirty) {
@@ -179,6 +179,7 @@ Facts Core::State::facts() const {
     facts.dirty_known = !record.unknown;
     facts.memory = !peer_incarnation.none() || log_memory;
     facts.intent_known = intent_known;
+    facts.sync_failed = sync_failed;
     return facts;
 }
 
@@ -193,7 +194,7 @@ bool Core::State::queued(const Target& target) const {
     });
 }
 
-bool Core::State::accounts_for(const Target& target, bool with_unsynced) const {
+bool Core::State::accounts_for(const Target& target, const Decision* with) const {
     const auto names = [&](const std::vector<Target>& targets) {
         return std::find(targets.begin(), targets.end(), target) != targets.end();
     };
@@ -205,7 +206,8 @@ bool Core::State::accounts_for(const Target& target, bool with_unsynced) const {
     if (lists > 0) {
         return true; // inodes that the peer had to create: it is being found out what all belongs to them
     }
-    if (with_unsynced && (unsynced.contains(Unsynced::self, target) || unsynced.contains(Unsynced::peer, target))) {
+    if (with != nullptr && ((with->unsynced_self && unsynced.contains(Unsynced::self, target)) ||
+                            (with->unsynced_peer && unsynced.contains(Unsynced::peer, target)))) {
         return true;
     }
     return queued(target) ||
@@ -283,7 +285,9 @@ bool Core::answers(Instant now) const noexcept {
 }
 bool Core::equal() const noexcept { return state_->phase == Phase::equal; }
 std::size_t Core::pending() const noexcept { return state_->pending.size(); }
-bool Core::accounts_for(const Target& target, bool unsynced) const { return state_->accounts_for(target, unsynced); }
+bool Core::accounts_for(const Target& target, const Decision* decision) const {
+    return state_->accounts_for(target, decision);
+}
 bool Core::queued(const Target& target) const { return state_->queued(target); }
 bool Core::eligible() const noexcept { return state_->may_promote(); }
 Facts Core::facts() const { return state_->facts(); }

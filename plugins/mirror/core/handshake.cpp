@@ -16,6 +16,14 @@ struct Outcome {
 };
 
 bool lived_on(const Facts& facts) noexcept { return !facts.peer_incarnation.none(); }
+bool flushed(const Facts& facts) noexcept { return facts.record.clean || facts.record.since_clean; }
+
+/// Whether what `facts`' disk had not synced when both were last equal may be lost by now.
+bool may_have_lost(const Facts& facts, const Facts& other) noexcept {
+    const bool same_life =
+        lived_on(other) ? other.peer_incarnation == facts.incarnation : lived_on(facts) && !facts.sync_failed;
+    return !same_life && !(flushed(facts) && facts.record.inconsistent.none());
+}
 
 /// Whether both sides' marks hold everything in which two related trees may differ.
 bool marks_suffice(const Facts& a, const Facts& b) noexcept {
@@ -23,7 +31,6 @@ bool marks_suffice(const Facts& a, const Facts& b) noexcept {
         return false;
     }
     const Facts& last_primary = a.record.node == holder(std::max(a.record.epoch, b.record.epoch)) ? a : b;
-    const auto flushed = [](const Facts& f) { return f.record.clean || f.record.since_clean; };
     return a.memory || b.memory || (flushed(a) && flushed(b)) || last_primary.intent_known;
 }
 
@@ -140,7 +147,8 @@ Decision decide(const Facts& self, const Facts& peer) {
     Decision decision;
     decision.extent = found.extent;
     decision.reason = found.reason;
-    decision.with_unsynced = self.peer_incarnation != peer.incarnation || peer.peer_incarnation != self.incarnation;
+    decision.unsynced_self = may_have_lost(self, peer);
+    decision.unsynced_peer = may_have_lost(peer, self);
     if (found.source == nullptr) {
         decision.verdict = found.otherwise;
     } else {

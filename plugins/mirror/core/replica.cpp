@@ -2,6 +2,7 @@
 #include "state.hpp"
 
 #include <algorithm>
+#include <cerrno>
 
 /// The receiving side: in order per FID, the rest in parallel.
 namespace stead::mirror {
@@ -24,7 +25,7 @@ void Core::State::on(const message::Change& change) {
             unsynced.touch_both(target, change.seq);
         }
     }
-    if (change.wanted == Level::received) {
+    if (change.wanted == Level::received || overlaps(change.operation)) {
         send(message::Acked{change.seq, Level::received, 0, false, {}});
     }
     queue(change.seq, {change, 0}, lock_targets(change.operation));
@@ -53,6 +54,10 @@ void Core::State::acknowledge(const Incoming& what, message::Acked ack) {
 /// Has its locks. During a resync the old content is saved first, durably.
 void Core::State::run(Seq at) {
     const Incoming& what = incoming.at(at);
+    if (undo_failed) { // nothing more is overwritten: what was there before could not come back
+        performed(at, {at, Level::received, EIO, false, {}});
+        return;
+    }
     std::vector<Target> unsaved;
     const auto want = [&](const Target& target) {
         if (undoing && saved.insert(target).second) {
@@ -73,6 +78,7 @@ void Core::State::run(Seq at) {
     const bool wait = !mutant(Mutant::overwrite_before_undo);
     const Ticket ticket = expect([this, at, wait](const Done& done) {
         if (done.error != 0) {
+            undo_failed = wait;
             own_failure("the undo log cannot be written");
             if (wait && incoming.contains(at)) {
                 performed(at, {at, Level::received, done.error, false, {}});
@@ -106,7 +112,7 @@ void Core::State::change(Seq at, const message::Change& wanted) {
     const auto flush = [this, at](const Operation& operation) {
         sync_inodes(operation, [this, at](int error) {
             if (error != 0) {
-                incarnation = fresh();
+                distrust_cache();
                 own_failure("fsync failed");
             }
             performed(at, {at, Level::flushed, error, false, {}});

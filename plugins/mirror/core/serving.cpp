@@ -208,8 +208,14 @@ void Core::State::local_finished(Ticket op, int error) {
     }
 }
 
+/// As after a power loss: what was not on disk counts as lost.
+void Core::State::distrust_cache() {
+    incarnation = fresh();
+    sync_failed = true;
+}
+
 void Core::State::own_sync_failed() {
-    incarnation = fresh(); // as after a power loss: what was not on disk counts as lost
+    distrust_cache();
     note("fsync failed here; the cache of this node cannot be trusted", true);
     if (phase == Phase::equal && role == Role::prim && (claim == Claim::none || claim == Claim::handing)) {
         hand_over_broken();
@@ -229,6 +235,13 @@ void Core::State::trim_unacknowledged() {
         }
         unacknowledged.pop_front();
     }
+}
+
+/// Long enough for applying here and there to be worth doing at the same time.
+bool Core::State::overlaps(const Operation& op) const {
+    const auto zones = std::count_if(op.targets.begin(), op.targets.end(),
+                                     [](const Target& target) { return target.kind == TargetKind::zone; });
+    return zones >= options.overlap_zones;
 }
 
 void Core::State::peer_acked(const message::Acked& ack) {
@@ -261,7 +274,8 @@ void Core::State::peer_acked(const message::Acked& ack) {
         repair(op);
         return;
     }
-    if (running.peer_ok && !running.local_started) {
+    const bool may_start = running.peer_ok || (ack.level >= Level::received && overlaps(running.op));
+    if (may_start && !running.local_started) {
         launch_local(op);
     }
     complete(op);

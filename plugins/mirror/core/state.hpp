@@ -96,7 +96,7 @@ struct Core::State {
     void timers();
     [[nodiscard]] Instant deadline() const;
     [[nodiscard]] Facts facts() const;
-    [[nodiscard]] bool accounts_for(const Target& target, bool unsynced) const;
+    [[nodiscard]] bool accounts_for(const Target& target, const Decision* decision) const;
     [[nodiscard]] bool queued(const Target& target) const;
     void load(const Start& input);
     void forget_data();
@@ -146,6 +146,8 @@ struct Core::State {
     void release_locks(Ticket ticket);
     [[nodiscard]] Seq completed_through() const;
     void own_sync_failed();
+    void distrust_cache();
+    [[nodiscard]] bool overlaps(const Operation& op) const;
 
     // ---- copies.cpp: targets on their way to the peer
     void copy_for(Ticket op);
@@ -181,6 +183,7 @@ struct Core::State {
     void on(const message::Handover& handover);
     void on(const message::Taken&);
     void on(const message::Stale&);
+    void for_each_lost(const std::function<void(const Target&)>& function) const;
     void build_set();
     void begin();
     void send_marks();
@@ -252,7 +255,7 @@ struct Core::State {
     bool dead{}, link_up{}, frozen{}, stop_wanted{}, accept_loss{};
     bool excluded{}; ///< primary: the peer may have gone on; its silence says nothing any more
     bool eligible{}; ///< second: the primary counts on this node, so it may take over
-    bool log_memory{}, intent_known{}, tainted{};
+    bool log_memory{}, intent_known{}, tainted{}, sync_failed{};
     Gen incarnation, peer_incarnation; ///< the peer's when both were equal
     Gen conversing_with;               ///< the peer's in the present or last conversation
     std::uint64_t entropy_high{}, entropy_low{}, drawn{};
@@ -319,7 +322,7 @@ struct Core::State {
     // Target
     std::map<Seq, Incoming> incoming;
     Locks replica_locks;
-    bool undoing{};
+    bool undoing{}, undo_failed{};
     TargetSet saved;
     bool resync_keeps_undo{};
     std::optional<message::End> end_wanted;

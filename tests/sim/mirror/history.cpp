@@ -266,7 +266,13 @@ private:
             return;
         }
         world_.set_load(false);
-        world_.run_for(seconds{1});
+        const unsigned longest = 10; // seconds; a disk that hung was slow to answer for 5.5
+        const auto busy = [this] {
+            return world_.core(0).status().operations + world_.core(1).status().operations > 0;
+        };
+        for (unsigned second = 0; second < 1 || (second < longest && busy()); ++second) {
+            world_.run_for(seconds{1});
+        }
         world_.check_equal_trees();
         const unsigned second = world_.serving(0) ? 1 : 0;
         const std::vector<Target> targets = world_.disk(second).list(std::nullopt);

@@ -307,10 +307,11 @@ void World::check_second() {
     }
 }
 
-bool World::accounted(const Target& target, bool unsynced) const {
+bool World::accounted(const Target& target, const std::array<Decision, 2>* would) const {
+    const bool lost = would != nullptr && ((*would)[0].unsynced_self || (*would)[0].unsynced_peer);
     for (unsigned n = 0; n < 2; ++n) {
         if (alive(n)) {
-            if (core(n).accounts_for(target, unsynced)) {
+            if (core(n).accounts_for(target, would != nullptr ? &(*would)[n] : nullptr)) {
                 return true;
             }
             continue;
@@ -321,7 +322,7 @@ bool World::accounted(const Target& target, bool unsynced) const {
         }
         const Core::Standing standing =
             Core::after_restart(nodes_[n].serves ? options_ : options_, disk.record.value_or(Record{}), disk.log);
-        if (standing.marks.contains(target) || (unsynced && standing.unsynced.contains(target))) {
+        if (standing.marks.contains(target) || (lost && standing.unsynced.contains(target))) {
             return true;
         }
     }
@@ -333,7 +334,7 @@ void World::check_accounting() {
     std::vector<Target> differing;
     differences(nodes_[0].disk.cache, nodes_[1].disk.cache, [&](const Target& target) { differing.push_back(target); });
     std::erase_if(differing,
-                  [&](const Target& target) { return rotten_.contains(target) || accounted(target, false); });
+                  [&](const Target& target) { return rotten_.contains(target) || accounted(target, nullptr); });
     if (differing.empty()) {
         return;
     }
@@ -345,12 +346,13 @@ void World::check_accounting() {
         facts[n] =
             alive(n) ? core(n).facts() : Core::after_restart(options, disk.record.value_or(Record{}), disk.log).facts;
     }
-    const Decision would = decide(facts[0], facts[1]);
+    const std::array<Decision, 2> both{decide(facts[0], facts[1]), decide(facts[1], facts[0])};
+    const Decision& would = both[0];
     if (would.verdict == Verdict::refuse || would.verdict == Verdict::nobody || would.extent != Extent::marks) {
         return;
     }
     for (const Target& target : differing) {
-        if (!would.with_unsynced || !accounted(target, true)) {
+        if (!accounted(target, &both)) {
             fail("I1: nobody accounts for a difference, target kind " + std::to_string(static_cast<int>(target.kind)) +
                  " " + std::to_string(target.fid.low) + "/" + std::to_string(target.index) + " (" + would.reason + ")");
             return;

@@ -17,6 +17,7 @@ Options choose_options(Random& random, Mutant mutant) {
     options.probe_vip = random.chance(30);
     options.zones_per_extent = 2;
     options.window_operations = 1 + static_cast<std::uint32_t>(random.below(8));
+    options.overlap_zones = 1 + static_cast<std::uint32_t>(random.below(4));
     options.window_copies = 1 + static_cast<std::uint32_t>(random.below(6));
     options.checkpoint_every = milliseconds{200 + random.below(2000)};
     options.witness_wait = seconds{1};

@@ -174,7 +174,7 @@ private:
     void check_serving();
     void check_second();
     void check_accounting();
-    [[nodiscard]] bool accounted(const Target& target, bool unsynced) const;
+    [[nodiscard]] bool accounted(const Target& target, const std::array<Decision, 2>* would) const;
     void check_content(unsigned node, const Tree& needed, bool queued_counts, const char* what);
 
     Setup setup_;

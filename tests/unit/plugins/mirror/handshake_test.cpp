@@ -49,7 +49,8 @@ Decision decided(const std::array<Facts, 2>& both) {
         EXPECT_EQ(second.verdict, first.verdict);
     }
     EXPECT_EQ(first.extent, second.extent);
-    EXPECT_EQ(first.with_unsynced, second.with_unsynced);
+    EXPECT_EQ(first.unsynced_self, second.unsynced_peer);
+    EXPECT_EQ(first.unsynced_peer, second.unsynced_self);
     return first;
 }
 
@@ -57,7 +58,7 @@ TEST(MirrorHandshake, EqualAndNobodyForgot) {
     const Decision decision = decided(pair());
     EXPECT_EQ(decision.verdict, Verdict::source); // the holder of the epoch
     EXPECT_EQ(decision.extent, Extent::marks);
-    EXPECT_FALSE(decision.with_unsynced);
+    EXPECT_FALSE(decision.unsynced_self || decision.unsynced_peer);
 }
 
 TEST(MirrorHandshake, TheSurvivorIsTheSourceAndSendsWhatACrashMayHaveTaken) {
@@ -66,7 +67,26 @@ TEST(MirrorHandshake, TheSurvivorIsTheSourceAndSendsWhatACrashMayHaveTaken) {
     const Decision decision = decided(both);
     EXPECT_EQ(decision.verdict, Verdict::target);
     EXPECT_EQ(decision.extent, Extent::marks);
-    EXPECT_TRUE(decision.with_unsynced);
+    EXPECT_TRUE(decision.unsynced_self);
+    EXPECT_FALSE(decision.unsynced_peer);
+}
+
+TEST(MirrorHandshake, WhoStoppedCleanLostNothing) {
+    auto both = pair();
+    restarted(both[0]);
+    both[0].record.clean = true;
+    EXPECT_FALSE(decided(both).unsynced_self);
+    both[0].record.inconsistent = g1; // half resynced: what it was sent then counts
+    EXPECT_TRUE(decided(both).unsynced_self);
+}
+
+TEST(MirrorHandshake, AFailedFsyncIsAPowerLossAlsoForAPeerThatForgot) {
+    auto both = pair();
+    restarted(both[0]);
+    both[1].incarnation.high += 1;
+    EXPECT_FALSE(decided(both).unsynced_peer);
+    both[1].sync_failed = true;
+    EXPECT_TRUE(decided(both).unsynced_peer);
 }
 
 TEST(MirrorHandshake, BothCrashedMeansCompareAllUnlessIntentsAreKnown) {

@@ -31,6 +31,12 @@ struct Timing {
 /// Classic attributes: T = pulse, takeover = slost_count * pulse, lease = takeover - max(25 ms, 10 %).
 [[nodiscard]] Timing classic_timing(nanoseconds pulse, unsigned slost_count) noexcept;
 
+/// How long a driver may let what it received wait while the core is at_rest(), to read it together with what comes
+/// next: to be woken costs more than a datagram. Nothing in small groups, where seldom two come at a time.
+[[nodiscard]] constexpr nanoseconds read_late(const Timing& timing, std::size_t nodes) noexcept {
+    return nodes < 9 ? nanoseconds{0} : nodes < 33 ? timing.period / 5 : timing.period / 3;
+}
+
 enum class Phase : std::uint8_t {
     listening, ///< started or distrusts itself: hears, does not vote, holds no lease
     joining,   ///< wants in; waits for hold-down and a proposal
@@ -169,8 +175,7 @@ public:
     [[nodiscard]] Instant next_deadline() const noexcept;
 
     /// The view is what it should be, as far as the last step knows: nobody is suspected, proposes or wants in. The
-    /// driver may then wait a little with what it received; not longer than T/5, for silence counts from
-    /// step(Received).
+    /// driver may then wait with what it received, for read_late() at most: silence counts from step(Received).
     [[nodiscard]] bool at_rest() const noexcept;
     [[nodiscard]] Phase phase() const noexcept;
     [[nodiscard]] const View& view() const noexcept;     ///< the installed view; id 0 = none

@@ -42,6 +42,9 @@ struct Options {
     bool data{true};      ///< false: there is nothing to replicate, only a role: no node is ever behind
     bool keep_undo{true}; ///< after a split: what the loser had stays exportable
     std::uint64_t zones_per_extent{1024};
+    /// A change of at least so many zones is applied on both sides at the same time: the peer says when it has received
+    /// it (also unasked), and that is enough to go on here, though not to answer. Both sides may differ in it.
+    std::uint32_t overlap_zones{3};
     std::uint32_t window_operations{256};
     std::uint32_t window_copies{16};
     nanoseconds checkpoint_every{seconds{30}};
@@ -266,8 +269,9 @@ public:
     [[nodiscard]] bool verifying() const noexcept;
     /// Targets still to be sent by a resync.
     [[nodiscard]] std::size_t pending() const noexcept;
-    /// Whether this node accounts for a difference in `target`; `unsynced`: also one that only a power loss explains.
-    [[nodiscard]] bool accounts_for(const Target& target, bool unsynced) const;
+    /// Whether this node accounts for a difference in `target`; with a decision: also as one that only a power loss
+    /// explains, of a side that may have had one.
+    [[nodiscard]] bool accounts_for(const Target& target, const Decision* decision) const;
     /// Received for `target` and not yet applied.
     [[nodiscard]] bool queued(const Target& target) const;
     /// Secondary that the primary counts on.

@@ -21,6 +21,7 @@ struct Facts {
     bool memory{};       ///< knows what was unsynced, on both sides
     bool intent_known{}; ///< has a readable intent log
     bool may_be_ahead{}; ///< `commit` without a readable intent log after a crash
+    bool sync_failed{};  ///< an fsync failed here since they were equal: its cache counts for nothing
 };
 
 enum class Verdict : std::uint8_t { nobody, refuse, split, source, target };
@@ -29,7 +30,8 @@ enum class Extent : std::uint8_t { marks, compare_all, everything };
 struct Decision {
     Verdict verdict{Verdict::nobody}; ///< source, target: of this node
     Extent extent{Extent::marks};
-    bool with_unsynced{}; ///< one side forgot: what its disk may have lost is sent as well
+    /// That side's disk may have lost what was unsynced there: those targets are compared as well.
+    bool unsynced_self{}, unsynced_peer{};
     std::string reason;
     bool operator==(const Decision&) const = default;
 };
