@@ -519,6 +519,7 @@ class Cell:
             self.app.problems.append(f"{type(error).__name__}: {error}")
         finally:
             self.pair.close()
+            self.pair.mend_link()
         return self.app.problems
 
     def report(self, keep):

@@ -88,9 +88,18 @@ class Namespaces:
                 os._exit(code)
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
-    def nft(self, node, rules):
+    def filter(self, node, verdict):
+        """What happens to all that arrives there."""
+        rules = (f"add table inet cut\nadd chain inet cut c {{ type filter hook input priority 0; }}\n"
+                 f"add rule inet cut c iifname eth0 {verdict}\n")
         subprocess.run(["nsenter", f"--net=/proc/{self.holders[node].pid}/ns/net", "nft", "-f", "-"], input=rules, text=True,
                        check=True)
+
+    def mend(self):
+        """Every link as it was at first."""
+        sh("ip link set p1 master brp")
+        for holder in self.holders:
+            sh(f"nsenter --net=/proc/{holder.pid}/ns/net nft flush ruleset")
 
     def close(self):
         for holder in self.holders:
@@ -328,17 +337,14 @@ class Pair:
         sh("ip link set p1 nomaster")
 
     def cut_one_way(self, deaf):
-        self.spaces.nft(deaf, "table inet cut { chain c { type filter hook input priority 0; iifname eth0 drop; } }")
+        self.spaces.filter(deaf, "drop")
 
     def reset_link(self, at):
         """Whatever comes here is answered by a reset, for a moment."""
-        self.spaces.nft(at, "table inet cut { chain c { type filter hook input priority 0; "
-                            "tcp flags & (syn|rst) == 0 reject with tcp reset; } }")
+        self.spaces.filter(at, "meta l4proto tcp reject with tcp reset")
 
     def mend_link(self):
-        sh("ip link set p1 master brp")
-        for node in (0, 1):
-            sh(f"nsenter --net=/proc/{self.spaces.holders[node].pid}/ns/net nft delete table inet cut", check=False)
+        self.spaces.mend()
 
     # ---- the channel
 

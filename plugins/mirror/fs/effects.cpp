@@ -16,7 +16,8 @@ Done completed(Ticket ticket, int error) {
     return done;
 }
 
-int error_of(const Result<void>& result) { return result ? 0 : EIO; }
+/// A full disk is told as such.
+int error_of(const Result<void>& result, int os) { return result ? 0 : os == ENOSPC || os == EDQUOT ? os : EIO; }
 
 } // namespace
 
@@ -29,7 +30,7 @@ void Driver::perform(Persist&& output, Work&) {
         if (!written) {
             note(true, written.error().text());
         }
-        feed(completed(output.ticket, error_of(written)));
+        feed(completed(output.ticket, written ? 0 : EIO));
     });
 }
 
@@ -39,7 +40,7 @@ void Driver::perform(LogReset&& output, Work&) {
         if (!written) {
             note(true, written.error().text());
         }
-        feed(completed(output.ticket, error_of(written)));
+        feed(completed(output.ticket, error_of(written, files_->log_errno())));
     });
 }
 
@@ -49,7 +50,7 @@ void Driver::perform(LogAppend&& output, Work&) {
         if (!written) {
             note(true, written.error().text());
         }
-        feed(completed(output.ticket, error_of(written)));
+        feed(completed(output.ticket, error_of(written, files_->log_errno())));
     });
 }
 

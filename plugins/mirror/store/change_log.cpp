@@ -148,32 +148,56 @@ int ChangeLog::reserve(int fd, std::uint64_t bytes) {
     return error;
 }
 
+Result<void> ChangeLog::make_spare() {
+    const std::string zeros(step_bytes, '\0');
+    const Fd fd(::open(spare().c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    int error = fd ? sys::result(::ftruncate(fd.get(), step_bytes)) : errno;
+    error = error == 0 ? sys::write_all(fd.get(), zeros, 0) : error;
+    if (error != 0) {
+        return os_error(spare().string(), "space for the next change log cannot be reserved", error);
+    }
+    return {};
+}
+
+/// In the spare file, over the space that it has: a full disk must not keep a node from noting what it changes. The two
+/// change their names, so that the old log is the next spare; ids are used again, so nothing of it may be left.
 Result<void> ChangeLog::reset(std::uint64_t id, const std::vector<LogEntry>& entries) {
-    const std::filesystem::path fresh = file_.string() + ".new";
-    Fd fd(::open(fresh.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+    Fd fd(::open(spare().c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    failed_ = fd ? 0 : errno;
     if (!fd) {
-        return os_error(fresh.string(), "cannot be made", errno);
+        return os_error(spare().string(), "cannot be made", failed_);
     }
     fd_.reset(); // whatever happens now, nothing is appended to the old one
     id_ = id;
     reserved_ = 0;
     const std::string bytes = sectors(entries, 0);
-    int error = reserve(fd.get(), bytes.size() + 1);
+    int error = sys::result(::ftruncate(fd.get(), step_bytes));
+    error = error == 0 ? reserve(fd.get(), bytes.size() + 1) : error;
     error = error == 0 ? sys::write_all(fd.get(), bytes, 0) : error;
     error = error == 0 ? sys::result(::fsync(fd.get())) : error;
-    error = error == 0 ? sys::result(::rename(fresh.c_str(), file_.c_str())) : error;
+    error = error == 0 ? exchange() : error;
     if (error != 0) {
-        return os_error(fresh.string(), "cannot be written", error);
+        failed_ = error;
+        return os_error(spare().string(), "cannot be written", error);
     }
     if (const auto synced = sync_folder(file_.parent_path()); !synced) {
         return synced;
     }
     fd_ = std::move(fd);
     next_ = bytes.size() / sector_bytes;
+    if (::access(spare().c_str(), F_OK) != 0) { // this was the first log
+        static_cast<void>(make_spare());
+    }
     return {};
 }
 
+int ChangeLog::exchange() {
+    const int error = sys::result(::renameat2(AT_FDCWD, spare().c_str(), AT_FDCWD, file_.c_str(), RENAME_EXCHANGE));
+    return error == ENOENT ? sys::result(::rename(spare().c_str(), file_.c_str())) : error; // the first log
+}
+
 Result<void> ChangeLog::append(const std::vector<LogEntry>& entries) {
+    failed_ = 0;
     if (!fd_) {
         return Error{Errc::io, file_.string(), "there is no change log to append to: its last reset failed"};
     }
@@ -186,6 +210,7 @@ Result<void> ChangeLog::append(const std::vector<LogEntry>& entries) {
     error = error == 0 ? sys::write_all(fd_.get(), bytes, begin) : error;
     error = error == 0 ? sys::result(::fdatasync(fd_.get())) : error;
     if (error != 0) {
+        failed_ = error;
         return os_error(file_.string(), "cannot be appended to", error);
     }
     next_ += bytes.size() / sector_bytes;
