@@ -62,6 +62,7 @@ private:
     void wake() noexcept;
     void note(bool alarm, const std::string& text);
     void say(const boost::json::object& message);
+    [[nodiscard]] std::unique_ptr<Link> take_link();
     void start_link(std::uint8_t peer, const std::string& address);
     void end_threads();
 

@@ -21,7 +21,8 @@ std::string text_of_counts(const VerifyCounts& counts) {
            std::to_string(counts.differing) + " differ, " + std::to_string(counts.repaired) + " repaired";
 }
 
-int error_of(const Result<void>& result) { return result ? 0 : EIO; }
+/// A full disk is told as such.
+int error_of(const Result<void>& result, int os) { return result ? 0 : os == ENOSPC || os == EDQUOT ? os : EIO; }
 
 } // namespace
 
@@ -34,7 +35,7 @@ void Driver::perform(Persist&& output, Work&) {
         if (!written) {
             note(true, written.error().text());
         }
-        feed(completed(output.ticket, error_of(written)));
+        feed(completed(output.ticket, written ? 0 : EIO));
     });
 }
 
@@ -44,7 +45,7 @@ void Driver::perform(LogReset&& output, Work&) {
         if (!written) {
             note(true, written.error().text());
         }
-        feed(completed(output.ticket, error_of(written)));
+        feed(completed(output.ticket, error_of(written, files_->log_errno())));
     });
 }
 
@@ -54,7 +55,7 @@ void Driver::perform(LogAppend&& output, Work&) {
         if (!written) {
             note(true, written.error().text());
         }
-        feed(completed(output.ticket, error_of(written)));
+        feed(completed(output.ticket, error_of(written, files_->log_errno())));
     });
 }
 

@@ -232,6 +232,17 @@ int ChangeLog::reserve(int fd, std::uint64_t bytes) {
     return error;
 }
 
+void ChangeLog::take_space() const {
+    for (const Slot& slot : slots_) {
+        const Fd fd(::open(slot.file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+        struct stat now {};
+        if (fd && sys::attributes(fd.get(), now) == 0 && static_cast<std::uint64_t>(now.st_size) < step_bytes) {
+            const std::string zeros(step_bytes - static_cast<std::uint64_t>(now.st_size), '\0');
+            static_cast<void>(sys::write_all(fd.get(), zeros, static_cast<std::uint64_t>(now.st_size)));
+        }
+    }
+}
+
 Result<void> ChangeLog::reset(std::uint64_t id, const std::vector<LogEntry>& entries) {
     const std::lock_guard lock(mutex_);
     const std::size_t slot = spare();
@@ -247,6 +258,7 @@ Result<void> ChangeLog::reset(std::uint64_t id, const std::vector<LogEntry>& ent
     error = error == 0 ? reserve(fd.get(), bytes.size() + 1) : error;
     error = error == 0 ? sys::write_all(fd.get(), bytes, 0) : error;
     error = error == 0 ? sys::result(::fdatasync(fd.get())) : error;
+    failed_ = error;
     if (error != 0) {
         return os_error(one.file.string(), "cannot be written", error);
     }
@@ -258,6 +270,7 @@ Result<void> ChangeLog::reset(std::uint64_t id, const std::vector<LogEntry>& ent
 }
 
 Result<void> ChangeLog::append(const std::vector<LogEntry>& entries) {
+    failed_ = 0;
     if (!fd_) {
         return Error{Errc::io, slots_[active_].file.string(),
                      "there is no change log to append to: its last reset failed"};
@@ -270,6 +283,7 @@ Result<void> ChangeLog::append(const std::vector<LogEntry>& entries) {
     int error = reserve(fd_.get(), begin + bytes.size());
     error = error == 0 ? sys::write_all(fd_.get(), bytes, begin) : error;
     error = error == 0 ? sys::result(::fdatasync(fd_.get())) : error;
+    failed_ = error;
     if (error != 0) {
         return os_error(slots_[active_].file.string(), "cannot be appended to", error);
     }

@@ -37,6 +37,10 @@ public:
     void prepare();
     [[nodiscard]] Result<void> reset(std::uint64_t id, const std::vector<LogEntry>& entries);
     [[nodiscard]] Result<void> append(const std::vector<LogEntry>& entries);
+    /// Takes the space of both files, whatever they hold, so that a full disk keeps nobody from noting what he changes.
+    void take_space() const;
+    /// Why the last reset() or append() failed; 0 = for no reason of the operating system.
+    [[nodiscard]] int failed() const noexcept { return failed_; }
 
 private:
     [[nodiscard]] std::string sectors(const std::vector<LogEntry>& entries, std::uint64_t first) const;
@@ -58,6 +62,7 @@ private:
     std::uint64_t named_{};
 
     Fd fd_;
+    int failed_{};
     std::uint64_t id_{}, next_{}, reserved_{}; ///< next sector; bytes filled ahead
     std::uint32_t round_{}, last_round_{};     ///< of this log; of the last one that was begun
 };

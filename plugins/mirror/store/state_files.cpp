@@ -20,6 +20,7 @@ class Files final : public StateFiles {
 public:
     explicit Files(const std::filesystem::path& folder) : record_path_(folder / "record"), log_(folder / "log") {}
 
+    void reserve() { log_.take_space(); } // else the disk is full now: a log may find space later
     Result<std::optional<Record>> load_record() override;
     LoadedLog load_log(std::uint64_t id) override { return log_.load(id); }
     Result<void> persist(const Record& record) override;
@@ -28,6 +29,8 @@ public:
     }
     Result<void> append_log(const std::vector<LogEntry>& entries) override { return log_.append(entries); }
     void prepare_log() override { log_.prepare(); }
+
+    int log_errno() const noexcept override { return log_.failed(); }
 
 private:
     Result<void> first(const Record& record);
@@ -120,7 +123,9 @@ Result<std::unique_ptr<StateFiles>> StateFiles::open(const std::filesystem::path
     if (failed) {
         return os_error(folder.string(), "cannot be made", failed.value());
     }
-    return std::unique_ptr<StateFiles>(std::make_unique<Files>(folder));
+    auto files = std::make_unique<Files>(folder);
+    files->reserve();
+    return std::unique_ptr<StateFiles>(std::move(files));
 }
 
 } // namespace stead::mirror
