@@ -11,13 +11,21 @@ namespace stead::mirror {
 namespace json = boost::json;
 namespace {
 constexpr int exit_cannot_start = 2; ///< of stead-fs: it has said why
+constexpr auto tick = seconds{1};
+constexpr unsigned silent_ticks_max = 8; ///< then a stead-fs that runs and says nothing is as good as dead
+} // namespace
+
+/// That of a mirror of roles only is another one: what it remembers says nothing of data that are replicated later.
+std::filesystem::path MirrorPlugin::state_folder() const {
+    return std::filesystem::path{std::string{host_.var_folder()}} /
+           (options_.directories.empty() ? "mirror_roles" : "mirror");
 }
 
 Settings MirrorPlugin::settings() const {
     Settings s;
     s.module = std::string{host_.module()};
     s.node = static_cast<std::uint8_t>(host_.self());
-    s.state_folder = (std::filesystem::path{std::string{host_.var_folder()}} / "mirror").string();
+    s.state_folder = state_folder().string();
     s.directories = options_.directories;
     s.ack = options_.ack;
     s.intent_log = options_.intent;
@@ -39,7 +47,8 @@ void MirrorPlugin::begin() {
     if (!ready_ || child_ || stopping_) {
         return;
     }
-    stop_said_ = fs_ready_ = false;
+    stop_said_ = fs_ready_ = hung_ = false;
+    silent_ticks_ = 0;
     for (const ReplicatedDirectory& directory : options_.directories) { // of one that died
         ::umount2(directory.path.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
     }
@@ -78,12 +87,33 @@ std::int64_t MirrorPlugin::ask(json::object request, Reply reply) {
     return id;
 }
 
+/// Is stead-fs alone frozen, or does it hang? What counts is how often this thread has come by and found nothing, not the
+/// time: after a pause of the whole node one tick has passed, however long it was.
+void MirrorPlugin::watch_fs() {
+    watch_timer_.expires_after(tick);
+    watch_timer_.async_wait([this](boost::system::error_code error) {
+        if (error || !child_) {
+            return;
+        }
+        if (++silent_ticks_ > silent_ticks_max) {
+            host_.error("stead-fs says nothing any more: it is killed");
+            hung_ = true;
+            child_->kill();
+            return;
+        }
+        child_->send({{"do", "ping"}});
+        watch_fs();
+    });
+}
+
 void MirrorPlugin::on_fs_message(const json::object& said) {
     const std::string what = text_of(said, "say");
+    silent_ticks_ = 0;
     if (what == "ready") {
         fs_ready_ = true;
-        if (peer_present_) {
-            tell_peer("back");
+        watch_fs(); // not before: to open a large tree takes its time
+        if (!peer_word_.empty()) {
+            tell_peer(peer_word_);
         }
         for (auto& waiting : std::exchange(waiting_commands_, {})) {
             waiting();
@@ -102,6 +132,8 @@ void MirrorPlugin::on_fs_message(const json::object& said) {
         ask_witness(said);
     } else if (what == "probe_vip") {
         probe_vip(number_of(said, "ticket"));
+    } else if (what == "closing") {
+        watch_timer_.cancel(); // so does this
     } else if (what == "failed") {
         reason_ = text_of(said, "text");
         host_.error(reason_);
@@ -167,6 +199,7 @@ void MirrorPlugin::on_fs_end(int code, const std::string& how) {
     const bool as_asked = stop_said_ && code == 0;
     role_ = Role::none;
     fs_ready_ = mounted_ = false;
+    watch_timer_.cancel();
     status_ = {};
     if (as_asked) {
         reason_.clear();
@@ -178,7 +211,8 @@ void MirrorPlugin::on_fs_end(int code, const std::string& how) {
     role_ = Role::died;
     network_.remove(options_.tcp_reset);
     if (code != exit_cannot_start || reason_.empty()) {
-        reason_ = "stead-fs ended " + how;
+        reason_ =
+            hung_ ? "stead-fs said nothing for " + std::to_string(silent_ticks_max) + " s" : "stead-fs ended " + how;
         host_.error(reason_);
     }
     for (const ReplicatedDirectory& directory : options_.directories) {

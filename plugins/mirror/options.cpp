@@ -147,6 +147,14 @@ void read_directories(const plugin::Config& rfs, MirrorOptions& options, const F
                         "replicated/@dir: '" + directory.path + "' and '" + other.path +
                             "' lie one in the other; replicate the outer one");
             }
+            using Both = std::pair<const ReplicatedDirectory*, const ReplicatedDirectory*>;
+            for (const auto& [one, two] : {Both{&directory, &other}, Both{&other, &directory}}) {
+                if (inside(one->path, two->path + suffix)) {
+                    finding(element.line(), false,
+                            "replicated/@dir: '" + one->path + "' is where the data of '" + two->path +
+                                "' are kept aside; allowed: another directory, or another mountoversuffix");
+                }
+            }
         }
         options.directories.push_back(std::move(directory));
     }

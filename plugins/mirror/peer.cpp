@@ -39,25 +39,27 @@ void MirrorPlugin::view(const Seen& seen) {
             peer_present_ = false;
         }
         if (!std::exchange(peer_present_, true)) {
+            peer_word_ = "back";
             tell_peer("back");
         }
         return;
     }
     excluded_ = false;
-    if (!peer_ || !std::exchange(peer_present_, false)) {
+    if (!std::exchange(peer_present_, false) && !peer_word_.empty()) {
         return;
     }
-    const std::uint64_t peer_bit = std::uint64_t{1} << *peer_;
+    const std::uint64_t peer_bit = peer_ ? std::uint64_t{1} << *peer_ : 0;
     peer_resources_.clear();
-    tell_peer(peer_died_ || (seen.left & peer_bit) != 0 ? "died" : "silent");
+    peer_word_ = peer_died_ || (seen.left & peer_bit) != 0 ? "died" : "silent"; // silent: also one that was never heard
+    tell_peer(peer_word_);
 }
 
-void MirrorPlugin::tell_peer(const char* how) {
-    if (child_ && fs_ready_ && peer_) {
+void MirrorPlugin::tell_peer(const std::string& how) {
+    if (child_ && fs_ready_) {
         child_->send({{"do", "peer"},
                       {"how", how},
-                      {"node", *peer_},
-                      {"address", host_.node_address(flow_lan(), *peer_).value_or("")}});
+                      {"node", peer_.value_or(0)},
+                      {"address", peer_ ? host_.node_address(flow_lan(), *peer_).value_or("") : ""}});
     }
 }
 
@@ -122,9 +124,7 @@ void MirrorPlugin::probe_vip(std::int64_t ticket) {
 // ------------------------------------------------------------------------------------------------------
 
 /// "lastprim": a node that was primary until it ended, and not because a person moved the role, wants it back.
-std::filesystem::path MirrorPlugin::prim_marker() const {
-    return std::filesystem::path{std::string{host_.var_folder()}} / "mirror" / "was_prim";
-}
+std::filesystem::path MirrorPlugin::prim_marker() const { return state_folder() / "was_prim"; }
 
 void MirrorPlugin::remember_prim(bool prim) {
     std::error_code ignored;

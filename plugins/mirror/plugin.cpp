@@ -35,7 +35,7 @@ LeasePage new_page() {
 MirrorPlugin::MirrorPlugin(plugin::Host host, plugin::Config config)
     : host_(host), options_(read_checked(config)), lease_(new_page()), network_(host, options_),
       work_(boost::asio::make_work_guard(io_)), announce_timer_(io_), retry_timer_(io_), swap_timer_(io_),
-      witness_timer_(io_) {
+      witness_timer_(io_), watch_timer_(io_) {
     host_.set_config(options_.digest());
 }
 
@@ -74,7 +74,8 @@ void MirrorPlugin::stop() {
     post([this] {
         stopping_ = true;
         child_.reset();
-        for (boost::asio::steady_timer* timer : {&announce_timer_, &retry_timer_, &swap_timer_, &witness_timer_}) {
+        for (boost::asio::steady_timer* timer :
+             {&announce_timer_, &retry_timer_, &swap_timer_, &witness_timer_, &watch_timer_}) {
             timer->cancel();
         }
         work_.reset();

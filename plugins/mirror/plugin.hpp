@@ -64,6 +64,7 @@ private:
     // life.cpp: stead-fs, and the state that follows from its role
     void begin();
     void say_stop();
+    void watch_fs();
     void on_fs_message(const boost::json::object& message);
     void on_fs_end(int code, const std::string& how);
     void on_role(const std::string& role, const std::string& reason);
@@ -73,6 +74,7 @@ private:
     std::int64_t ask(boost::json::object request, Reply reply);
     [[nodiscard]] Settings settings() const;
     void remember_prim(bool prim);
+    [[nodiscard]] std::filesystem::path state_folder() const;
     [[nodiscard]] std::filesystem::path prim_marker() const;
 
     // moments.cpp: the host's moments
@@ -91,7 +93,7 @@ private:
         std::map<std::uint32_t, std::string> names;
     };
     void view(const Seen& seen);
-    void tell_peer(const char* how);
+    void tell_peer(const std::string& how);
     void message(std::uint32_t from, const std::string& kind, const std::string& body);
     void ask_witness(const boost::json::object& message);
     void witness_answer(const std::string& verdict);
@@ -121,11 +123,13 @@ private:
     boost::asio::io_context io_;
     boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_;
     std::optional<std::thread> thread_;
-    boost::asio::steady_timer announce_timer_, retry_timer_, swap_timer_, witness_timer_;
+    boost::asio::steady_timer announce_timer_, retry_timer_, swap_timer_, witness_timer_, watch_timer_;
     bool swap_timer_armed_{};
 
     std::unique_ptr<Child> child_;
     bool ready_{}, stop_said_{}, fs_ready_{}, stopping_{};
+    bool hung_{};             ///< stead-fs was killed for its silence
+    unsigned silent_ticks_{}; ///< since it last said something
     Role role_{Role::none};
     std::string reason_;
     bool mounted_{};
@@ -140,6 +144,7 @@ private:
     std::optional<std::uint32_t> peer_;
     std::string peer_name_;
     bool peer_present_{}, excluded_{}, peer_died_{};
+    std::string peer_word_; ///< what the views say of it: back, silent, died; empty = no view yet
     std::map<std::string, std::string> peer_resources_;
     std::set<std::string> peer_macs_; ///< it may not have given the addresses up yet, and serves no more all the same
     std::string witness_token_;

@@ -116,6 +116,7 @@ public:
         const std::uint64_t self = std::uint64_t{1} << view.self;
         if ((view.members & ~self) != 0) {
             shared_epoch_ = view.epoch;
+            verdict_.reset(); // of an isolation that is over; the next one is decided anew
             if (std::exchange(isolated_, false)) {
                 quiet(isolation_);
                 tell_nothing();

@@ -87,7 +87,7 @@ void Core::State::stream_lost() {
     if (role == Role::prim || role == Role::alone) {
         if (mirrored && claim == Claim::none) {
             freeze();
-            claim_reason = might_take_over ? "" : "the resync broke off";
+            claim_reason = might_take_over || !options.data ? "" : "the resync broke off";
             claim_on();
         } else if (claim == Claim::none) {
             prepare_everything();

@@ -49,6 +49,9 @@ void Core::State::load(const Start& input) {
     incarnation = fresh();
     record = input.record.value_or(Record{});
     record.node = options.node;
+    if (!options.data) {
+        forget_data();
+    }
     const bool readable = input.log.readable || mutant(Mutant::trust_damaged_log);
     const bool usable = record.log != 0 && input.log.id == record.log && readable;
     tainted = !record.clean && !record.current.none();
@@ -82,6 +85,18 @@ void Core::State::load(const Start& input) {
     intent_known = record.log_is_intent;
     const bool was_ahead = options.ack == Ack::commit && record.role == Role::prim && tainted;
     record.unknown = record.unknown || (was_ahead && record.base.none() && !intent_known);
+}
+
+/// Without data all nodes are equal for ever: one mirror, one generation. The epoch is what counts. Who served last is no
+/// claim: the other one may have started alone since.
+void Core::State::forget_data() {
+    const Record kept = record;
+    record = Record{};
+    record.mirror = record.current = Gen{1, 1};
+    record.node = kept.node;
+    record.epoch = kept.epoch;
+    record.role = Role::second;
+    record.in_sync = record.clean = true;
 }
 
 void Core::State::handle(const Start& input) {

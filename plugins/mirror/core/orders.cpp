@@ -146,7 +146,7 @@ void Core::State::serve_by_order(const std::string& reason) {
         record.mirror = record.mirror.none() ? fresh() : record.mirror;
         record.current = fresh();
         record.since_clean = !force; // the other one is empty as well, or not of this mirror
-    } else if (force) {
+    } else if (force && options.data) {
         for (const Gen& known : {peer_current, record.base, record.current}) {
             if (!known.none() && !record.has_been(known)) {
                 record.push_history(known);
@@ -157,7 +157,7 @@ void Core::State::serve_by_order(const std::string& reason) {
         record.log = 0;
         record.log_is_intent = log_usable = false;
     }
-    record.unknown = record.unknown || *order != Command::prim;
+    record.unknown = options.data && (record.unknown || *order != Command::prim);
     become_alone(epoch_after(std::max(record.epoch, peer_epoch), options.node), reason);
     if (force) {
         out.emplace_back(BusSend{{record.epoch, message::Stale{}}});

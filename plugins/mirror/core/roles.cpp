@@ -5,6 +5,13 @@
 
 /// Who serves: freezing, claims, promotion, planned moves.
 namespace stead::mirror {
+namespace {
+constexpr nanoseconds look_again = seconds{5}; ///< after a doubt, where there is no data that could be behind
+} // namespace
+
+/// Without data no record tells who may serve. The witness must know of every claim, or it grants the next one to a node
+/// that was not there.
+bool Core::State::every_claim_is_asked() const { return !options.data && options.witness; }
 
 void Core::State::set_role(Role to, const std::string& reason) {
     if (role != to) {
@@ -42,7 +49,7 @@ void Core::State::claim_on() {
         }
         out.emplace_back(BusSend{{record.epoch, message::Outdate{++nonce}}});
         repeat_at = now + options.repeat_every;
-    } else if (peer == PeerState::present || (peer == PeerState::died && !lapsed)) {
+    } else if (peer == PeerState::present || (peer == PeerState::died && !lapsed && !every_claim_is_asked())) {
         become_alone(std::max(record.epoch, asked_epoch), "the peer is gone");
     } else if (options.witness) {
         give_up_at = std::min(give_up_at, now + options.witness_wait);
@@ -74,6 +81,8 @@ void Core::State::witness_answered(const Done& answer) {
         counters.promotions += primary ? 0 : 1;
     } else if (!answer.unanswered && primary) {
         step_down("the witness refused: the peer went on", true);
+    } else if (primary && peer == PeerState::died && !lapsed) { // without data: asked all the same, and nobody objects
+        become_alone(std::max(record.epoch, asked_epoch), "the peer is gone");
     } else if (!answer.unanswered) {
         doubt("the witness refused: the primary may go on");
     } else if (primary && now >= give_up_at) {
@@ -201,6 +210,9 @@ void Core::State::step_down(const std::string& reason, bool outdated) {
 
 /// Only who was equal in this life, and was not told otherwise since.
 bool Core::State::may_promote() const {
+    if (!options.data) {
+        return role == Role::second || role == Role::waiting;
+    }
     return role == Role::second && eligible && record.in_sync && !record.outdated && record.inconsistent.none();
 }
 
@@ -209,6 +221,9 @@ bool Core::State::may_promote() const {
 void Core::State::doubt(const std::string& reason) {
     eligible = false;
     set_role(Role::waiting, reason);
+    if (!options.data) {
+        repeat_at = now + look_again;
+    }
 }
 
 void Core::State::try_promote() {
@@ -239,7 +254,7 @@ void Core::State::go_on_promoting() {
     }
     incoming.clear();
     replica_locks.clear();
-    if (trusted) {
+    if (trusted && !every_claim_is_asked()) {
         promote();
         return;
     }
@@ -287,9 +302,14 @@ void Core::State::handle(const PeerLost& input) {
         reset_link("the primary went on without this node");
         doubt("the primary went on without this node");
     }
-    excluded = excluded || (input.how == PeerLost::How::excluded_us && serving() && (needs_lease() || frozen));
-    if (serving() && needs_lease()) {
+    const bool counts = needs_lease() || !options.data; // without data the peer may take over at any time
+    excluded = excluded || (input.how == PeerLost::How::excluded_us && serving() && (counts || frozen));
+    if (serving() && counts) {
         reset_link(peer == PeerState::died ? "the peer's process died" : "the peers lost each other");
+    }
+    if (serving() && !options.data && claim == Claim::none) {
+        freeze(); // until it is known that this node may go on
+        claim_reason.clear();
     }
     claim_on();
 }

@@ -99,6 +99,7 @@ struct Core::State {
     [[nodiscard]] bool accounts_for(const Target& target, const Decision* decision) const;
     [[nodiscard]] bool queued(const Target& target) const;
     void load(const Start& input);
+    void forget_data();
     void started();
 
     using Then = std::function<void(const Done&)>;
@@ -206,6 +207,7 @@ struct Core::State {
     [[nodiscard]] bool operations_drained() const;
     [[nodiscard]] bool quiet() const;
     [[nodiscard]] bool may_promote() const;
+    [[nodiscard]] bool every_claim_is_asked() const;
     void promote();
     void claim_on();
     void become_alone(Epoch epoch, std::string reason);

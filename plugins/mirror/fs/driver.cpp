@@ -36,7 +36,7 @@ Driver::~Driver() {
 
 /// Threads end before what they use: first those that bring inputs, then those that complete.
 void Driver::end_threads() {
-    link_.reset();
+    take_link().reset();
     for (std::optional<Pool>* pool : {&reader_pool_, &store_pool_, &sync_pool_, &undo_pool_, &state_pool_}) {
         pool->reset();
     }
@@ -102,6 +102,7 @@ Options core_options(const Settings& settings) {
     options.witness = settings.witness;
     options.probe_vip = settings.probe_vip;
     options.failover = settings.failover;
+    options.data = !settings.directories.empty();
     options.zones_per_extent = zones_per_extent;
     options.window_copies = 4 * std::clamp<std::uint32_t>(settings.readers, 1, 16);
     options.checkpoint_every = settings.checkpoint_every;
@@ -253,19 +254,24 @@ void Driver::say(const json::object& message) {
 
 void Driver::note(bool alarm, const std::string& text) { say({{"say", "note"}, {"alarm", alarm}, {"text", text}}); }
 
+/// To be ended without the lock, which its thread may want. An event of it that comes meanwhile meets no link.
+std::unique_ptr<Link> Driver::take_link() {
+    const std::lock_guard lock(mutex_);
+    generation_ = 0;
+    return std::move(link_);
+}
+
 /// Main thread.
 void Driver::start_link(std::uint8_t peer, const std::string& address) {
     if (address == link_peer_ && link_) {
         return;
     }
-    std::unique_ptr<Link> old; // ends without the lock, which its thread may want
     bool was_up = false;
     {
         const std::lock_guard lock(mutex_);
-        old.swap(link_);
-        was_up = std::exchange(generation_, 0) != 0;
+        was_up = generation_ != 0;
     }
-    old.reset();
+    take_link().reset();
     if (was_up) {
         feed(LinkDown{});
     }
@@ -281,6 +287,9 @@ void Driver::start_link(std::uint8_t peer, const std::string& address) {
         Work work;
         {
             const std::lock_guard lock(mutex_);
+            if (!link_) {
+                return; // it is being ended
+            }
             generation_ = link_->generation();
             step(LinkUp{}, work);
         }

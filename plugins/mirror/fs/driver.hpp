@@ -62,6 +62,7 @@ private:
     void wake() noexcept;
     void note(bool alarm, const std::string& text);
     void say(const boost::json::object& message);
+    [[nodiscard]] std::unique_ptr<Link> take_link();
     void start_link(std::uint8_t peer, const std::string& address);
     void end_threads();
 
@@ -139,6 +140,7 @@ private:
 
     std::atomic<std::int64_t> armed_ns_{};
     std::atomic<bool> resyncing_{};
+    std::atomic<bool> status_due_{}; ///< at once
     Fd wake_;
     std::mutex fronts_mutex_;
     std::vector<std::unique_ptr<Front>> fronts_;

@@ -16,7 +16,13 @@ Done completed(Ticket ticket, int error) {
     return done;
 }
 
-int error_of(const Result<void>& result) { return result ? 0 : EIO; }
+std::string text_of_counts(const VerifyCounts& counts) {
+    return std::to_string(counts.checked) + " of " + std::to_string(counts.total) + " targets compared, " +
+           std::to_string(counts.differing) + " differ, " + std::to_string(counts.repaired) + " repaired";
+}
+
+/// A full disk is told as such.
+int error_of(const Result<void>& result, int os) { return result ? 0 : os == ENOSPC || os == EDQUOT ? os : EIO; }
 
 } // namespace
 
@@ -29,7 +35,7 @@ void Driver::perform(Persist&& output, Work&) {
         if (!written) {
             note(true, written.error().text());
         }
-        feed(completed(output.ticket, error_of(written)));
+        feed(completed(output.ticket, written ? 0 : EIO));
     });
 }
 
@@ -39,7 +45,7 @@ void Driver::perform(LogReset&& output, Work&) {
         if (!written) {
             note(true, written.error().text());
         }
-        feed(completed(output.ticket, error_of(written)));
+        feed(completed(output.ticket, error_of(written, files_->log_errno())));
     });
 }
 
@@ -49,7 +55,7 @@ void Driver::perform(LogAppend&& output, Work&) {
         if (!written) {
             note(true, written.error().text());
         }
-        feed(completed(output.ticket, error_of(written)));
+        feed(completed(output.ticket, error_of(written, files_->log_errno())));
     });
 }
 
@@ -204,6 +210,9 @@ void Driver::perform(RoleChanged&& output, Work& work) {
     } else {
         release_withheld(work);
     }
+    if (role_ == Role::prim || role_ == Role::second) { // the next log is for when they lose each other
+        sync_pool_->post([this] { files_->prepare_log(); });
+    }
     wake();
 }
 
@@ -228,8 +237,11 @@ void Driver::perform(CommandDone&& output, Work&) {
     if (!waiting.empty()) {
         const std::int64_t id = waiting.front();
         waiting.pop_front();
-        done(id, output.ok, output.reason);
+        const bool compared = output.command == Command::verify || output.command == Command::repair;
+        done(id, output.ok, compared ? output.reason + ": " + text_of_counts(output.counts) : output.reason);
     }
+    status_due_.store(true); // who asks for the outcome next shall see it
+    wake();
 }
 
 void Driver::perform(ForeignKept&&, Work&) {

@@ -32,6 +32,7 @@ constexpr int start_limit_ms = 10'000;
 void prepare_process() {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL); // an orphan must not go on serving
     ::prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
+    ::setpriority(PRIO_PROCESS, 0, -10); // the application waits for it at every write
     ::umask(0);
     ::signal(SIGPIPE, SIG_IGN);
     ::signal(SIGHUP, SIG_IGN);

@@ -128,6 +128,8 @@ void Driver::serve(const json::object& message) {
         feed(answer);
     } else if (what == "lost_list" || what == "lost_export") {
         lost(message);
+    } else if (what == "ping") {
+        say({{"say", "pong"}}); // the host's watchdog asks
     } else if (what == "update") {
         pacer_.set_cap(static_cast<std::uint64_t>(number_of(message, "resync_bytes_per_second")));
     } else {
@@ -325,7 +327,7 @@ void Driver::lost(const json::object& message) {
 
 void Driver::tell_status(bool now) {
     const Instant at = BootClock::now();
-    if (!now && at < status_at_ + status_every) {
+    if (!status_due_.exchange(false) && !now && at < status_at_ + status_every) {
         return;
     }
     status_at_ = at;
@@ -338,6 +340,7 @@ void Driver::tell_status(bool now) {
 }
 
 int Driver::finish() {
+    say({{"say", "closing"}});
     follow_role();
     show_read_only(false);
     drop_fronts();

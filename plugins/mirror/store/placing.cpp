@@ -71,21 +71,25 @@ Errno StoredTree::make_empty(const Spot* spot, const copy::Listing::Entry& entry
     return error;
 }
 
-/// The inode of a target that comes before any listing that names it: it waits in the park.
+/// The inode of a target that comes before any listing that names it: it waits in the park. Looked for again under the
+/// lock: a listing, or another target of this inode, may be making it at this moment, and there must not be two of it.
 Errno StoredTree::ensure(const Fid& fid, const copy::Listing::Entry& entry, Seq park, bool& incomplete) {
     Located located;
     struct stat attributes {};
     Errno error = find_alive(fid, located, attributes);
-    if (error == 0) {
-        incomplete = located.incomplete != 0;
-        return (attributes.st_mode & S_IFMT) == (entry.type & S_IFMT) ? 0 : EEXIST;
-    }
-    incomplete = true;
     if (error == ESTALE) {
         const std::lock_guard lock(names_);
-        error = make_empty(nullptr, entry, park);
+        error = find_alive(fid, located, attributes);
+        if (error == ESTALE) {
+            incomplete = true;
+            return make_empty(nullptr, entry, park);
+        }
     }
-    return error;
+    if (error != 0) {
+        return error;
+    }
+    incomplete = located.incomplete != 0;
+    return (attributes.st_mode & S_IFMT) == (entry.type & S_IFMT) ? 0 : EEXIST;
 }
 
 // ---- Zones ----------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ class Files final : public StateFiles {
 public:
     explicit Files(const std::filesystem::path& folder) : record_path_(folder / "record"), log_(folder / "log") {}
 
+    void reserve() { log_.take_space(); } // else the disk is full now: a log may find space later
     Result<std::optional<Record>> load_record() override;
     LoadedLog load_log(std::uint64_t id) override { return log_.load(id); }
     Result<void> persist(const Record& record) override;
@@ -27,6 +28,9 @@ public:
         return log_.reset(id, entries);
     }
     Result<void> append_log(const std::vector<LogEntry>& entries) override { return log_.append(entries); }
+    void prepare_log() override { log_.prepare(); }
+
+    int log_errno() const noexcept override { return log_.failed(); }
 
 private:
     Result<void> first(const Record& record);
@@ -73,6 +77,7 @@ Result<std::optional<Record>> Files::load_record() {
                          "this file"};
     }
     record_ = std::move(file);
+    log_.named(newest->log);
     return newest;
 }
 
@@ -89,6 +94,7 @@ Result<void> Files::first(const Record& record) {
     }
     ++serial_;
     slot_ = 0;
+    log_.named(record.log);
     return {};
 }
 
@@ -105,6 +111,7 @@ Result<void> Files::persist(const Record& record) {
     }
     ++serial_;
     slot_ = slot;
+    log_.named(record.log);
     return {};
 }
 
@@ -116,7 +123,9 @@ Result<std::unique_ptr<StateFiles>> StateFiles::open(const std::filesystem::path
     if (failed) {
         return os_error(folder.string(), "cannot be made", failed.value());
     }
-    return std::unique_ptr<StateFiles>(std::make_unique<Files>(folder));
+    auto files = std::make_unique<Files>(folder);
+    files->reserve();
+    return std::unique_ptr<StateFiles>(std::move(files));
 }
 
 } // namespace stead::mirror

@@ -50,9 +50,9 @@ void StoredTree::say(bool alarm, const std::string& text) const {
 }
 
 Result<void> StoredTree::start() {
-    if (options_.roots.empty() || options_.roots.size() > 256) {
+    if (options_.roots.size() > 256) { // none: a mirror of roles only
         return Error{Errc::out_of_range, "replicated",
-                     std::to_string(options_.roots.size()) + " directories; 1 to 256 are allowed"};
+                     std::to_string(options_.roots.size()) + " directories; at most 256 are allowed"};
     }
     std::error_code failed;
     std::filesystem::create_directories(options_.state, failed);

@@ -3,6 +3,9 @@
 
 #include <stead/mirror/state_files.hpp>
 
+#include <sched.h>
+#include <sys/mount.h>
+
 /// Record and change log: torn at every byte, damaged at every byte.
 namespace stead::mirror::test {
 
@@ -185,10 +188,105 @@ TEST_F(State, DamageBeforeTheTailOfTheLogIsSeenAtEveryByte) {
     EXPECT_FALSE(load(11).readable);
 }
 
-TEST_F(State, AResetThatDidNotEndLeavesTheOldLog) {
-    ASSERT_TRUE(files->reset_log(11, entries(0, 3)));
-    spew(folder / "log.new", slurp(folder / "log").substr(0, 100));
-    EXPECT_EQ(load(11).entries, entries(0, 3));
+TEST_F(State, ALogThatTheRecordNamesIsNeverOverwritten) {
+    for (const bool prepared : {false, true}) {
+        Record named = record(1);
+        named.log = prepared ? 21 : 11;
+        ASSERT_TRUE(files->reset_log(named.log, entries(0, 3)));
+        ASSERT_TRUE(files->persist(named));
+        for (std::uint64_t id = named.log + 1; id < named.log + 5; ++id) { // none of these came to be named
+            if (prepared) {
+                files->prepare_log();
+            }
+            ASSERT_TRUE(files->reset_log(id, entries(id, id + 2)));
+            ASSERT_TRUE(files->append_log(entries(id + 2, id + 3)));
+        }
+        open();
+        ASSERT_EQ(load_record()->log, named.log);
+        EXPECT_EQ(files->load_log(named.log).entries, entries(0, 3));
+        ASSERT_TRUE(files->append_log({entry(3)}));
+        EXPECT_EQ(load(named.log).entries, entries(0, 4));
+        ASSERT_TRUE(load_record());
+    }
+}
+
+TEST_F(State, AnIdThatComesAgainIsTheLaterLog) {
+    for (std::uint64_t life = 0; life < 6; ++life) {
+        Record named = record(life + 1);
+        ASSERT_TRUE(files->reset_log(1, entries(100 * life, 100 * life + 60 - 10 * life))); // shorter than before
+        named.log = 1;
+        ASSERT_TRUE(files->persist(named));
+        if (life % 3 != 0) {
+            open();
+            ASSERT_EQ(load_record()->log, 1u);
+        }
+        EXPECT_EQ(files->load_log(1).entries, entries(100 * life, 100 * life + 60 - 10 * life)) << life;
+        named.log = 0;
+        ASSERT_TRUE(files->persist(named));
+        if (life % 2 != 0) {
+            open();
+            ASSERT_EQ(load_record()->log, 0u);
+        }
+        files->prepare_log();
+    }
+}
+
+/// Ids begin again with each generation: what the spare file has of an older log must not come back.
+TEST_F(State, NothingOfAnOlderLogOfTheSameIdComesBack) {
+    ASSERT_TRUE(files->reset_log(1, entries(0, 400)));
+    ASSERT_TRUE(files->append_log(entries(400, 500)));
+    ASSERT_TRUE(files->reset_log(1, entries(7, 8)));
+    ASSERT_TRUE(files->reset_log(1, entries(8, 9)));
+    EXPECT_EQ(load(1).entries, entries(8, 9));
+    ASSERT_TRUE(files->append_log(entries(9, 10)));
+    const LoadedLog log = load(1);
+    EXPECT_TRUE(log.readable);
+    EXPECT_EQ(log.entries, entries(8, 10));
+}
+
+struct FullDisk : State {
+    void SetUp() override {
+        State::SetUp();
+        ASSERT_EQ(unshare(CLONE_NEWNS), 0);
+        ASSERT_EQ(mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr), 0);
+        ASSERT_EQ(mount("tmpfs", folder.c_str(), "tmpfs", 0, "size=4m"), 0);
+        open();
+    }
+    void TearDown() override {
+        files.reset();
+        umount2(folder.c_str(), MNT_DETACH);
+        State::TearDown();
+    }
+    void fill() {
+        const int fd = ::open((folder / "filler").c_str(), O_CREAT | O_WRONLY, 0600);
+        const std::string bytes(4096, 'x');
+        while (::write(fd, bytes.data(), bytes.size()) > 0) {
+        }
+        ::close(fd);
+    }
+};
+
+TEST_F(FullDisk, ANodeCanStillNoteWhatItChanges) {
+    for (std::uint64_t id = 1; id < 6; ++id) {
+        const auto done = files->reset_log(id, entries(0, 30 * id));
+        ASSERT_TRUE(done) << id << done.error().text();
+        ASSERT_TRUE(files->append_log(entries(30 * id, 900)));
+        ASSERT_EQ(load(id).entries, entries(0, 900));
+        fill();
+    }
+}
+
+TEST_F(FullDisk, AnAppendThatFindsNoSpaceSaysSoAndTheLogGoesOnAfterwards) {
+    ASSERT_TRUE(files->reset_log(1, entries(0, 3)));
+    fill();
+    const auto failed = files->append_log(entries(3, 200'000));
+    ASSERT_FALSE(failed);
+    EXPECT_EQ(files->log_errno(), ENOSPC);
+    fs::remove(folder / "filler");
+    ASSERT_TRUE(files->append_log(entries(3, 5)));
+    const LoadedLog log = load(1);
+    EXPECT_TRUE(log.readable);
+    EXPECT_EQ(log.entries, entries(0, 5));
 }
 
 TEST_F(State, ALongLogGrows) {

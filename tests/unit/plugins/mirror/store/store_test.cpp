@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fixture.hpp"
 
+#include <barrier>
+#include <thread>
+
 #include <sys/sysmacros.h>
 
 /// Reading targets, and overwriting them with what another node has.
@@ -304,6 +307,43 @@ TEST_F(Storing, ARandomTreeIsCopiedTargetByTarget) {
         EXPECT_EQ(digest, digest_of(*content));
     }
     EXPECT_THAT(names_in(park), IsEmpty());
+}
+
+/// A listing and the inode that it names are copied at the same time, by two threads: each finds it missing.
+TEST_F(Storing, AnInodeThatTwoTargetsBringAtOnceIsMadeOnce) {
+    constexpr int rounds = 300;
+    std::vector<Fid> fids;
+    for (int i = 0; i < rounds; ++i) {
+        fids.push_back(tree->fresh());
+    }
+    std::vector<Entry> entries;
+    std::barrier begin(2);
+    Errno error = 0;
+    std::thread names([&] {
+        std::vector<Fid> reported;
+        for (int i = 0; i < rounds; ++i) {
+            entries.push_back(regular("f" + std::to_string(1000 + i), fids[static_cast<std::size_t>(i)]));
+            begin.arrive_and_wait();
+            Content content;
+            content.what = copy::Listing{entries};
+            const Errno failed = tree->store(directory(root), content, 50, reported);
+            error = failed != 0 ? failed : error;
+        }
+    });
+    for (const Fid& fid : fids) {
+        begin.arrive_and_wait();
+        copy::Inode attributes;
+        attributes.mode = S_IFREG | 0640;
+        attributes.size = 5;
+        EXPECT_EQ(put(inode(fid), attributes), 0);
+        EXPECT_EQ(put(zone(fid, 0), copy::Zone{5, "bytes"}), 0);
+    }
+    names.join();
+    EXPECT_EQ(error, 0);
+    EXPECT_THAT(names_in(park), IsEmpty());
+    for (int i = 0; i < rounds; ++i) {
+        EXPECT_EQ(slurp(aside / ("f" + std::to_string(1000 + i))), "bytes") << i;
+    }
 }
 
 } // namespace stead::mirror::test

@@ -39,6 +39,7 @@ struct Options {
     bool witness{};       ///< AskWitness is answered by a compare-and-set at a third place
     bool probe_vip{};     ///< ask for the virtual IP before a promotion
     bool failover{true};  ///< false: a secondary that loses its primary waits
+    bool data{true};      ///< false: there is nothing to replicate, only a role: no node is ever behind
     bool keep_undo{true}; ///< after a split: what the loser had stays exportable
     std::uint64_t zones_per_extent{1024};
     /// A change of at least so many zones is applied on both sides at the same time: the peer says when it has received

@@ -15,7 +15,7 @@ namespace stead::mirror {
 
 class StateFiles {
 public:
-    /// Makes the folder if missing, and reserves the log's first space.
+    /// Makes the folder if missing, and reserves space for the next log where it can.
     [[nodiscard]] static Result<std::unique_ptr<StateFiles>> open(const std::filesystem::path& folder);
     virtual ~StateFiles() = default;
 
@@ -28,6 +28,10 @@ public:
     [[nodiscard]] virtual Result<void> persist(const Record& record) = 0;
     [[nodiscard]] virtual Result<void> reset_log(std::uint64_t id, const std::vector<LogEntry>& entries) = 0;
     [[nodiscard]] virtual Result<void> append_log(const std::vector<LogEntry>& entries) = 0;
+    /// Makes the space of the next log, so that reset_log() costs one write and one flush. May run beside all others.
+    virtual void prepare_log() = 0;
+    /// Why the last reset_log() or append_log() failed; 0 = for no reason of the operating system.
+    [[nodiscard]] virtual int log_errno() const noexcept = 0;
 };
 
 } // namespace stead::mirror

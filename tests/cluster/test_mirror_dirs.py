@@ -1,0 +1,121 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What may be replicated: several directories, what is left out of them, what must be there, what the secondary shows; and
+what is refused, with file and line. Usage: test_mirror_dirs.py refused|several|read_only"""
+import sys
+
+import mirror
+from light import make_safe
+from mirror import ALONE, PRIM, SECOND, STOP
+from support import check, lab
+
+WEB, MAIL = "/srv/web", "/srv/mail box"
+
+
+def refused(nodes):
+    """Each is refused at config, by line and value, and nothing is in force."""
+    node = nodes.nodes[0]
+    node.sh("mkdir -p /srv/data/sub /srv/other")
+    cases = {
+        '<replicated dir="/srv/data"/>\n<replicated dir="/srv/data/sub"/>': (":3: ", "/srv/data/sub", "one in the other"),
+        '<replicated dir="/srv/data"/>\n<replicated dir="/srv/data/"/>': (":3: ", "/srv/data", "one in the other"),
+        '<replicated dir="/srv/data/../other"/>': (":2: ", "/srv/data/../other", "absolute"),
+        '<replicated dir="/srv/data"/>\n<replicated dir="/srv/data_For_SafeKit_Replication"/>':
+            (":3: ", "_For_SafeKit_Replication", "aside"),
+        '<replicated dir="/"/>': (":2: ", "root"),
+        '<replicated dir="data"/>': (":2: ", "'data'"),
+        '<replicated dir="/srv/data"><notreplicated path="../other"/></replicated>': (":2: ", "../other", "below dir"),
+        '<replicated dir="/srv/data"><notreplicated path="/srv/data/tmp"/></replicated>': (":2: ", "/srv/data/tmp", "below dir"),
+        '<replicated dir="/srv/data"><notreplicated regexpath="a(b"/></replicated>': (":2: ", "a(b"),
+        '<replicated dir="/srv/data"><notreplicated/></replicated>': (":2: ", "path", "regexpath"),
+        '<replicated dir="/srv/data"><tocheck path="../other"/></replicated>': (":2: ", "../other", "below dir"),
+        '<replicated dir="/srv/data" mode="readonly"/>': (":2: ", "readonly", "read_only"),
+        "": (":1: ", "nothing to replicate"),
+    }
+    for number, (xml, wanted) in enumerate(cases.items()):
+        text = f'<safe><service mode="mirror"><rfs>\n{xml}</rfs><user/></service></safe>\n'
+        node.stead(f"module install -m m{number} -M {number + 1} {make_safe(f'm{number}', {}, text)}")
+        done = node.stead(f"config -m m{number}", check=False)
+        missing = [word for word in wanted if word not in done.stderr]
+        check(done.returncode != 0 and not missing, f"refused: {xml!r}: {done.stderr.strip()} {missing or ''}")
+
+
+def several(nodes):
+    """Two directories with exclusions: what is left out stays on its node, through a swap, a crash and a verify."""
+    xml = mirror.mirror_xml(replicated=f'<replicated dir="{WEB}"><notreplicated path="tmp"/>'
+                            r'<notreplicated regexpath=".*\.swp"/><tocheck path="MARKER"/></replicated>'
+                            f'<replicated dir="{MAIL}"/>')
+    for node in nodes.nodes:
+        node.sh(f"mkdir -p '{WEB}' '{MAIL}'")
+    module = mirror.Mirror(nodes, xml=xml)
+    one, two = module.nodes
+    one.sh(f"echo 1 >'{WEB}/MARKER'; mkdir '{WEB}/tmp' '{WEB}/sub'; echo here >'{WEB}/tmp/local'; echo x >'{WEB}/sub/a.swp'; "
+           f"echo yes >'{WEB}/sub/a'; echo mail >'{MAIL}/inbox'")
+    module.form()
+    check(one.sh(f"mv '{WEB}/sub/a' '{WEB}/tmp/a'; cat '{WEB}/tmp/a'").stdout == "yes\n",
+          "a move into what is left out works: mv copies")
+    check(one.sh(f"python3 -c 'import os; os.rename(\"{WEB}/MARKER\", \"{WEB}/tmp/M\")'", check=False).returncode != 0,
+          "a rename across that border is refused")
+    one.sh(f"echo 2 >'{WEB}/sub/b'; echo y >'{WEB}/sub/b.swp'; echo more >>'{MAIL}/inbox'")
+    module.stead(one, "swap")
+    module.wait_ready(two, PRIM)
+    module.wait_ready(one, SECOND)
+    seen = two.sh(f"cd '{WEB}'; find . -type f | sort; cat sub/b '{MAIL}/inbox'").stdout
+    check(seen == "./MARKER\n./sub/b\n2\nmail\nmore\n", f"the other node has what is replicated, and nothing else: {seen!r}")
+    two.sh(f"mkdir '{WEB}/tmp'; echo there >'{WEB}/tmp/local'")
+    two.kill("stead-fs")
+    module.wait_ready(one, ALONE)
+    seen = one.sh(f"cat '{WEB}/tmp/local' '{WEB}/sub/b.swp' '{WEB}/tmp/a'").stdout
+    check(seen == "here\ny\nyes\n", f"what is left out is still on its node: {seen!r}")
+    one.sh(f"rm '{WEB}/sub/b'; echo 3 >'{MAIL}/new'")
+    module.wait_ready(two, SECOND, timeout=30)
+    module.wait_ready(one, PRIM)
+    said = module.stead(one, "rfsverify", timeout=60).stdout + module.stead(one, "rfsdiff").stdout
+    check(" 0 differ" in said, f"verify does not look at what is left out: {said.strip()}")
+    module.stop()
+    seen = two.sh(f"cd '{WEB}'; find . -type f | sort; cat tmp/local '{MAIL}/new'").stdout
+    check(seen == "./MARKER\n./tmp/local\nthere\n3\n", f"stopped, everything is at its place: {seen!r}")
+    one.sh(f"mv '{WEB}' /srv/away; mkdir '{WEB}'")  # the disk was not mounted, say
+    module.stead(one, "start", check=False)
+    lab.wait_for("it stops", lambda: one.state("data") == STOP and "tocheck" in module.log(one))
+    check(not module.stead(one, "prim", check=False).returncode == 0, "and even prim does not serve an empty disk")
+    one.sh(f"rmdir '{WEB}'; mv /srv/away '{WEB}'")
+    for node in module.nodes:
+        module.stead(node, "start")
+    lab.wait_for("in service again", lambda: sorted(node.state("data") for node in module.nodes) == [PRIM, SECOND], 30)
+
+
+def read_only(nodes):
+    """The secondary's users read the copy as it is, and cannot write, whatever they try."""
+    module = mirror.Mirror(nodes, replicated=f'<replicated dir="{mirror.DATA}" mode="read_only"/>')
+    one, two = module.form()
+    for round_, (server, reader) in enumerate(((one, two), (two, one), (one, two))):
+        server.sh(f"cd {mirror.DATA}; echo {round_} >value; mkdir -p d{round_}; echo text >d{round_}/file")
+        check(reader.sh(f"cat {mirror.DATA}/value {mirror.DATA}/d{round_}/file").stdout == f"{round_}\ntext\n",
+              f"{reader.name} reads what {server.name} wrote")
+        for attempt in ("echo no >value", "touch new", "mkdir new", "rm value", "mv value other", "chmod 777 value",
+                        "ln value hard", "setfattr -n user.a -v b value"):
+            done = reader.sh(f"cd {mirror.DATA} && {attempt}", check=False)
+            check(done.returncode != 0, f"{reader.name}: {attempt!r} is refused: {done.stderr.strip()}")
+        # Somebody stands in the copy with a file open: the role must move all the same.
+        held = reader.spawn(["sh", "-c", f"cd {mirror.DATA} && exec sleep 300 <value"])
+        if round_ < 2:
+            module.stead(server, "swap")
+            module.wait_ready(reader, PRIM)
+            module.wait_ready(server, SECOND)
+        held.kill()
+        held.wait()
+    two.kill("stead-fs")
+    module.wait_ready(two, SECOND, timeout=30)
+    module.wait_ready(one, PRIM)
+    check(two.sh(f"cat {mirror.DATA}/value").stdout == "2\n", "after a crash of the secondary its copy is shown again")
+    module.stop()
+    mirror.same_trees(module, "read-only copies")
+    for node in module.nodes:
+        node.sh(f"echo free >{mirror.DATA}/free")
+    check(True, "stopped, the data can be written again")
+
+
+if __name__ == "__main__":
+    with mirror.cluster() as pair:
+        {"refused": refused, "several": several, "read_only": read_only}[sys.argv[1]](pair)
