@@ -35,6 +35,7 @@ class Application:
         self.history = []       # all writers, in the order in which they began
         self.enabled = True
         self.problems = []
+        self.split_possible = False
         pair.app_start, pair.app_end = self.start, self.end
 
     def start(self, node):
@@ -49,7 +50,8 @@ class Application:
                 model = Model()
             else:
                 model = read_model(folder)
-                self.check(before, model, f"at the start on node {node}")
+                if not (self.split_possible and before.pid and before.node != node):  # else both go on, each with its own
+                    self.check(before, model, f"at the start on node {node}")
             writer = Writer(len(self.history), f"{self.seed}.{len(self.history)}", load, name, model)
             writer.node = node
             self.folders[name] = writer
@@ -344,7 +346,7 @@ class Cell:
         self.pair.vip_seen = False
         self.pair.cut_bus([0, 1])
         self.pair.cut_link()
-        self.split = not self.witness
+        self.split = self.app.split_possible = not self.witness
         self.pair.pump(self.random.choice([0.3, 1.0]))
         self.pair.mend_link()
         self.pair.mend_bus()
@@ -354,13 +356,28 @@ class Cell:
         self.pair.to_witness = [i not in victims for i in (0, 1)]
         self.fault_split(victims)
 
+    @staticmethod
+    def fill(file, spare):
+        """All but a few blocks; what is free may change meanwhile."""
+        size = 0
+        while True:
+            left = os.statvfs(file.fileno())
+            more = (left.f_bavail - spare) * left.f_frsize
+            if more <= 0:
+                return
+            try:
+                os.posix_fallocate(file.fileno(), size, more)
+                size += more
+            except OSError:
+                spare += 8
+
     def fault_full(self, victims):
         fillers = []
         for node in victims:
             filler = self.pair.disk(node) / "filler"
             with open(filler, "wb") as file:
-                left = os.statvfs(filler)
-                os.posix_fallocate(file.fileno(), 0, max(1, left.f_bavail - self.random.randrange(40)) * left.f_frsize)
+                spare = self.random.randrange(40)
+                self.fill(file, spare)
             fillers.append(filler)
         self.pair.pump(self.random.choice([0.1, 0.7]))
         for filler in fillers:
