@@ -332,6 +332,7 @@ class Cell:
             self.pair.cut_one_way(node)
         if bus_too:
             self.pair.vip_seen = self.random.random() < 0.5
+            self.split = self.app.split_possible = not self.witness
             self.pair.cut_bus(victims)
         self.pair.pump(self.random.choice([0.2, 1.0]))
         self.pair.mend_link()
@@ -425,12 +426,13 @@ class Cell:
         for node in pair.nodes:
             if node.pid is None and node.restart_at is None:
                 pair.start(node.number)
-        end = time.monotonic() + 20
-        ordered = 0
-        while not pair.in_sync():
+        end = time.monotonic() + 25
+        ordered, since = 0, None
+        while since is None or time.monotonic() < since + 0.3:  # what a node says of itself may be 250 ms old
             if time.monotonic() > end:
-                raise TimeoutError("both in sync again: not within 20 s")
+                raise TimeoutError("both in sync again: not within 25 s")
             pair.turn(0.01)
+            since = (since or time.monotonic()) if pair.in_sync() else None
             if ordered != self.lives() and self.split and self.both_apart():
                 ordered = self.lives()
                 self.lose(self.random.randrange(2))
@@ -462,7 +464,11 @@ class Cell:
             app.end(node)
         if self.random.random() < 0.4:
             app.enabled = True
-            pair.swap(pair.prim())
+            told = []
+            pair.swap(pair.prim(), lambda ok, text: told.append((ok, text)))
+            pair.wait("swapped", lambda: told)
+            if not told[0][0]:
+                app.problems.append(f"swap: {told[0][1]}")
             pair.wait("swapped", lambda: pair.prim() not in (None, prim))
             self.delay(0.1)
             prim, app.enabled = pair.prim(), False
@@ -536,7 +542,7 @@ class Cell:
             self.app.problems.append(f"{type(error).__name__}: {error}")
         finally:
             self.pair.close()
-            self.pair.mend_link()
+            self.pair.mend_link()  # for the next one
         return self.app.problems
 
     def report(self, keep):
