@@ -59,17 +59,20 @@ def partly_done(found, have, model, want, done, pending):
     others = [{name: fact for name, fact in facts.items() if name not in touched} for facts in (have, want)]
     return others[0] == others[1] and all(
         name in found.names and have[name][:6] == want[name][:6] and
-        partly(found.names[name].data, model.names[name].data, target.data) for name in touched)
+        partly(found.names[name].data, model.names[name].data, target.data, pending[0] == "map") for name in touched)
 
 
-def partly(have, old, new):
-    """Each block is the old or the new one."""
+def partly(have, old, new, bytewise):
+    """Each block is the old or the new one; of what was copied into a mapping when its process was killed, each byte."""
     if not min(len(old), len(new)) <= len(have) <= max(len(old), len(new)):
         return False
     size = max(len(old), len(new))
     old, new = bytes(old).ljust(size, b"\0"), bytes(new).ljust(size, b"\0")
-    return all(bytes(have[at:at + PAGE]) in (old[at:at + PAGE][:len(have) - at], new[at:at + PAGE][:len(have) - at])
-               for at in range(0, len(have), PAGE))
+    for at in range(0, len(have), PAGE):
+        is_now, was, will = (bytes(data[at:min(at + PAGE, len(have))]) for data in (have, old, new))
+        if is_now not in (was, will) and not (bytewise and all(i in (a, b) for i, a, b in zip(is_now, was, will))):
+            return False
+    return True
 
 
 def words(found, model, have, want):

@@ -321,7 +321,8 @@ class Cell:
             since = (since or time.monotonic()) if pair.in_sync() else None
             if ordered != self.lives() and self.split and self.both_apart():
                 ordered = self.lives()
-                self.lose(self.random.randrange(2))
+                waiting = [node.number for node in pair.nodes if not node.serving()]
+                self.lose(waiting[0] if len(waiting) == 1 else self.random.randrange(2))
 
     def lives(self):
         return 1 + sum(node.died for node in self.pair.nodes)

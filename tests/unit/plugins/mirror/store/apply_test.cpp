@@ -238,7 +238,6 @@ TEST_F(Applying, PurgeRemovesWhatWasParkedSoFar) {
     ASSERT_EQ(apply(change::Link{b, root, "b2"}), 0);
     ASSERT_EQ(apply(change::Remove{root, "a", a, false}, 5), 0);
     Tree::Stored stored;
-    std::vector<Fid>& created = stored.created;
     Content nothing_but_b;
     nothing_but_b.what = copy::Listing{{{"b2", b, S_IFREG, 0, {}}}};
     ASSERT_EQ(tree->store(directory(root), nothing_but_b, 8, stored), 0);
@@ -359,7 +358,6 @@ TEST_F(Excluding, IsNeverListedReadOrStored) {
     ASSERT_EQ(tree->list(std::nullopt, all), 0);
     EXPECT_THAT(all, SizeIs(6)) << "root and a with their listings, kept with its zone";
     Tree::Stored stored;
-    std::vector<Fid>& created = stored.created;
     Content content;
     content.what = copy::Listing{{{"new.pid", tree->fresh(), S_IFREG, 0, {}}}};
     EXPECT_EQ(tree->store(directory(root), content, 3, stored), EPERM);

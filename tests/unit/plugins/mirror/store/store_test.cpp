@@ -318,8 +318,10 @@ TEST_F(Storing, ZonesThatHoldDataThereAndNothingHereAreSaidToBeLacking) {
     copy::Inode there = read<copy::Inode>(inode(fid));
     ASSERT_EQ(put(inode(fid), there), 0);
     EXPECT_THAT(stored.lacking, IsEmpty());
-    ASSERT_EQ(apply(change::Attributes{fid, change::Attributes::size_set, 0, 0, 0, 6 * zone_bytes + 100}), 0);
-    ASSERT_EQ(apply(change::Allocate{fid, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, zone_bytes, 2 * zone_bytes}), 0);
+    ASSERT_EQ(
+        apply(change::Attributes{fid, change::Attributes::size_set, 0, 0, 0, 6 * zone_bytes + 100, {}, {}, false}), 0);
+    ASSERT_EQ(
+        apply(change::Allocate{fid, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, zone_bytes, 2 * zone_bytes, false}), 0);
     there.data = {{0, 1}, {2, 3}, {6, 2}};
     ASSERT_EQ(put(inode(fid), there), 0);
     EXPECT_THAT(stored.lacking, ElementsAre(Zones{2, 1}, Zones{7, 1}));
@@ -334,8 +336,7 @@ TEST_F(Storing, ZonesThatHoldDataThereAndNothingHereAreSaidToBeLacking) {
 /// An application has them open, and a resync comes across them: nobody can reach them on the other side.
 TEST_F(Storing, WhatLostItsLastNameIsNotThere) {
     const Fid gone = folder("gone"), lost = file("lost", "bytes");
-    const Fd open_folder(tree->open_inode(gone, O_RDONLY | O_DIRECTORY)),
-        open_file(tree->open_inode(lost, O_RDWR));
+    const Fd open_folder(tree->open_inode(gone, O_RDONLY | O_DIRECTORY)), open_file(tree->open_inode(lost, O_RDWR));
     ASSERT_TRUE(open_folder && open_file);
     ASSERT_EQ(apply(change::Remove{root, "gone", gone, true}), 0);
     ASSERT_EQ(apply(change::Remove{root, "lost", lost, false}), 0);

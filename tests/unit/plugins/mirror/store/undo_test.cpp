@@ -37,7 +37,6 @@ struct Undo : TreeTest {
     template <class What>
     void put(const Target& target, What what) {
         Tree::Stored stored;
-    std::vector<Fid>& created = stored.created;
         Content content;
         content.what = std::move(what);
         ASSERT_EQ(tree->save_undo({target}), 0);
