@@ -29,7 +29,8 @@ class Application:
             before = self.folders.get(name)
             folder = self.pair.data(node) / name
             if before is None:
-                self.make(node, name)
+                if not self.make(node, name):
+                    return  # the role was lost again at once; else nothing runs, and the cell fails
                 model = Model()
             else:
                 model = read_model(folder)
@@ -45,8 +46,9 @@ class Application:
         def work():
             os.umask(0)
             os.mkdir(f"{self.pair.place}/{name}", 0o755)
-        if self.pair.spaces.run(node, work) != 0:
-            self.problems.append(f"node {node}: mkdir {name} fails")
+        code = self.pair.spaces.run(node, work)
+        self.pair.log(f"{node}: mkdir {name}: exit {code}")
+        return code == 0
 
     def fork(self, node, writer):
         pid = os.fork()

@@ -121,9 +121,9 @@ class Cell:
         """One node was stopped, and its files changed by somebody."""
         self.delay(0.1)
         second = 1 - self.first
+        self.pair.nodes[second].stays_away = True
         self.pair.stop(second)
         self.pair.wait("it ends", lambda: self.pair.nodes[second].pid is None)
-        self.pair.nodes[second].restart_at = None
         self.pair.pump(0.05)
         if self.random.random() < 0.7:
             self.scribble(second)
@@ -345,7 +345,7 @@ class Cell:
         pair.pump(0.05)
         prim = pair.prim()
         pair.wait("in sync, still", pair.in_sync)
-        app.problems += app.unexpected_errors()
+        app.problems += app.unexpected_errors() or ([] if app.history else ["no application could start"])
         app.enabled = False
         for node in (0, 1):
             app.end(node)
@@ -402,6 +402,7 @@ class Cell:
         pair = self.pair
         order = self.random.sample([0, 1], 2)
         for node in order:
+            pair.nodes[node].stays_away = True
             if pair.nodes[node].mounted:
                 pair.stop(node)
             else:
@@ -409,11 +410,10 @@ class Cell:
             pair.wait(f"node {node} stops", lambda node=node: pair.nodes[node].pid is None)
             if pair.nodes[node].ended != 0:
                 self.app.problems.append(f"stop of node {node}: exit {pair.nodes[node].ended}")
-            pair.nodes[node].restart_at = None
         self.same_trees("stopped")
         for node in order:
             pair.start(node)
-        pair.wait("in sync after a stop of both", pair.in_sync)
+        pair.wait("in sync after a stop of both", pair.in_sync, 60)  # at the rate that the cell was given
         self.same_trees("after a stop of both")
         for i in (0, 1):
             if any("changed behind" in line for line in pair.trace if f" {i}: note" in line and self.state != "behind"):

@@ -48,7 +48,7 @@ class Node:
         self.role, self.reason, self.epoch = "none", "", 0
         self.status, self.replies, self.died = {}, {}, 0
         self.restart_at = None       # monotonic; None: not to be started
-        self.frozen = self.stopped = self.leaving = False
+        self.frozen = self.stopped = self.leaving = self.stays_away = False
         self.ended = None            # exit code of a stead-fs that ended by itself
 
     def serving(self):
@@ -123,7 +123,7 @@ class Pair:
         node.pid, node.channel, node.ended, node.restart_at = pid, ours, None, None
         node.ready = node.mounted = node.mounting = node.peer_present = node.excluded = False
         node.role, node.reason, node.status, node.replies = "none", "", {}, {}
-        node.frozen = node.stopped = node.leaving = False
+        node.frozen = node.stopped = node.leaving = node.stays_away = False
         self.log(f"{number}: started, pid {pid}")
         self.send(number, {"do": "start", "module": "test", "node": number, "state_folder": f"/srv/{self.name}/var",
                            "directories": [{"path": self.place, "hidden_suffix": ASIDE}], "ack": 2,
@@ -153,7 +153,7 @@ class Pair:
         node.replies = {}
         self.app_end(number)
         self.unmount_place(number)
-        node.restart_at = time.monotonic() + self.restart_after if restart else None
+        node.restart_at = time.monotonic() + self.restart_after if restart and not node.stays_away else None
         self.part(number)
 
     def unmount_place(self, number):
