@@ -11,10 +11,12 @@ import sys
 import threading
 import time
 
+from mirror import differences
+from mirror_application import tree
 from mirror_fsx import SIZE_MAX, Fsx
 from support import check, lab
-from mirror_pair import Namespaces, Pair
-from test_mirror_matrix import differences, tree
+from mirror_pair import Pair
+from mirror_spaces import Namespaces
 
 LONG = bool(os.environ.get("STEAD_LONG"))
 

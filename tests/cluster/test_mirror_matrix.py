@@ -9,133 +9,21 @@ import argparse
 import os
 import pathlib
 import random
-import signal
-import stat
 import sys
 import time
 
 from mirror import differences
-from mirror_ledger import (BROKEN, DONE, ERRNO, FAILED_AT, FIRST_DONE, LAST_BEGUN, LOADS, STATE, Model, Writer, compare,
-                           read_model)
-from support import lab  # noqa: F401  (also finds tests/support)
-from mirror_pair import ASIDE, Namespaces, Pair, flip  # noqa: E402
+from mirror_application import Application, tree
+from mirror_compare import read_model
+from mirror_ledger import LOADS
+from support import lab  # also finds tests/support
+from mirror_pair import Pair, flip
+from mirror_spaces import Namespaces
 
 FAULTS = ["kill", "twice", "power", "hang", "freeze", "cut", "oneway", "reset", "split", "isolate", "full", "leave", "log",
           "record", "flapping"]
 WHO = ["prim", "second", "both"]
 STATES = ["insync", "resync", "alone", "handshake", "swap", "first", "stopping", "behind"]
-
-
-class Application:
-    """Its writers, on whichever node serves."""
-
-    def __init__(self, pair, load, seed):
-        self.pair, self.load, self.seed = pair, load, seed
-        self.folders = {}       # name -> the last writer there
-        self.history = []       # all writers, in the order in which they began
-        self.enabled = True
-        self.problems = []
-        self.split_possible = False
-        pair.app_start, pair.app_end = self.start, self.end
-
-    def start(self, node):
-        """On a node that has just mounted: what was acknowledged must be there; then it goes on."""
-        if not self.enabled:
-            return
-        for name, load in (("one", self.load), ("two", "small")):
-            before = self.folders.get(name)
-            folder = self.pair.data(node) / name
-            if before is None:
-                self.make(node, name)
-                model = Model()
-            else:
-                model = read_model(folder)
-                if not (self.split_possible and before.pid and before.node != node):  # else both go on, each with its own
-                    self.check(before, model, f"at the start on node {node}")
-            writer = Writer(len(self.history), f"{self.seed}.{len(self.history)}", load, name, model)
-            writer.node = node
-            self.folders[name] = writer
-            self.history.append(writer)
-            self.fork(node, writer)
-
-    def make(self, node, name):
-        def work():
-            os.umask(0)
-            os.mkdir(f"{self.pair.place}/{name}", 0o755)
-        if self.pair.spaces.run(node, work) != 0:
-            self.problems.append(f"node {node}: mkdir {name} fails")
-
-    def fork(self, node, writer):
-        pid = os.fork()
-        if pid == 0:
-            try:
-                self.pair.spaces.enter(node)
-                writer.run(self.pair.place)
-            except BaseException as error:  # noqa: BLE001  (told, not lost)
-                print(f"writer: {error!r}", file=sys.stderr, flush=True)
-            finally:
-                os._exit(3)
-        writer.pid = pid
-
-    def end(self, node):
-        for writer in self.history:
-            if writer.node == node and writer.pid:
-                os.kill(writer.pid, signal.SIGKILL)
-                status = os.waitstatus_to_exitcode(os.waitpid(writer.pid, 0)[1])
-                writer.pid = None
-                if status not in (0, -9):
-                    self.problems.append(f"writer {writer.number} ended with {status}")
-                self.pair.log(f"writer {writer.number} on node {node}: {writer.shared[DONE]} done"
-                              + (f", error {os.strerror(writer.shared[ERRNO])}" if writer.shared[STATE] == BROKEN else ""))
-
-    def pause(self, node, stopped):
-        for writer in self.history:
-            if writer.node == node and writer.pid:
-                os.kill(writer.pid, signal.SIGSTOP if stopped else signal.SIGCONT)
-
-    def check(self, writer, found, when):
-        writer.replay()
-        for line in compare(found, writer.model, writer.pending):
-            self.problems.append(f"{when}: {writer.name} ({writer.load}), writer {writer.number}: {line}")
-
-    def unexpected_errors(self):
-        """Of writers that still run: whose node serves, must not see any."""
-        return [f"writer {writer.number} on node {writer.node}: {os.strerror(writer.shared[ERRNO])}"
-                for writer in self.history if writer.pid and writer.shared[STATE] == BROKEN and self.pair.nodes[writer.node].serving()]
-
-    def two_at_a_time(self):
-        found = []
-        for i, old in enumerate(self.history):
-            for new in self.history[i + 1:]:
-                late = old.shared[LAST_BEGUN] - new.shared[FIRST_DONE]
-                if old.node != new.node and new.shared[FIRST_DONE] and late > 0:
-                    found.append(f"writer {old.number} on node {old.node} was answered {late / 1e6:.1f} ms after writer "
-                                 f"{new.number} on node {new.node}")
-        return found
-
-    def acknowledged(self):
-        return sum(writer.shared[DONE] for writer in self.history)
-
-
-def tree(folder):
-    """Everything that both copies have in common."""
-    found, inodes = {}, {}
-    for path, folders, files in os.walk(os.fsencode(folder)):
-        for entry in [None, *folders, *files]:
-            full = path if entry is None else os.path.join(path, entry)
-            name = os.path.relpath(full, os.fsencode(folder))
-            info = os.lstat(full)
-            xattrs = tuple(sorted((key, os.getxattr(full, key, follow_symlinks=False))
-                                  for key in os.listxattr(full, follow_symlinks=False) if not key.startswith("trusted.stead")))
-            content = ""
-            if stat.S_ISREG(info.st_mode):
-                with open(full, "rb") as file:
-                    content = file.read()
-            elif stat.S_ISLNK(info.st_mode):
-                content = os.readlink(full)
-            inodes.setdefault(info.st_ino, []).append(name)
-            found[name] = (oct(info.st_mode), info.st_uid, info.st_gid, info.st_mtime_ns, hash(content), len(content), xattrs)
-    return found, sorted(tuple(sorted(names)) for names in inodes.values() if len(names) > 1)
 
 
 class Cell:
@@ -233,9 +121,9 @@ class Cell:
         """One node was stopped, and its files changed by somebody."""
         self.delay(0.1)
         second = 1 - self.first
+        self.pair.nodes[second].stays_away = True
         self.pair.stop(second)
         self.pair.wait("it ends", lambda: self.pair.nodes[second].pid is None)
-        self.pair.nodes[second].restart_at = None
         self.pair.pump(0.05)
         if self.random.random() < 0.7:
             self.scribble(second)
@@ -357,8 +245,7 @@ class Cell:
         self.pair.to_witness = [i not in victims for i in (0, 1)]
         self.fault_split(victims)
 
-    @staticmethod
-    def fill(file, spare):
+    def fill(self, file, spare):
         """All but a few blocks; what is free may change meanwhile."""
         size = 0
         while True:
@@ -377,8 +264,7 @@ class Cell:
         for node in victims:
             filler = self.pair.disk(node) / "filler"
             with open(filler, "wb") as file:
-                spare = self.random.randrange(40)
-                self.fill(file, spare)
+                self.fill(file, self.random.randrange(40))
             fillers.append(filler)
         self.pair.pump(self.random.choice([0.1, 0.7]))
         for filler in fillers:
@@ -435,7 +321,8 @@ class Cell:
             since = (since or time.monotonic()) if pair.in_sync() else None
             if ordered != self.lives() and self.split and self.both_apart():
                 ordered = self.lives()
-                self.lose(self.random.randrange(2))
+                waiting = [node.number for node in pair.nodes if not node.serving()]
+                self.lose(waiting[0] if len(waiting) == 1 else self.random.randrange(2))
 
     def lives(self):
         return 1 + sum(node.died for node in self.pair.nodes)
@@ -458,7 +345,7 @@ class Cell:
         pair.pump(0.05)
         prim = pair.prim()
         pair.wait("in sync, still", pair.in_sync)
-        app.problems += app.unexpected_errors()
+        app.problems += app.unexpected_errors() or ([] if app.history else ["no application could start"])
         app.enabled = False
         for node in (0, 1):
             app.end(node)
@@ -515,6 +402,7 @@ class Cell:
         pair = self.pair
         order = self.random.sample([0, 1], 2)
         for node in order:
+            pair.nodes[node].stays_away = True
             if pair.nodes[node].mounted:
                 pair.stop(node)
             else:
@@ -522,11 +410,10 @@ class Cell:
             pair.wait(f"node {node} stops", lambda node=node: pair.nodes[node].pid is None)
             if pair.nodes[node].ended != 0:
                 self.app.problems.append(f"stop of node {node}: exit {pair.nodes[node].ended}")
-            pair.nodes[node].restart_at = None
         self.same_trees("stopped")
         for node in order:
             pair.start(node)
-        pair.wait("in sync after a stop of both", pair.in_sync)
+        pair.wait("in sync after a stop of both", pair.in_sync, 60)  # at the rate that the cell was given
         self.same_trees("after a stop of both")
         for i in (0, 1):
             if any("changed behind" in line for line in pair.trace if f" {i}: note" in line and self.state != "behind"):
@@ -577,8 +464,8 @@ def main():
     parser.add_argument("--cell", action="append", default=[])
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--program", default="")
-    parser.add_argument("--verbose", action="store_true")
-    parser.add_argument("--keep", action="store_true")
+    for flag in ("--verbose", "--keep"):
+        parser.add_argument(flag, action="store_true")
     options = parser.parse_args()
     cells = options.cells or (1000 if os.environ.get("STEAD_LONG") else 25)
     os.environ.setdefault("STEAD_LAB_SECONDS", str(120 + 6 * max(cells, options.repeat)))

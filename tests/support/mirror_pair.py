@@ -3,112 +3,36 @@
 fault can be placed within a millisecond and a whole life of a mirror takes a second. What a node does is what the plugin
 does (plugins/mirror): it mounts when it serves, ends the application when it does not, and starts again what died.
 
-    pair = Pair(Namespaces(), "name", seed)
+    pair = Pair(Namespaces(), "name", program)
     pair.start(0); pair.start(1); pair.command(0, "prim"); pair.command(1, "second")
     pair.wait("in sync", lambda: pair.in_sync())
 
 One thread owns a Pair; it must call wait() or pump() for anything to happen. A second one renews the leases."""
-import ctypes
 import json
+import mmap
 import os
-import pathlib
 import select
 import shutil
 import signal
 import socket
 import struct
 import subprocess
-import tempfile
 import threading
 import time
 
 from lab import sh
+from mirror_spaces import libc
 
 LEASE, TAKEOVER = 0.40, 0.60   # the bus: who is unheard for TAKEOVER is silent; until LEASE a node may answer
 RENEW_EVERY = 0.02
 WITNESS_LIMIT = 0.3
-CLONE_NEWNS, CLONE_NEWNET, MNT_DETACH = 0x20000, 0x40000000, 2
+MNT_DETACH, UMOUNT_NOFOLLOW = 2, 8
 SO_SNDBUFFORCE = 32
 ASIDE = "_For_SafeKit_Replication"
-libc = ctypes.CDLL(None, use_errno=True)
 
 
 def now_ns():
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-
-
-class Namespaces:
-    """Network and mounts of two nodes, each with a small ext4 of its own below /srv, reused by one pair after the other."""
-
-    def __init__(self, disk_mib=1024):
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="stead-pair-"))
-        self.holders, self.fds, self.disks = [], [], []
-        images = self.folder / "images"
-        images.mkdir()
-        sh(f"mount -t tmpfs -o size=4g tmpfs {images}")
-        sh("ip link add brp type bridge mcast_snooping 0 && ip link set brp up")
-        for node in (0, 1):
-            disk = self.folder / f"n{node}"
-            disk.mkdir()
-            image = images / f"{node}.img"
-            sh(f"truncate -s {disk_mib}M {image} && mkfs.ext4 -q -m 0 -E lazy_itable_init=0,lazy_journal_init=0 {image} && "
-               f"mount -o loop {image} {disk}")
-            self.disks.append(disk)
-            script = (f"mount --make-rprivate / && mount --bind {disk} /srv && mkdir -p /sys/fs/fuse/connections && "
-                      f"ip link set lo up && touch {self.folder}/up{node} && exec sleep 86400")
-            holder = subprocess.Popen(["unshare", "--mount", "--net", "sh", "-c", script], stdin=subprocess.DEVNULL)
-            self.holders.append(holder)
-            end = time.monotonic() + 10
-            while not (self.folder / f"up{node}").exists():
-                if holder.poll() is not None or time.monotonic() > end:
-                    raise RuntimeError("a node's namespaces could not be made")
-                time.sleep(0.002)
-            self.fds.append([os.open(f"/proc/{holder.pid}/ns/{kind}", os.O_RDONLY) for kind in ("net", "mnt")])
-            sh(f"ip link add p{node} type veth peer name eth0 netns {holder.pid} && ip link set p{node} master brp up && "
-               f"nsenter -n -t {holder.pid} sh -c 'ip addr add {self.address(node)}/24 dev eth0 && ip link set eth0 up'")
-
-    def address(self, node):
-        return f"10.77.9.{node + 1}"
-
-    def enter(self, node):
-        """In a forked child only: a mount namespace is left for good."""
-        for fd, kind in zip(self.fds[node], (CLONE_NEWNET, CLONE_NEWNS)):
-            if libc.setns(fd, kind) != 0:
-                os._exit(125)
-
-    def run(self, node, work):
-        """work() in a forked child inside; its return value as exit code."""
-        pid = os.fork()
-        if pid == 0:
-            code = 1
-            try:
-                self.enter(node)
-                code = work() or 0
-            finally:
-                os._exit(code)
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-    def filter(self, node, verdict):
-        """The command that decides what happens to all that arrives there."""
-        rules = (f"add table inet cut\nadd chain inet cut c {{ type filter hook input priority 0; }}\n"
-                 f"add rule inet cut c iifname eth0 {verdict}\n")
-        return f"nsenter --net=/proc/{self.holders[node].pid}/ns/net nft -f - <<'END'\n{rules}END"
-
-    def mend(self):
-        """Every link as it was at first."""
-        return "; ".join(["ip link set p1 master brp"] + [
-            f"nsenter --net=/proc/{holder.pid}/ns/net nft flush ruleset" for holder in self.holders])
-
-    def close(self):
-        for holder in self.holders:
-            holder.kill()
-            holder.wait()
-        for fd in sum(self.fds, []):
-            os.close(fd)
-        for disk in self.disks:
-            sh(f"umount -l {disk}", check=False)
-        sh(f"umount -l {self.folder}/images; ip link del brp", check=False)
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class Node:
@@ -124,7 +48,7 @@ class Node:
         self.role, self.reason, self.epoch = "none", "", 0
         self.status, self.replies, self.died = {}, {}, 0
         self.restart_at = None       # monotonic; None: not to be started
-        self.frozen = self.stopped = False
+        self.frozen = self.stopped = self.leaving = self.stays_away = False
         self.ended = None            # exit code of a stead-fs that ended by itself
 
     def serving(self):
@@ -177,7 +101,6 @@ class Pair:
             end.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 4 << 20)
         page = os.memfd_create("lease")
         os.ftruncate(page, 4096)
-        import mmap
         lease = memoryview(mmap.mmap(page, 4096)).cast("Q")
         pid = os.fork()
         if pid == 0:
@@ -200,7 +123,7 @@ class Pair:
         node.pid, node.channel, node.ended, node.restart_at = pid, ours, None, None
         node.ready = node.mounted = node.mounting = node.peer_present = node.excluded = False
         node.role, node.reason, node.status, node.replies = "none", "", {}, {}
-        node.frozen = node.stopped = False
+        node.frozen = node.stopped = node.leaving = node.stays_away = False
         self.log(f"{number}: started, pid {pid}")
         self.send(number, {"do": "start", "module": "test", "node": number, "state_folder": f"/srv/{self.name}/var",
                            "directories": [{"path": self.place, "hidden_suffix": ASIDE}], "ack": 2,
@@ -230,13 +153,13 @@ class Pair:
         node.replies = {}
         self.app_end(number)
         self.unmount_place(number)
-        node.restart_at = time.monotonic() + self.restart_after if restart else None
+        node.restart_at = time.monotonic() + self.restart_after if restart and not node.stays_away else None
         self.part(number)
 
     def unmount_place(self, number):
         def work():
             place = self.place.encode()
-            while libc.umount2(place, MNT_DETACH | 8) == 0:
+            while libc.umount2(place, MNT_DETACH | UMOUNT_NOFOLLOW) == 0:
                 pass
         self.spaces.run(number, work)
 
@@ -411,15 +334,15 @@ class Pair:
     def lead(self, number):
         """PREPARE and RELEASE."""
         node = self.nodes[number]
-        if node.serving() and not node.mounted and not node.mounting:
+        if node.serving() and not node.mounted and not node.mounting and not node.leaving:
             node.mounting = True
 
             def mounted(ok, text):
                 node.mounting = False
-                if ok and node.serving():
+                if ok and node.serving() and not node.leaving:
                     node.mounted = True
                     self.app_start(number)
-                elif node.serving():
+                elif node.serving() and not node.leaving:
                     raise AssertionError(f"node {number} serves and cannot mount: {text}")
             self.ask(number, {"do": "mount"}, mounted)
         elif node.role == "waiting":
@@ -446,6 +369,7 @@ class Pair:
 
     def stop(self, number, reply=lambda ok, text: None):
         """As the plugin stops a node: application, file system, then stead-fs, which ends by itself."""
+        self.nodes[number].leaving = True
         self.app_end(number)
 
         def unmounted(ok, text):

@@ -91,6 +91,10 @@ struct Put {
         what.set_level(put_enum(from.level));
         what.set_error(static_cast<std::uint32_t>(from.error));
         what.set_equal(from.equal);
+        for (const Zones& zones : from.lacking) {
+            what.add_lacking(zones.first);
+            what.add_lacking(zones.count);
+        }
     }
     void operator()(const message::Durable& from) const { to.mutable_durable()->set_seq(from.seq); }
     void operator()(const message::End& from) const {
@@ -241,6 +245,15 @@ Result<message::Body> get(const v1::Acked& from, std::string_view bulk) {
     to.created.reserve(bulk.size() / fid_bytes);
     for (; !bulk.empty(); bulk.remove_prefix(fid_bytes)) {
         to.created.push_back({get_u64(bulk), get_u64(bulk.substr(8))});
+    }
+    std::uint64_t zones = 0;
+    for (int i = 0; i + 1 < from.lacking_size(); i += 2) {
+        const Zones next{from.lacking(i), from.lacking(i + 1)};
+        if (next.first > codec_limits::file_max / zone_bytes || next.count > codec_limits::lacking_max - zones) {
+            return malformed("more than " + std::to_string(codec_limits::lacking_max) + " zones lack");
+        }
+        zones += next.count;
+        to.lacking.push_back(next);
     }
     return message::Body{std::move(to)};
 }

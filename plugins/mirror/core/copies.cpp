@@ -202,6 +202,7 @@ void Core::State::copy_acked(const message::Acked& ack) {
         return;
     }
     const Ticket owner = found->second.owner;
+    const Fid copied = found->second.target.fid;
     verify_counts.repaired += found->second.verify && ack.error == 0 ? 1 : 0;
     verify_moving -= found->second.verify ? 1 : 0;
     copies.erase(found);
@@ -209,6 +210,7 @@ void Core::State::copy_acked(const message::Acked& ack) {
         reset_link("the peer's storage failed");
         return;
     }
+    add_lacking(copied, ack.lacking);
     for (const Fid& fid : ack.created) { // it made them empty: all of them is to be sent
         if (!completed.insert(fid).second) {
             continue;
@@ -225,6 +227,25 @@ void Core::State::copy_acked(const message::Acked& ack) {
     if (owner != 0 && ops.contains(owner) && ops.at(owner).copies > 0) {
         --ops.at(owner).copies;
         copy_done_for(owner);
+    }
+}
+
+/// What the peer cut away or punched by itself is not named by its marks: it says what it lacks when it gets the inode.
+/// What is on its way was sent behind the inode.
+void Core::State::add_lacking(const Fid& file, const std::vector<Zones>& lacking) {
+    std::set<std::uint64_t> sent;
+    for (const auto& [at, copy] : copies) {
+        if (copy.target.kind == TargetKind::zone && copy.target.fid == file) {
+            sent.insert(copy.target.index);
+        }
+    }
+    for (const Zones& zones : lacking) {
+        for (std::uint64_t zone = zones.first; zone - zones.first < zones.count; ++zone) {
+            const Target target{TargetKind::zone, file, zone};
+            if (!sent.contains(zone) && !moving.contains(target)) {
+                add_pending(target);
+            }
+        }
     }
 }
 

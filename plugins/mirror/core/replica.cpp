@@ -141,7 +141,7 @@ void Core::State::store(Seq at, const message::Copy& copy) {
         if (done.error != 0) {
             own_failure("a copy cannot be stored");
         }
-        performed(at, {at, Level::applied, done.error, false, done.created});
+        performed(at, {at, Level::applied, done.error, false, done.created, done.lacking});
     });
     out.emplace_back(Store{ticket, copy.target, copy.payload, at});
 }

@@ -158,6 +158,7 @@ struct Core::State {
     void copy_acked(const message::Acked& ack);
     void copy_done_for(Ticket op);
     void wake(const Target& target);
+    void add_lacking(const Fid& file, const std::vector<Zones>& lacking);
     void add_pending(const Target& target);
     void drop_pending(const Target& target);
 

@@ -121,7 +121,10 @@ void Driver::perform(Store&& output, Work&) {
     store_pool_->post([this, output = std::move(output)] {
         Done done;
         done.ticket = output.ticket;
-        done.error = tree_->store(output.target, *output.payload, output.park, done.created);
+        Tree::Stored stored;
+        done.error = tree_->store(output.target, *output.payload, output.park, stored);
+        done.created = std::move(stored.created);
+        done.lacking = std::move(stored.lacking);
         tell_failure("stored", output.target, done.error);
         feed(done);
     });

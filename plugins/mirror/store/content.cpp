@@ -34,29 +34,6 @@ Errno read_zone(int fd, std::uint64_t index, std::uint64_t size, copy::Zone& out
     return 0;
 }
 
-/// The zones with data. Where there are more pieces than a message may hold, the last one covers the rest.
-Errno read_ranges(int fd, std::vector<copy::ZoneRange>& out) {
-    off_t end = 0;
-    for (;;) {
-        const off_t begin = ::lseek(fd, end, SEEK_DATA);
-        if (begin < 0) {
-            return errno == ENXIO ? 0 : errno;
-        }
-        end = ::lseek(fd, begin, SEEK_HOLE);
-        if (end < 0) {
-            return errno == ENXIO ? 0 : errno; // cut meanwhile
-        }
-        const std::uint64_t first = static_cast<std::uint64_t>(begin) / zone_bytes;
-        const std::uint64_t last = (static_cast<std::uint64_t>(end) - 1) / zone_bytes;
-        const bool joins = !out.empty() && first <= out.back().first + out.back().count;
-        if (joins || out.size() >= codec_limits::ranges_max) {
-            out.back().count = last - out.back().first + 1;
-        } else {
-            out.push_back({first, last - first + 1});
-        }
-    }
-}
-
 std::uint64_t zones_of(std::uint64_t size) { return (size + zone_bytes - 1) / zone_bytes; }
 
 void add_targets(const Located& located, std::uint64_t size, std::vector<Target>& out) {
@@ -81,6 +58,29 @@ std::uint64_t digest_of(const Content& content) {
     const std::string bytes = encode(content);
     const std::uint64_t hash = XXH3_64bits(bytes.data(), bytes.size());
     return hash == 0 ? 1 : hash;
+}
+
+/// The zones with data. Where there are more pieces than a message may hold, the last one covers the rest.
+Errno StoredTree::data_ranges(int fd, std::vector<copy::ZoneRange>& out) {
+    off_t end = 0;
+    for (;;) {
+        const off_t begin = ::lseek(fd, end, SEEK_DATA);
+        if (begin < 0) {
+            return errno == ENXIO ? 0 : errno;
+        }
+        end = ::lseek(fd, begin, SEEK_HOLE);
+        if (end < 0) {
+            return errno == ENXIO ? 0 : errno; // cut meanwhile
+        }
+        const std::uint64_t first = static_cast<std::uint64_t>(begin) / zone_bytes;
+        const std::uint64_t last = (static_cast<std::uint64_t>(end) - 1) / zone_bytes;
+        const bool joins = !out.empty() && first <= out.back().first + out.back().count;
+        if (joins || out.size() >= codec_limits::ranges_max) {
+            out.back().count = last - out.back().first + 1;
+        } else {
+            out.push_back({first, last - first + 1});
+        }
+    }
 }
 
 /// Of an inode that somebody has open and that lost its last name nothing is read: nobody can reach it on the other
@@ -138,7 +138,7 @@ Errno StoredTree::read_inode(const Located& located, bool zones, copy::Inode& ou
         out.link = sys::link_text(fd.get(), error).value_or("");
     } else if (zones && out.size > 0) {
         const Fd bytes(inodes_.open(located, O_RDONLY));
-        error = bytes ? read_ranges(bytes.get(), out.data) : ESTALE;
+        error = bytes ? data_ranges(bytes.get(), out.data) : ESTALE;
     }
     std::vector<std::string> names;
     error = error == 0 ? sys::list_xattrs(fd.get(), names) : error;

@@ -45,7 +45,8 @@ Result<void> StoredTree::index_all() {
         const Manifest::Verdict verdict = manifest.compare(inode);
         if (verdict != Manifest::Verdict::same && !inode.parked && !inode.located.excluded) {
             const std::lock_guard lock(mutex);
-            add_all(inode.located, static_cast<std::uint64_t>(inode.attributes.st_size), foreign_);
+            const auto size = static_cast<std::uint64_t>(inode.attributes.st_size);
+            add_all(inode.located, std::max(size, manifest.size_of(inode.located.fid)), foreign_); // it may be cut
         }
     };
     const ScanOptions options{sound, seen,

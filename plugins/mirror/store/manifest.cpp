@@ -157,6 +157,11 @@ Manifest::Verdict Manifest::compare(const Seen& seen) {
     return entry->stamp == now.stamp && entry->size == now.size ? Verdict::same : Verdict::changed;
 }
 
+std::uint64_t Manifest::size_of(const Fid& fid) const {
+    const Entry* entry = find(fid);
+    return entry != nullptr ? entry->size : 0;
+}
+
 std::vector<Fid> Manifest::gone() const {
     std::vector<Fid> fids;
     for (const Entry& entry : entries_) {

@@ -25,6 +25,8 @@ public:
     enum class Verdict : std::uint8_t { same, changed, unknown };
     /// And notes that it is there. Thread-safe.
     [[nodiscard]] Verdict compare(const Seen& seen);
+    /// At close(); 0 when it was not there.
+    [[nodiscard]] std::uint64_t size_of(const Fid& fid) const;
     /// Those that compare() never saw.
     [[nodiscard]] std::vector<Fid> gone() const;
 

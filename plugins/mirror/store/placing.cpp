@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "stored_tree.hpp"
 
+#include <stead/mirror/codec.hpp>
+
 #include <algorithm>
 #include <limits>
 #include <map>
@@ -12,7 +14,7 @@
 /// FID, so that renames and hard links cost no data; what is not known is made empty, and said to be.
 namespace stead::mirror {
 
-Errno StoredTree::store(const Target& target, const Content& content, Seq park, std::vector<Fid>& created) {
+Errno StoredTree::store(const Target& target, const Content& content, Seq park, Stored& out) {
     const auto located = inodes_.index.find(target.fid);
     if (located && located->excluded) {
         return EPERM;
@@ -21,10 +23,10 @@ Errno StoredTree::store(const Target& target, const Content& content, Seq park, 
     Errno error = EINVAL; // content of another kind
     if (const auto* listing = std::get_if<copy::Listing>(&content.what);
         listing != nullptr && target.kind == TargetKind::directory) {
-        error = store_listing(target.fid, *listing, park, created);
+        error = store_listing(target.fid, *listing, park, out.created);
     } else if (const auto* inode = std::get_if<copy::Inode>(&content.what);
                inode != nullptr && target.kind == TargetKind::inode) {
-        error = store_inode(target.fid, *inode, park, created);
+        error = store_inode(target.fid, *inode, park, out);
     } else if (const auto* zone = std::get_if<copy::Zone>(&content.what);
                zone != nullptr && target.kind == TargetKind::zone) {
         error = store_zone(target.fid, target.index, *zone, park);
@@ -206,16 +208,50 @@ Errno store_xattrs(int fd, const std::vector<std::pair<std::string, std::string>
 
 } // namespace
 
+/// Where `inode` has data and this file has none at all: cut or punched here, by an application of this node or behind
+/// the mount. Too many to say so are said by asking for all of the file.
+Errno StoredTree::find_lacking(const Fid& fid, int fd, const copy::Inode& inode, Stored& out) const {
+    std::vector<copy::ZoneRange> own;
+    if (const Errno error = data_ranges(fd, own); error != 0) {
+        return error;
+    }
+    std::uint64_t zones = 0;
+    auto next = own.begin();
+    const auto add = [&](std::uint64_t first, std::uint64_t end) {
+        if (first < end) {
+            out.lacking.push_back({first, end - first});
+            zones += end - first;
+        }
+    };
+    for (const copy::ZoneRange& range : inode.data) {
+        std::uint64_t at = range.first;
+        const std::uint64_t end = range.first + range.count;
+        for (; next != own.end() && next->first < end; ++next) {
+            add(at, std::min(next->first, end));
+            at = std::max(at, next->first + next->count);
+            if (at >= end) {
+                break; // it may cover the next range as well
+            }
+        }
+        add(std::min(at, end), end);
+    }
+    if (zones > codec_limits::lacking_max) {
+        out.lacking.clear();
+        out.created.push_back(fid);
+    }
+    return 0;
+}
+
 /// Size first, times last: each step would change what a later one sets. A new owner takes capabilities and set-uid
 /// away.
-Errno StoredTree::store_inode(const Fid& fid, const copy::Inode& inode, Seq park, std::vector<Fid>& created) {
+Errno StoredTree::store_inode(const Fid& fid, const copy::Inode& inode, Seq park, Stored& out) {
     bool incomplete = false;
     Errno error = ensure(fid, {{}, fid, inode.mode & S_IFMT, inode.device, inode.link}, park, incomplete);
     if (error != 0) {
         return error;
     }
     if (incomplete) {
-        created.push_back(fid);
+        out.created.push_back(fid);
     }
     const auto located = inodes_.index.find(fid);
     const Fd fd(located ? inodes_.open(*located, O_PATH) : -ESTALE);
@@ -226,7 +262,8 @@ Errno StoredTree::store_inode(const Fid& fid, const copy::Inode& inode, Seq park
     note(*located);
     const InodeRef file = located->is_file() ? inodes_.file(fid, error) : nullptr;
     if (file != nullptr) {
-        error = save_taken(fid, [&inode](std::uint64_t zone) { return takes_of(inode, zone); });
+        error = incomplete ? 0 : find_lacking(fid, file->fd(), inode, out);
+        error = error != 0 ? error : save_taken(fid, [&inode](std::uint64_t zone) { return takes_of(inode, zone); });
         if (error == 0 && static_cast<std::uint64_t>(now.st_size) != inode.size) {
             error = sys::result(::ftruncate(file->fd(), static_cast<off_t>(inode.size)));
         }

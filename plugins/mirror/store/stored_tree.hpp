@@ -37,8 +37,7 @@ public:
     [[nodiscard]] Errno read(const Target& target, Payload& out) const override;
     [[nodiscard]] Errno digest(const Target& target, std::uint64_t& out) const override;
     [[nodiscard]] Errno list(const std::optional<Fid>& inode, std::vector<Target>& out) const override;
-    [[nodiscard]] Errno store(const Target& target, const Content& content, Seq park,
-                              std::vector<Fid>& created) override;
+    [[nodiscard]] Errno store(const Target& target, const Content& content, Seq park, Stored& out) override;
     [[nodiscard]] Errno start_undo(bool go_on) override;
     [[nodiscard]] Errno save_undo(const std::vector<Target>& targets) override;
     [[nodiscard]] Errno roll_back() override;
@@ -130,7 +129,9 @@ private:
     [[nodiscard]] Errno make_empty(const Spot* spot, const copy::Listing::Entry& entry, Seq park);
     [[nodiscard]] Errno ensure(const Fid& fid, const copy::Listing::Entry& entry, Seq park, bool& incomplete);
     [[nodiscard]] Errno store_zone(const Fid& fid, std::uint64_t index, const copy::Zone& zone, Seq park);
-    [[nodiscard]] Errno store_inode(const Fid& fid, const copy::Inode& inode, Seq park, std::vector<Fid>& created);
+    [[nodiscard]] static Errno data_ranges(int fd, std::vector<copy::ZoneRange>& out);
+    [[nodiscard]] Errno find_lacking(const Fid& fid, int fd, const copy::Inode& inode, Stored& out) const;
+    [[nodiscard]] Errno store_inode(const Fid& fid, const copy::Inode& inode, Seq park, Stored& out);
     [[nodiscard]] Errno store_listing(const Fid& fid, const copy::Listing& listing, Seq park,
                                       std::vector<Fid>& created);
     [[nodiscard]] Errno check_listing(const Located& directory, const copy::Listing& listing) const;

@@ -88,9 +88,9 @@ Errno StoredTree::roll_back() {
                      [](const UndoLog::Entry& a, const UndoLog::Entry& b) { return a.target < b.target; });
     for (const UndoLog::Entry& entry : entries) {
         Content content;
-        std::vector<Fid> created;
+        Stored ignored;
         Errno error = entry.there ? undo_.read(entry, content) : 0;
-        error = error == 0 && entry.there ? store(entry.target, content, ~Seq{0}, created) : error;
+        error = error == 0 && entry.there ? store(entry.target, content, ~Seq{0}, ignored) : error;
         if (error != 0) {
             return error;
         }

@@ -136,6 +136,9 @@ TEST(MessageCodec, Acked) {
     EXPECT_EQ(got.error, 28);
     EXPECT_TRUE(got.equal);
     EXPECT_EQ(got.level, Level::applied);
+    const message::Acked lacking{4, Level::applied, 0, false, {}, {{2, 5}, {100, 1}}};
+    EXPECT_EQ(again(lacking).lacking, lacking.lacking);
+    refusal(message::Acked{4, Level::applied, 0, false, {}, {{0, codec_limits::lacking_max}, {1u << 21, 1}}});
     refusal(message::Acked{3, static_cast<Level>(3), 0, false, {}});
     refusal(message::Acked{3, Level::applied, -5, false, {}});
     EXPECT_FALSE(decode_message(encode(Message{1, sent}) + "x"));

@@ -237,10 +237,10 @@ TEST_F(Applying, PurgeRemovesWhatWasParkedSoFar) {
     const Fid b = make(d, "b", S_IFREG | 0600);
     ASSERT_EQ(apply(change::Link{b, root, "b2"}), 0);
     ASSERT_EQ(apply(change::Remove{root, "a", a, false}, 5), 0);
-    std::vector<Fid> created;
+    Tree::Stored stored;
     Content nothing_but_b;
     nothing_but_b.what = copy::Listing{{{"b2", b, S_IFREG, 0, {}}}};
-    ASSERT_EQ(tree->store(directory(root), nothing_but_b, 8, created), 0);
+    ASSERT_EQ(tree->store(directory(root), nothing_but_b, 8, stored), 0);
     EXPECT_THAT(names_in(park), SizeIs(2));
     tree->purge(5);
     EXPECT_THAT(names_in(park), SizeIs(1));
@@ -357,12 +357,12 @@ TEST_F(Excluding, IsNeverListedReadOrStored) {
     std::vector<Target> all;
     ASSERT_EQ(tree->list(std::nullopt, all), 0);
     EXPECT_THAT(all, SizeIs(6)) << "root and a with their listings, kept with its zone";
-    std::vector<Fid> created;
+    Tree::Stored stored;
     Content content;
     content.what = copy::Listing{{{"new.pid", tree->fresh(), S_IFREG, 0, {}}}};
-    EXPECT_EQ(tree->store(directory(root), content, 3, created), EPERM);
+    EXPECT_EQ(tree->store(directory(root), content, 3, stored), EPERM);
     content.what = copy::Listing{};
-    ASSERT_EQ(tree->store(directory(root), content, 3, created), 0);
+    ASSERT_EQ(tree->store(directory(root), content, 3, stored), 0);
     EXPECT_THAT(names_in(aside), ElementsAre("tmp")) << "stays, whatever the other node has";
 }
 

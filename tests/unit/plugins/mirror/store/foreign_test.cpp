@@ -41,6 +41,13 @@ TEST_F(Foreign, AChangedFileWithAllItsZones) {
     EXPECT_THAT(tree->foreign(), UnorderedElementsAre(inode(a), zone(a, 0), zone(a, 1)));
 }
 
+/// The zones that were cut off are on the other side still: it must send them if it is to be followed.
+TEST_F(Foreign, ACutFileWithTheZonesThatItHad) {
+    ASSERT_EQ(::truncate((place / "a").c_str(), 70), 0);
+    start();
+    EXPECT_THAT(tree->foreign(), UnorderedElementsAre(inode(a), zone(a, 0), zone(a, 1)));
+}
+
 TEST_F(Foreign, BytesOfTheSameSizeAndAttributes) {
     const int fd = ::open((place / "d/b").c_str(), O_WRONLY);
     ASSERT_EQ(::pwrite(fd, "x", 1, 0), 1);

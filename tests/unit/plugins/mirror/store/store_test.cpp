@@ -24,10 +24,10 @@ struct Storing : TreeTest {
     }
     template <class What>
     Errno put(const Target& target, What what, Seq parked = 50) {
-        created.clear();
+        stored = {};
         Content content;
         content.what = std::move(what);
-        return tree->store(target, content, parked, created);
+        return tree->store(target, content, parked, stored);
     }
     Errno list(const Fid& fid, std::vector<Entry> entries, Seq parked = 50) {
         return put(directory(fid), copy::Listing{std::move(entries)}, parked);
@@ -35,7 +35,8 @@ struct Storing : TreeTest {
     static Entry regular(const std::string& name, const Fid& fid) { return {name, fid, S_IFREG, 0, {}}; }
     static Entry dir(const std::string& name, const Fid& fid) { return {name, fid, S_IFDIR, 0, {}}; }
 
-    std::vector<Fid> created;
+    Tree::Stored stored;
+    std::vector<Fid>& created = stored.created;
 };
 
 TEST_F(Storing, ReadsListingsByNameWithTypes) {
@@ -296,7 +297,7 @@ TEST_F(Storing, ARandomTreeIsCopiedTargetByTarget) {
     start();
     for (int pass = 0; pass < 2; ++pass) {
         for (const auto& [target, content] : contents) {
-            ASSERT_EQ(tree->store(target, *content, 7, created), 0);
+            ASSERT_EQ(tree->store(target, *content, 7, stored), 0);
         }
     }
     std::vector<Target> now;
@@ -311,11 +312,31 @@ TEST_F(Storing, ARandomTreeIsCopiedTargetByTarget) {
     EXPECT_THAT(names_in(park), IsEmpty());
 }
 
+/// This node cut or punched a file by itself, and is to follow the other one now: the zones between are in nobody's marks.
+TEST_F(Storing, ZonesThatHoldDataThereAndNothingHereAreSaidToBeLacking) {
+    const Fid fid = file("f", std::string(8 * zone_bytes, 'x'));
+    copy::Inode there = read<copy::Inode>(inode(fid));
+    ASSERT_EQ(put(inode(fid), there), 0);
+    EXPECT_THAT(stored.lacking, IsEmpty());
+    ASSERT_EQ(
+        apply(change::Attributes{fid, change::Attributes::size_set, 0, 0, 0, 6 * zone_bytes + 100, {}, {}, false}), 0);
+    ASSERT_EQ(
+        apply(change::Allocate{fid, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, zone_bytes, 2 * zone_bytes, false}), 0);
+    there.data = {{0, 1}, {2, 3}, {6, 2}};
+    ASSERT_EQ(put(inode(fid), there), 0);
+    EXPECT_THAT(stored.lacking, ElementsAre(Zones{2, 1}, Zones{7, 1}));
+    EXPECT_THAT(created, IsEmpty());
+    EXPECT_EQ(read<copy::Inode>(inode(fid)).size, 8 * zone_bytes);
+    const Fid strange = tree->fresh();
+    ASSERT_EQ(put(inode(strange), there), 0);
+    EXPECT_THAT(created, ElementsAre(strange)) << "all of it is asked for";
+    EXPECT_THAT(stored.lacking, IsEmpty());
+}
+
 /// An application has them open, and a resync comes across them: nobody can reach them on the other side.
 TEST_F(Storing, WhatLostItsLastNameIsNotThere) {
     const Fid gone = folder("gone"), lost = file("lost", "bytes");
-    const Fd open_folder(tree->open_inode(gone, O_RDONLY | O_DIRECTORY)),
-        open_file(tree->open_inode(lost, O_RDWR));
+    const Fd open_folder(tree->open_inode(gone, O_RDONLY | O_DIRECTORY)), open_file(tree->open_inode(lost, O_RDWR));
     ASSERT_TRUE(open_folder && open_file);
     ASSERT_EQ(apply(change::Remove{root, "gone", gone, true}), 0);
     ASSERT_EQ(apply(change::Remove{root, "lost", lost, false}), 0);
@@ -343,7 +364,7 @@ TEST_F(Storing, AnInodeThatTwoTargetsBringAtOnceIsMadeOnce) {
     std::barrier begin(2);
     Errno error = 0;
     std::thread names([&] {
-        std::vector<Fid> reported;
+        Tree::Stored reported;
         for (int i = 0; i < rounds; ++i) {
             entries.push_back(regular("f" + std::to_string(1000 + i), fids[static_cast<std::size_t>(i)]));
             begin.arrive_and_wait();

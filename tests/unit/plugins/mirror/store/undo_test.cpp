@@ -36,11 +36,11 @@ struct Undo : TreeTest {
     }
     template <class What>
     void put(const Target& target, What what) {
-        std::vector<Fid> created;
+        Tree::Stored stored;
         Content content;
         content.what = std::move(what);
         ASSERT_EQ(tree->save_undo({target}), 0);
-        ASSERT_EQ(tree->store(target, content, 60, created), 0);
+        ASSERT_EQ(tree->store(target, content, 60, stored), 0);
     }
     /// As a resync would: the other node has no `gone`, has `d` inside `e`, another `kept`, and a new file.
     void resync() {

@@ -26,6 +26,7 @@ inline constexpr std::size_t xattr_value_max = 64u << 10;
 inline constexpr std::size_t ranges_max = 512u << 10;                ///< of zones with data, in one inode
 inline constexpr std::size_t targets_max = operation_zones_max + 64; ///< targets of an operation
 inline constexpr std::size_t marks_max = 64u << 10;                  ///< marks in one message
+inline constexpr std::uint64_t lacking_max = 1u << 20;               ///< zones in one acknowledgement
 inline constexpr std::uint64_t file_max = INT64_MAX;                 ///< end of a write or a range; size of a file
 } // namespace codec_limits
 

@@ -92,6 +92,7 @@ struct Done {
     Payload payload{};             ///< of Read; nullptr = the target is not there
     std::uint64_t digest{};        ///< of Digest
     std::vector<Fid> created{};    ///< of Store: FIDs it met that a Store created since the last EndResync
+    std::vector<Zones> lacking{};  ///< of Store of an inode: zones that hold data there and nothing here
     std::vector<Target> targets{}; ///< of List
     bool yes{};                    ///< of ProbeVip: answered; of AskWitness: granted
     bool unanswered{};             ///< of AskWitness: nobody answered

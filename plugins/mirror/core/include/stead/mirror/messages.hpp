@@ -42,7 +42,8 @@ struct Acked {
     Level level{};
     int error{};
     bool equal{};
-    std::vector<Fid> created; ///< by a listing: FIDs that were not there
+    std::vector<Fid> created;     ///< by a listing: FIDs that were not there
+    std::vector<Zones> lacking{}; ///< of the inode copied: hold data there, and nothing here
 };
 struct Durable {
     Seq seq{};

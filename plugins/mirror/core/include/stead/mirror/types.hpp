@@ -34,6 +34,11 @@ struct Target {
     auto operator<=>(const Target&) const = default;
 };
 using TargetSet = std::set<Target>;
+/// Neighbouring zones of one file.
+struct Zones {
+    std::uint64_t first{}, count{};
+    bool operator==(const Zones&) const = default;
+};
 
 /// Counter and holder in one word, so that no two nodes can hold one epoch.
 using Epoch = std::uint64_t;

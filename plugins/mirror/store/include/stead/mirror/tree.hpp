@@ -65,8 +65,11 @@ public:
     [[nodiscard]] virtual Errno read(const Target& target, Payload& out) const = 0;         ///< nullptr: not there
     [[nodiscard]] virtual Errno digest(const Target& target, std::uint64_t& out) const = 0; ///< 0: not there
     [[nodiscard]] virtual Errno list(const std::optional<Fid>& inode, std::vector<Target>& out) const = 0;
-    [[nodiscard]] virtual Errno store(const Target& target, const Content& content, Seq park,
-                                      std::vector<Fid>& created) = 0;
+    struct Stored {
+        std::vector<Fid> created;   ///< inodes that it met and that a store() created since the last end_resync()
+        std::vector<Zones> lacking; ///< of an inode: zones that hold data on the other side, and nothing here
+    };
+    [[nodiscard]] virtual Errno store(const Target& target, const Content& content, Seq park, Stored& out) = 0;
     [[nodiscard]] virtual Errno start_undo(bool go_on) = 0;
     [[nodiscard]] virtual Errno save_undo(const std::vector<Target>& targets) = 0;
     [[nodiscard]] virtual Errno roll_back() = 0;
