@@ -347,7 +347,8 @@ void Core::State::begin() {
     const bool foreign =
         target.peer_incarnation.none() && std::any_of(peer_marks.begin(), peer_marks.end(),
                                                       [](const LogEntry& entry) { return entry.mark == Mark::dirty; });
-    const bool loses = !target.record.base.none() || target.accept_loss || foreign;
+    const bool ordered = target.accept_loss && !target.record.current.none(); // a new one had nothing of this mirror
+    const bool loses = !target.record.base.none() || ordered || foreign;
     send(message::Begin{record.mirror, record.current, !pending.empty(), loses});
 }
 

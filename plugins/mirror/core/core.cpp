@@ -92,7 +92,7 @@ void Core::State::load(const Start& input) {
 void Core::State::forget_data() {
     const Record kept = record;
     record = Record{};
-    record.mirror = record.current = Gen{1, 1};
+    record.mirror = record.current = roles_only;
     record.node = kept.node;
     record.epoch = kept.epoch;
     record.role = Role::second;

@@ -104,6 +104,7 @@ private:
     void mount(std::int64_t id);
     void unmount(std::int64_t id, bool force);
     void lost(const boost::json::object& message);
+    void differences(std::int64_t id);
     void done(std::int64_t id, bool ok, const std::string& text);
     void follow_role();
     void show_read_only(bool shown);

@@ -6,8 +6,10 @@
 
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -70,8 +72,17 @@ public:
     [[nodiscard]] virtual Errno start_undo(bool go_on) = 0;
     [[nodiscard]] virtual Errno save_undo(const std::vector<Target>& targets) = 0;
     [[nodiscard]] virtual Errno roll_back() = 0;
+    /// What was parked under numbers up to this one is not wanted any more: in the core's order with end_resync(), which
+    /// keeps of it what was lost in a split. Takes no time.
+    virtual void unwanted(Seq through) = 0;
+    /// As unwanted(), and removes all that is not wanted, unless the undo log is in use; 0: what was named before.
     virtual void purge(Seq through) = 0;
+    /// purge(0) is due after it.
     virtual void end_resync(bool keep_undo) = 0;
+
+    // ---- For persons
+    /// Where inodes are, as absolute paths (of several names one); not those that have none. Reads every directory.
+    [[nodiscard]] virtual Errno paths_of(const std::set<Fid>& inodes, std::map<Fid, std::string>& out) const = 0;
 
     // ---- For the file system in front of it
     [[nodiscard]] virtual std::size_t roots() const noexcept = 0;
