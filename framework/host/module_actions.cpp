@@ -73,6 +73,10 @@ void ModuleHost::act(const std::string& action, const std::string& by, bool auto
     if (!automatic) {
         loops_.reset(); // a person looked after it
         save_loops();
+    } else if (verb == "restart" && !automaton_.able().restart) {
+        // Two may see one death, such as the supervisor and <errd>: the loop guard counts what is done, once.
+        write(log::Level::event, "host", "restart for " + by + " ignored: the module is " + state_name());
+        return;
     } else if (!loop_allows(verb, by)) {
         feed(automaton::Stop{
             .then = Then::stay, .by = "maxloop", .at_once = false, .reason = "stopped by maxloop: " + by});

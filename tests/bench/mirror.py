@@ -21,7 +21,7 @@ FIO = {
     "4 KiB write + fsync each, iops": ("--rw=randwrite --bs=4k --size=64M --fsync=1", "iops"),
     "8 KiB append + fdatasync, iops": ("--rw=write --bs=8k --size=256M --fdatasync=1", "iops"),
     "1 MiB sequential, MB/s": ("--rw=write --bs=1M --size=512M --end_fsync=1", "mb"),
-    "warm 4 KiB read, iops": ("--rw=randread --bs=4k --size=64M", "read_iops"),
+    "warm 4 KiB read, iops": ("--rw=randread --bs=4k --size=64M --invalidate=0 --pre_read=1", "read_iops"),
 }
 GLUSTER = r"""
 set -e; W=$1; ip link add brg type bridge; ip link set brg up; i=1; mkdir -p /var/lib/glusterd /var/log/glusterfs
@@ -68,7 +68,8 @@ class Gluster:
 def resync(module):
     """1,000 scattered writes of 4 KiB while the secondary is away; then it returns while the application writes."""
     first, other = module.nodes
-    first.sh(f"fio --name=base --filename={mirror.DATA}/scattered --rw=write --bs=1M --size=512M --end_fsync=1", timeout=120)
+    first.sh(f"fio --name=base --filename={mirror.DATA}/scattered --rw=write --bs=1M --size=512M --end_fsync=1",
+             timeout=120)
     module.stead(other, "stop")
     module.wait(first, mirror.ALONE)
     first.sh(f"fio --name=scatter --filename={mirror.DATA}/scattered --rw=randwrite --bs=4k --size=512M "

@@ -157,7 +157,8 @@ class Chooser:
             return None
         folder = self.random.choice(model.of("d"))
         name = f"n{self.count}" + self.random.choice(["", " b", "\n", "ü"])
-        return f"{folder}/{name}" if folder else name
+        path = f"{folder}/{name}" if folder else name
+        return None if path in model.names else path
 
     def one(self, model, kind):
         names = [name for name in model.of(kind) if name]

@@ -35,6 +35,7 @@ class Application:
         self.history = []       # all writers, in the order in which they began
         self.enabled = True
         self.problems = []
+        self.split_possible = False
         pair.app_start, pair.app_end = self.start, self.end
 
     def start(self, node):
@@ -49,7 +50,8 @@ class Application:
                 model = Model()
             else:
                 model = read_model(folder)
-                self.check(before, model, f"at the start on node {node}")
+                if not (self.split_possible and before.pid and before.node != node):  # else both go on, each with its own
+                    self.check(before, model, f"at the start on node {node}")
             writer = Writer(len(self.history), f"{self.seed}.{len(self.history)}", load, name, model)
             writer.node = node
             self.folders[name] = writer
@@ -330,6 +332,7 @@ class Cell:
             self.pair.cut_one_way(node)
         if bus_too:
             self.pair.vip_seen = self.random.random() < 0.5
+            self.split = self.app.split_possible = not self.witness
             self.pair.cut_bus(victims)
         self.pair.pump(self.random.choice([0.2, 1.0]))
         self.pair.mend_link()
@@ -344,7 +347,7 @@ class Cell:
         self.pair.vip_seen = False
         self.pair.cut_bus([0, 1])
         self.pair.cut_link()
-        self.split = not self.witness
+        self.split = self.app.split_possible = not self.witness
         self.pair.pump(self.random.choice([0.3, 1.0]))
         self.pair.mend_link()
         self.pair.mend_bus()
@@ -354,13 +357,28 @@ class Cell:
         self.pair.to_witness = [i not in victims for i in (0, 1)]
         self.fault_split(victims)
 
+    @staticmethod
+    def fill(file, spare):
+        """All but a few blocks; what is free may change meanwhile."""
+        size = 0
+        while True:
+            left = os.statvfs(file.fileno())
+            more = (left.f_bavail - spare) * left.f_frsize
+            if more <= 0:
+                return
+            try:
+                os.posix_fallocate(file.fileno(), size, more)
+                size += more
+            except OSError:
+                spare += 8
+
     def fault_full(self, victims):
         fillers = []
         for node in victims:
             filler = self.pair.disk(node) / "filler"
             with open(filler, "wb") as file:
-                left = os.statvfs(filler)
-                os.posix_fallocate(file.fileno(), 0, max(1, left.f_bavail - self.random.randrange(40)) * left.f_frsize)
+                spare = self.random.randrange(40)
+                self.fill(file, spare)
             fillers.append(filler)
         self.pair.pump(self.random.choice([0.1, 0.7]))
         for filler in fillers:
@@ -408,12 +426,13 @@ class Cell:
         for node in pair.nodes:
             if node.pid is None and node.restart_at is None:
                 pair.start(node.number)
-        end = time.monotonic() + 20
-        ordered = 0
-        while not pair.in_sync():
+        end = time.monotonic() + 25
+        ordered, since = 0, None
+        while since is None or time.monotonic() < since + 0.3:  # what a node says of itself may be 250 ms old
             if time.monotonic() > end:
-                raise TimeoutError("both in sync again: not within 20 s")
+                raise TimeoutError("both in sync again: not within 25 s")
             pair.turn(0.01)
+            since = (since or time.monotonic()) if pair.in_sync() else None
             if ordered != self.lives() and self.split and self.both_apart():
                 ordered = self.lives()
                 self.lose(self.random.randrange(2))
@@ -445,7 +464,11 @@ class Cell:
             app.end(node)
         if self.random.random() < 0.4:
             app.enabled = True
-            pair.swap(pair.prim())
+            told = []
+            pair.swap(pair.prim(), lambda ok, text: told.append((ok, text)))
+            pair.wait("swapped", lambda: told)
+            if not told[0][0]:
+                app.problems.append(f"swap: {told[0][1]}")
             pair.wait("swapped", lambda: pair.prim() not in (None, prim))
             self.delay(0.1)
             prim, app.enabled = pair.prim(), False
@@ -519,7 +542,7 @@ class Cell:
             self.app.problems.append(f"{type(error).__name__}: {error}")
         finally:
             self.pair.close()
-            self.pair.mend_link()
+            self.pair.mend_link()  # for the next one
         return self.app.problems
 
     def report(self, keep):

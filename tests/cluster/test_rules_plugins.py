@@ -71,6 +71,22 @@ def rules_of_checkers(node):
     check("Action stop called by b_other: probe.other=down" in module.log(), "the new rule acts once checkers are on")
 
 
+def twice(node):
+    """Two that see one death (a supervised program that <errd> watches too): what is ignored is not counted."""
+    module = Module(node, "twice", HOOKS, xml=light_xml(more='<check><probe ident="app"/></check>'))
+    module.start()
+    for turn in range(1, 4):
+        find(module, "app", "twice")
+        lab.wait_for(f"restart {turn}", lambda: module.log().count("Action restart called by checkers.probe: the first") == turn)
+        find(module, "app", "up")
+        settled(module)
+    check(module.log().count("restart for checkers.probe: the second ignored") == 3, "the second of two is ignored")
+    check(module.code() == UP, "three restarts are allowed, whoever else asks for them")
+    find(module, "app", "twice")
+    module.wait(STOP)
+    check("Action stop called by maxloop" in module.log(), "the fourth one stops the module")
+
+
 def crash(node):
     victim = Module(node, "victim", HOOKS, xml=light_xml(more='<check><probe ident="bad"/></check>'))
     bystander = Module(node, "bystander", HOOKS, xml=light_xml())
@@ -98,7 +114,7 @@ if __name__ == "__main__":
     try:
         with lab.Lab(nodes=1) as machine:
             machine.form_cluster()
-            for case in (rules_of_checkers, crash):
+            for case in (rules_of_checkers, twice, crash):
                 print(f"---- {case.__name__}", flush=True)
                 case(machine.nodes[0])
     finally:

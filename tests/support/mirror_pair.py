@@ -89,17 +89,15 @@ class Namespaces:
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
     def filter(self, node, verdict):
-        """What happens to all that arrives there."""
+        """The command that decides what happens to all that arrives there."""
         rules = (f"add table inet cut\nadd chain inet cut c {{ type filter hook input priority 0; }}\n"
                  f"add rule inet cut c iifname eth0 {verdict}\n")
-        subprocess.run(["nsenter", f"--net=/proc/{self.holders[node].pid}/ns/net", "nft", "-f", "-"], input=rules, text=True,
-                       check=True)
+        return f"nsenter --net=/proc/{self.holders[node].pid}/ns/net nft -f - <<'END'\n{rules}END"
 
     def mend(self):
         """Every link as it was at first."""
-        sh("ip link set p1 master brp")
-        for holder in self.holders:
-            sh(f"nsenter --net=/proc/{holder.pid}/ns/net nft flush ruleset")
+        return "; ".join(["ip link set p1 master brp"] + [
+            f"nsenter --net=/proc/{holder.pid}/ns/net nft flush ruleset" for holder in self.holders])
 
     def close(self):
         for holder in self.holders:
@@ -333,18 +331,26 @@ class Pair:
 
     # ---- the stream's network
 
+    def shell(self, command):
+        """Time goes on meanwhile."""
+        running = subprocess.Popen(["sh", "-c", command])
+        while running.poll() is None:
+            self.turn(0.002)
+        if running.returncode != 0:
+            raise RuntimeError(f"{command}: exit {running.returncode}")
+
     def cut_link(self):
-        sh("ip link set p1 nomaster")
+        self.shell("ip link set p1 nomaster")
 
     def cut_one_way(self, deaf):
-        self.spaces.filter(deaf, "drop")
+        self.shell(self.spaces.filter(deaf, "drop"))
 
     def reset_link(self, at):
         """Whatever comes here is answered by a reset, for a moment."""
-        self.spaces.filter(at, "meta l4proto tcp reject with tcp reset")
+        self.shell(self.spaces.filter(at, "meta l4proto tcp reject with tcp reset"))
 
     def mend_link(self):
-        self.spaces.mend()
+        self.shell(self.spaces.mend())
 
     # ---- the channel
 

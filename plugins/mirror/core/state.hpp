@@ -48,8 +48,6 @@ enum class Claim : std::uint8_t {
     recording, ///< at start: writing down what was changed behind the mount
 };
 
-[[nodiscard]] std::string name_of(const Target& target); ///< for a log line
-
 struct Running { ///< an operation of the application
     OpId id{};
     Operation op;

@@ -85,6 +85,13 @@ void Driver::perform(Flush&& output, Work&) {
     sync_pool_->post([this, output] { feed(completed(output.ticket, tree_->flush())); });
 }
 
+/// The core only knows that it failed: what and why is for a person.
+void Driver::tell_failure(const char* what, const Target& target, int error) {
+    if (error != 0) {
+        note(true, os_error(name_of(target), std::string("cannot be ") + what, error).text());
+    }
+}
+
 void Driver::perform(Read&& output, Work&) {
     reader_pool_->post([this, output] {
         if (output.target.kind == TargetKind::zone) {
@@ -94,6 +101,7 @@ void Driver::perform(Read&& output, Work&) {
         Done done;
         done.ticket = output.ticket;
         done.error = tree_->read(output.target, done.payload);
+        tell_failure("read", output.target, done.error);
         feed(done);
     });
 }
@@ -103,6 +111,7 @@ void Driver::perform(Digest&& output, Work&) {
         Done done;
         done.ticket = output.ticket;
         done.error = tree_->digest(output.target, done.digest);
+        tell_failure("compared", output.target, done.error);
         feed(done);
     });
 }
@@ -121,6 +130,7 @@ void Driver::perform(Store&& output, Work&) {
         Done done;
         done.ticket = output.ticket;
         done.error = tree_->store(output.target, *output.payload, output.park, done.created);
+        tell_failure("stored", output.target, done.error);
         feed(done);
     });
 }

@@ -57,6 +57,7 @@ Errno StoredTree::apply(const Operation& operation, Seq park) {
 Errno StoredTree::apply_here(const Content& content) { return perform(content, {content.at, 0, false}); }
 
 Errno StoredTree::perform(const Content& content, const Manner& manner) {
+    const Written::Change noting(written_);
     return std::visit(
         [&](const auto& change) -> Errno {
             if constexpr (requires { perform(change, manner); }) {
@@ -82,8 +83,8 @@ Errno StoredTree::perform(const change::Write& change, const Manner& manner) {
     if (error == 0) {
         written_.rewritten(change.file);
     }
-    const int times = file->written(manner.at);
-    return error != 0 ? error : times;
+    file->written(manner.at);
+    return error;
 }
 
 Errno StoredTree::resize(const change::Attributes& change, const Manner& manner) {
@@ -139,7 +140,7 @@ Errno StoredTree::perform(const change::Attributes& change, const Manner& manner
     const auto mtime = has(Set::mtime_set) ? std::optional(change.mtime) : std::nullopt;
     int error = 0;
     const InodeRef file = located->is_file() ? inodes_.file(change.inode, error) : nullptr;
-    return file != nullptr && mtime ? file->set_mtime(atime, mtime) : sys::set_times(fd.get(), atime, mtime);
+    return file != nullptr && mtime ? file->set_mtime(atime, *mtime) : sys::set_times(fd.get(), atime, mtime);
 }
 
 Errno StoredTree::perform(const change::SetXattr& change, const Manner&) {
@@ -186,8 +187,8 @@ Errno StoredTree::perform(const change::Allocate& change, const Manner& manner) 
     if (error == 0 && change.kill_privileges) {
         error = kill_privileges(file->fd());
     }
-    const int times = file->written(manner.at);
-    return error != 0 ? error : times;
+    file->written(manner.at);
+    return error;
 }
 
 } // namespace stead::mirror

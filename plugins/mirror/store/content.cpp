@@ -83,12 +83,16 @@ std::uint64_t digest_of(const Content& content) {
     return hash == 0 ? 1 : hash;
 }
 
+/// Of an inode that somebody has open and that lost its last name nothing is read: nobody can reach it on the other
+/// side. (A directory like that cannot even be listed.)
 Errno StoredTree::read_listing(const Located& directory, copy::Listing& out) const {
     const Fd folder(inodes_.open(directory, O_RDONLY | O_DIRECTORY));
-    if (!folder) {
-        return ESTALE;
+    struct stat now {};
+    Errno error = folder ? sys::attributes(folder.get(), now) : ESTALE;
+    if (error != 0 || now.st_nlink == 0) {
+        return error != 0 ? error : ESTALE;
     }
-    const Errno error = sys::each_entry(folder.get(), [&](const char* name, unsigned char) {
+    error = sys::each_entry(folder.get(), [&](const char* name, unsigned char) {
         if (inodes_.excluded(directory, name)) {
             return 0;
         }
@@ -119,9 +123,10 @@ Errno StoredTree::read_listing(const Located& directory, copy::Listing& out) con
 Errno StoredTree::read_inode(const Located& located, bool zones, copy::Inode& out) const {
     const Fd fd(inodes_.open(located, O_PATH));
     struct stat found {};
-    int error = fd ? sys::attributes(fd.get(), found) : ESTALE;
-    if (error != 0) {
-        return error;
+    int error = inodes_.settle(located.fid);
+    error = error == 0 ? (fd ? sys::attributes(fd.get(), found) : ESTALE) : error;
+    if (error != 0 || found.st_nlink == 0) {
+        return error != 0 ? error : ESTALE;
     }
     out.mode = found.st_mode;
     out.owner = found.st_uid;
@@ -177,7 +182,8 @@ Errno StoredTree::read_content(const Target& target, bool zones, std::optional<C
         const Fd fd(inodes_.open(*located, O_RDONLY));
         struct stat found {};
         error = fd ? sys::attributes(fd.get(), found) : ESTALE;
-        if (error == 0 && target.index >= zones_of(static_cast<std::uint64_t>(found.st_size))) {
+        if (error == 0 &&
+            (found.st_nlink == 0 || target.index >= zones_of(static_cast<std::uint64_t>(found.st_size)))) {
             return 0;
         }
         error = error == 0 ? read_zone(fd.get(), target.index, static_cast<std::uint64_t>(found.st_size),
@@ -208,16 +214,13 @@ Errno StoredTree::digest(const Target& target, std::uint64_t& out) const {
 }
 
 Errno StoredTree::list_one(const Located& located, std::vector<Target>& out) const {
-    std::uint64_t size = 0;
-    if (located.is_file()) {
-        const Fd fd(inodes_.open(located, O_PATH));
-        struct stat found {};
-        if (const int error = fd ? sys::attributes(fd.get(), found) : ESTALE; error != 0) {
-            return error == ESTALE ? 0 : error;
-        }
-        size = static_cast<std::uint64_t>(found.st_size);
+    const Fd fd(inodes_.open(located, O_PATH));
+    struct stat found {};
+    const int error = fd ? sys::attributes(fd.get(), found) : ESTALE;
+    if (error != 0 || found.st_nlink == 0) {
+        return error == ESTALE ? 0 : error;
     }
-    add_targets(located, size, out);
+    add_targets(located, static_cast<std::uint64_t>(found.st_size), out);
     return 0;
 }
 

@@ -4,20 +4,33 @@
 #include <algorithm>
 #include <climits>
 #include <cstring>
+#include <iterator>
+#include <utility>
 
 #include <unistd.h>
 
 namespace stead::mirror {
 
-int OpenInode::written(const Time& at) {
+void OpenInode::written(const Time& at) {
     const std::lock_guard lock(times_);
     last_ = std::max(last_, at);
-    return sys::set_times(fd_.get(), std::nullopt, last_);
+    owed_ = true;
 }
 
-int OpenInode::set_mtime(const std::optional<Time>& atime, const std::optional<Time>& mtime) {
+bool OpenInode::owes() const {
+    const std::lock_guard lock(times_);
+    return owed_;
+}
+
+int OpenInode::settle() {
+    const std::lock_guard lock(times_);
+    return std::exchange(owed_, false) ? sys::set_times(fd_.get(), std::nullopt, last_) : 0;
+}
+
+int OpenInode::set_mtime(const std::optional<Time>& atime, const Time& mtime) {
     const std::lock_guard lock(times_);
     last_ = {};
+    owed_ = false;
     return sys::set_times(fd_.get(), atime, mtime);
 }
 
@@ -29,7 +42,8 @@ int OpenInode::preserving_mtime(const std::function<int(int fd)>& change) {
         return error;
     }
     const int error = change(fd_.get());
-    const int times = sys::set_times(fd_.get(), std::nullopt, sys::to_time(before.st_mtim));
+    const Time time = std::exchange(owed_, false) ? last_ : sys::to_time(before.st_mtim);
+    const int times = sys::set_times(fd_.get(), std::nullopt, time);
     return error != 0 ? error : times;
 }
 
@@ -74,6 +88,26 @@ InodeRef Inodes::keep_shared(const Fid& fid, Fd fd) const {
         recent_.pop_back();
     }
     return inode;
+}
+
+int Inodes::settle(const Fid& fid) const {
+    const InodeRef inode = cached(fid);
+    return inode != nullptr ? inode->settle() : 0;
+}
+
+int Inodes::settle_all() const {
+    std::vector<InodeRef> all;
+    {
+        const std::lock_guard lock(mutex_);
+        std::transform(recent_.begin(), recent_.end(), std::back_inserter(all),
+                       [](const Cached& c) { return c.inode; });
+    }
+    int first = 0;
+    for (const InodeRef& inode : all) {
+        const int error = inode->settle();
+        first = first != 0 ? first : error;
+    }
+    return first;
 }
 
 void Inodes::keep(const Fid& fid, Fd fd) const { static_cast<void>(keep_shared(fid, std::move(fd))); }

@@ -31,19 +31,27 @@ struct OpenRoot {
 class OpenInode {
 public:
     explicit OpenInode(Fd fd) noexcept : fd_(std::move(fd)) {}
+    ~OpenInode() { static_cast<void>(settle()); }
+    OpenInode(const OpenInode&) = delete;
+    OpenInode& operator=(const OpenInode&) = delete;
     [[nodiscard]] int fd() const noexcept { return fd_.get(); }
     /// After a write: the modification time becomes `at`, but never goes back, for writes to different zones may be
-    /// applied in different orders on the two nodes, and both must end with the same time.
-    [[nodiscard]] int written(const Time& at);
+    /// applied in different orders on the two nodes, and both must end with the same time. It is owed until settle():
+    /// a time set by hand makes the next fdatasync write the inode as well.
+    void written(const Time& at);
+    [[nodiscard]] bool owes() const;
+    /// Before anybody looks at the time.
+    [[nodiscard]] int settle();
     /// The time was set on purpose, or a whole-inode change gave it: later writes count from here.
-    [[nodiscard]] int set_mtime(const std::optional<Time>& atime, const std::optional<Time>& mtime);
+    [[nodiscard]] int set_mtime(const std::optional<Time>& atime, const Time& mtime);
     /// Runs `change(fd)`, which alters bytes and must not alter the time.
     [[nodiscard]] int preserving_mtime(const std::function<int(int fd)>& change);
 
 private:
     Fd fd_;
-    std::mutex times_;
+    mutable std::mutex times_;
     Time last_;
+    bool owed_{};
 };
 using InodeRef = std::shared_ptr<OpenInode>;
 
@@ -63,6 +71,11 @@ public:
     /// another kind.
     [[nodiscard]] InodeRef directory(const Fid& fid, int& error) const;
     [[nodiscard]] InodeRef file(const Fid& fid, int& error) const;
+    /// The open inode, if it is kept open.
+    [[nodiscard]] InodeRef cached(const Fid& fid) const;
+    /// Modification times as the last writes had them, of one or of all.
+    [[nodiscard]] int settle(const Fid& fid) const;
+    [[nodiscard]] int settle_all() const;
     /// Keeps what a caller has just opened.
     void keep(const Fid& fid, Fd fd) const;
     void forget(const Fid& fid) const; ///< closes it as soon as nobody uses it
@@ -83,7 +96,6 @@ private:
         Fid fid;
         InodeRef inode;
     };
-    [[nodiscard]] InodeRef cached(const Fid& fid) const;
     [[nodiscard]] InodeRef keep_shared(const Fid& fid, Fd fd) const;
     [[nodiscard]] InodeRef get(const Fid& fid, std::uint32_t type, int flags, int& error) const;
     [[nodiscard]] int climb(const OpenRoot& root, int directory, std::string& out) const;

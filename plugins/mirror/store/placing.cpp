@@ -17,6 +17,7 @@ Errno StoredTree::store(const Target& target, const Content& content, Seq park, 
     if (located && located->excluded) {
         return EPERM;
     }
+    const Written::Change noting(written_);
     Errno error = EINVAL; // content of another kind
     if (const auto* listing = std::get_if<copy::Listing>(&content.what);
         listing != nullptr && target.kind == TargetKind::directory) {

@@ -53,7 +53,10 @@ public:
         return inodes_.roots[index]->options;
     }
     [[nodiscard]] Fid fresh(std::size_t root) override;
-    [[nodiscard]] int open_inode(const Fid& inode, int flags) const override { return inodes_.open(inode, flags); }
+    [[nodiscard]] int open_inode(const Fid& inode, int flags) const override {
+        const int error = inodes_.settle(inode);
+        return error != 0 ? -error : inodes_.open(inode, flags);
+    }
     [[nodiscard]] Errno lookup(const Fid& parent, const std::string& name, Entry& out) const override;
     [[nodiscard]] bool excluded(const Fid& inode) const override;
     [[nodiscard]] bool excluded(const Fid& parent, const std::string& name) const override;

@@ -16,7 +16,25 @@ constexpr std::size_t threads_max = 8;
 
 } // namespace
 
+thread_local Written::Change* Written::change_ = nullptr;
+
+Written::Change::Change(Written& written) noexcept : written_(written), outer_(std::exchange(change_, this)) {}
+
+Written::Change::~Change() {
+    change_ = outer_;
+    for (const auto& [fid, what] : noted_) {
+        written_.add(fid, what);
+    }
+}
+
 void Written::note(const Fid& fid, What what) {
+    add(fid, what);
+    if (change_ != nullptr) {
+        change_->noted_.emplace_back(fid, what);
+    }
+}
+
+void Written::add(const Fid& fid, What what) {
     const std::lock_guard lock(mutex_);
     What& noted = changed_.try_emplace(fid, what).first->second;
     noted = std::max(noted, what);
@@ -34,7 +52,7 @@ void Written::gone(const Fid& fid) {
 }
 
 void Written::failed(const Fid& fid, What what) {
-    note(fid, what);
+    add(fid, what);
     const std::lock_guard lock(mutex_);
     failed_.insert(fid);
 }
@@ -118,6 +136,17 @@ Errno Written::flush(const Inodes& inodes) {
         const std::lock_guard lock(mutex_);
         changed.swap(changed_);
         doubtful = !failed_.empty();
+    }
+    for (auto& [fid, what] : changed) { // with the times, which fdatasync leaves out
+        const InodeRef inode = inodes.cached(fid);
+        if (inode == nullptr || inode->owes()) {
+            what = std::max(what, What::all);
+        }
+    }
+    if (const Errno error = inodes.settle_all(); error != 0) {
+        const std::lock_guard lock(mutex_);
+        changed_.merge(changed);
+        return error;
     }
     const bool whole =
         changed.size() > one_by_one_max ||

@@ -6,6 +6,8 @@
 #include <mutex>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
+#include <vector>
 
 namespace stead::mirror {
 
@@ -18,6 +20,21 @@ public:
         elsewhere ///< a device, fifo, socket or symbolic link: only syncfs reaches it
     };
     void note(const Fid& fid, What what);
+    /// Around one application: what it notes on this thread is noted once more at its end, for a flush that came in
+    /// between has taken the first note and not seen all of the change.
+    class Change {
+    public:
+        explicit Change(Written& written) noexcept;
+        ~Change();
+        Change(const Change&) = delete;
+        Change& operator=(const Change&) = delete;
+
+    private:
+        friend class Written;
+        Written& written_;
+        Change* outer_;
+        std::vector<std::pair<Fid, What>> noted_;
+    };
     /// Its bytes were given again: an earlier failed sync of it is history.
     void rewritten(const Fid& fid);
     void gone(const Fid& fid);
@@ -31,6 +48,9 @@ private:
     [[nodiscard]] Errno sync_file_systems(const Inodes& inodes, const Changed& changed);
     [[nodiscard]] Errno sync_each(const Inodes& inodes, const Changed& changed);
     void failed(const Fid& fid, What what);
+    void add(const Fid& fid, What what);
+
+    static thread_local Change* change_;
 
     std::mutex mutex_;
     Changed changed_;

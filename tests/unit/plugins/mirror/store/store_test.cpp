@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fixture.hpp"
 
+#include <stead/base/files.hpp>
+
 #include <barrier>
 #include <thread>
 
@@ -307,6 +309,27 @@ TEST_F(Storing, ARandomTreeIsCopiedTargetByTarget) {
         EXPECT_EQ(digest, digest_of(*content));
     }
     EXPECT_THAT(names_in(park), IsEmpty());
+}
+
+/// An application has them open, and a resync comes across them: nobody can reach them on the other side.
+TEST_F(Storing, WhatLostItsLastNameIsNotThere) {
+    const Fid gone = folder("gone"), lost = file("lost", "bytes");
+    const Fd open_folder(tree->open_inode(gone, O_RDONLY | O_DIRECTORY)),
+        open_file(tree->open_inode(lost, O_RDWR));
+    ASSERT_TRUE(open_folder && open_file);
+    ASSERT_EQ(apply(change::Remove{root, "gone", gone, true}), 0);
+    ASSERT_EQ(apply(change::Remove{root, "lost", lost, false}), 0);
+    for (const Target& target : {directory(gone), inode(gone), inode(lost), zone(lost, 0)}) {
+        EXPECT_FALSE(is_there(target));
+        std::uint64_t digest = 1;
+        EXPECT_EQ(tree->digest(target, digest), 0);
+        EXPECT_EQ(digest, 0u);
+    }
+    for (const Fid& fid : {gone, lost}) {
+        std::vector<Target> targets;
+        EXPECT_EQ(tree->list(fid, targets), 0);
+        EXPECT_THAT(targets, IsEmpty());
+    }
 }
 
 /// A listing and the inode that it names are copied at the same time, by two threads: each finds it missing.

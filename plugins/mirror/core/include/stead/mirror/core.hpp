@@ -55,6 +55,8 @@ struct Options {
     Mutant mutant{Mutant::none};
 };
 
+[[nodiscard]] std::string name_of(const Target& target); ///< for a log line
+
 // ---- Inputs ---------------------------------------------------------------------------------------------------------
 
 struct Tick {};

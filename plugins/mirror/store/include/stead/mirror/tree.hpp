@@ -92,7 +92,7 @@ public:
     [[nodiscard]] virtual Fid fresh(std::size_t root = 0) = 0;
     /// Opens an inode; O_PATH is meant where flags have it. Negative errno on failure: -ESTALE when there is none.
     [[nodiscard]] virtual int open_inode(const Fid& inode, int flags) const = 0;
-    /// FID and attributes of a name; ENOENT also for excluded names when `replicated_only`. An inode that is excluded
+    /// FID and attributes of a name (the modification time may be behind: open_inode() brings it up); ENOENT also for excluded names when `replicated_only`. An inode that is excluded
     /// from replication has a FID of its own all the same, and `excluded` says so.
     struct Entry {
         Fid inode;
