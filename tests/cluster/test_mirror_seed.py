@@ -5,7 +5,7 @@ of the classic <rfs> has no meaning here is said so at config."""
 import subprocess
 
 import mirror
-from mirror import ALONE, DATA, PRIM, SECOND
+from mirror import ALONE, DATA, PRIM, SECOND, WAIT
 from support import check, lab
 
 HIDDEN = f"{DATA}_For_SafeKit_Replication/data"
@@ -21,17 +21,21 @@ def seed(nodes):
     done = one.stead("config -m data")
     for name in ("syncat", "syncdelta", "scripts", "nbremconn", "roflags"):
         check(f"rfs/@{name}" in done.stderr + done.stdout, f"config says that {name} has no effect")
+    for node in module.nodes:
+        module.stead(node, "start")
+        module.wait(node, WAIT)
     module.stead(one, "rfssync external prim seed-1")
     module.wait_ready(one, ALONE)
     one.sh(f"cd {DATA}; head -c 60000000 /dev/urandom >big; mkdir -p a/b/c; for i in $(seq 300); do echo $i >a/b/c/$i; done; "
            "ln big hard; ln -s big soft; touch -d '2001-02-03' a")
+    module.stead(two, "stop")
     # As `rsync -aHAX` would: with the extended attributes that name the inodes.
     subprocess.run(["cp", "-a", "--preserve=all", f"{one.disk}{HIDDEN}/.", f"{two.disk}{DATA}"], check=True)
     one.sh(f"cd {DATA}; printf changed | dd of=big bs=1 seek=1000000 conv=notrunc status=none; echo new >a/new; rm a/b/c/7; "
            "mv a/b/c/8 a/eight")
     two.sh(f"echo of the seed >{DATA}/a/b/c/9; echo stranger >{DATA}/stranger")
     before = sent(module, one)
-    module.stead(two, "rfssync external second seed-1")
+    module.stead(two, "second fullsync")  # starts it; as rfssync external second UID on one that runs
     module.wait_ready(two, SECOND, timeout=60)
     module.wait_ready(one, PRIM)
     moved = sent(module, one) - before

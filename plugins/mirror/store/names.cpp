@@ -21,8 +21,8 @@ Errno StoredTree::find_spot(const Fid& parent, const std::string& name, Spot& ou
     return 0;
 }
 
-/// When a directory was changed: now, but for a name that is not replicated in one that is. The other node does not hear
-/// of it, and the two would differ.
+/// When a directory was changed: now, but for a name that is not replicated in one that is. The other node does not
+/// hear of it, and the two would differ.
 Time StoredTree::change_time(const Spot& spot, const Manner& manner) {
     struct stat before {};
     const bool unheard = !manner.replicated && !spot.parent.excluded;

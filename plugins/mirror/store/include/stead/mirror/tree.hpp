@@ -72,8 +72,8 @@ public:
     [[nodiscard]] virtual Errno start_undo(bool go_on) = 0;
     [[nodiscard]] virtual Errno save_undo(const std::vector<Target>& targets) = 0;
     [[nodiscard]] virtual Errno roll_back() = 0;
-    /// What was parked under numbers up to this one is not wanted any more: in the core's order with end_resync(), which
-    /// keeps of it what was lost in a split. Takes no time.
+    /// What was parked under numbers up to this one is not wanted any more: in the core's order with end_resync(),
+    /// which keeps of it what was lost in a split. Takes no time.
     virtual void unwanted(Seq through) = 0;
     /// As unwanted(), and removes all that is not wanted, unless the undo log is in use; 0: what was named before.
     virtual void purge(Seq through) = 0;
@@ -92,7 +92,8 @@ public:
     [[nodiscard]] virtual Fid fresh(std::size_t root = 0) = 0;
     /// Opens an inode; O_PATH is meant where flags have it. Negative errno on failure: -ESTALE when there is none.
     [[nodiscard]] virtual int open_inode(const Fid& inode, int flags) const = 0;
-    /// FID and attributes of a name (the modification time may be behind: open_inode() brings it up); ENOENT also for excluded names when `replicated_only`. An inode that is excluded
+    /// FID and attributes of a name (the modification time may be behind: open_inode() brings it up); ENOENT also for
+    /// excluded names when `replicated_only`. An inode that is excluded
     /// from replication has a FID of its own all the same, and `excluded` says so.
     struct Entry {
         Fid inode;
