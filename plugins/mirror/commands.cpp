@@ -43,9 +43,12 @@ void MirrorPlugin::command(std::uint64_t token, const std::string& verb, const s
     } else if (verb == "rfsverify") {
         role_command(token, first == "repair" ? "repair" : "verify");
     } else if (verb == "rfsdiff") {
-        finish_command(token, true, differences());
+        ask({{"do", "differences"}}, [this, token](bool ok, const std::string& text) {
+            finish_command(token, ok, ok ? differences() + text : text);
+        });
     } else if (verb == "rfssync") {
-        role_command(token, "second_full");
+        const bool source = first == "external" && arguments.size() > 1 && arguments[1] == "prim";
+        role_command(token, source ? "prim" : "second_full");
     } else {
         const bool list = arguments.size() < 2 || arguments[1] == "list";
         ask({{"do", list ? "lost_list" : "lost_export"}, {"folder", arguments.size() > 2 ? arguments[2] : ""}},

@@ -87,8 +87,8 @@ std::int64_t MirrorPlugin::ask(json::object request, Reply reply) {
     return id;
 }
 
-/// Is stead-fs alone frozen, or does it hang? What counts is how often this thread has come by and found nothing, not the
-/// time: after a pause of the whole node one tick has passed, however long it was.
+/// Is stead-fs alone frozen, or does it hang? What counts is how often this thread has come by and found nothing, not
+/// the time: after a pause of the whole node one tick has passed, however long it was.
 void MirrorPlugin::watch_fs() {
     watch_timer_.expires_after(tick);
     watch_timer_.async_wait([this](boost::system::error_code error) {

@@ -85,8 +85,12 @@ void MirrorPlugin::message(std::uint32_t from, const std::string& kind, const st
 void MirrorPlugin::ask_witness(const json::object& said) {
     witness_ticket_ = number_of(said, "ticket");
     witness_token_ = std::to_string(++witness_asked_);
+    // Of this mirror: one that is made anew counts from 1 again, and the word that the witness gave the old one is not
+    // about it.
+    const std::string mirror = text_of(said, "mirror");
     host_.publish("splitbrain.claim", witness_token_ + " " + std::to_string(number_of(said, "counter")) + " " +
-                                          std::to_string(number_of(said, "holder")));
+                                          std::to_string(number_of(said, "holder")) +
+                                          (mirror.empty() ? "" : " claim." + mirror));
     witness_timer_.expires_after(witness_limit);
     witness_timer_.async_wait([this, token = witness_token_](boost::system::error_code error) {
         if (!error) {

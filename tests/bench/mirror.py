@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The file system of a mirror beside the disk below it and GlusterFS replica 2, alternating in one run, medians of three: fio
-lines of a database's kind. The resync after scattered writes: what moves, and what the application feels."""
+lines of a database's kind, then PostgreSQL itself. The resync after scattered writes: what moves, and what the application feels."""
 import json
 import pathlib
 import shutil
@@ -12,6 +12,7 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "cluster"), str(HERE.parent / "support")]
 import mirror  # noqa: E402
+import mirror_postgres  # noqa: E402
 from support import lab  # noqa: E402
 
 ROUNDS = 3
@@ -62,7 +63,7 @@ class Gluster:
         pid = subprocess.run(["pgrep", "-P", (self.folder / "ga" / "pid").read_text().strip()], text=True,
                              capture_output=True, check=True).stdout.split()[0]
         return subprocess.run(["nsenter", "-t", pid, "-m", "-n", "-u", "-p", "--", "sh", "-c", command], text=True,
-                              capture_output=True, check=True, timeout=120).stdout
+                              capture_output=True, check=True, timeout=300).stdout
 
 
 def resync(module):
@@ -101,6 +102,11 @@ def main():
                 for name, run in places.items():
                     seen[name].append(figure(run(f"fio --name=b --directory=DIR {options} {COMMON}; rm -f DIR/b.*"), kind))
             print(f"{title:34}" + "".join(f"{statistics.median(seen[name]):12.0f}" for name in places), flush=True)
+        if pathlib.Path(mirror_postgres.PROGRAMS).exists():
+            volume = (gluster.run, mount) if "gluster" in places else None
+            mirror_postgres.measure(module, mirror.DATA, volume)
+        else:
+            print("(PostgreSQL 15 is not installed: apt-get install postgresql-15)")
         moved, seconds = resync(module)
         print(f"\nresync after 1,000 random 4 KiB writes in 512 MiB: {moved:.1f} MB in {seconds:.1f} s, start of the node included")
 

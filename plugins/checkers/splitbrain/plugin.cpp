@@ -6,6 +6,7 @@
 
 #include <stead/checker.hpp>
 
+#include <algorithm>
 #include <charconv>
 #include <optional>
 
@@ -41,7 +42,7 @@ std::optional<Options> read_options(const plugin::Config& service) {
     }
 }
 
-/// What a mirror wants decided: "TOKEN COUNTER HOLDER".
+/// What a mirror wants decided: "TOKEN COUNTER HOLDER [KEY]".
 struct Claim {
     std::string token;
     Petition petition;
@@ -57,8 +58,12 @@ std::optional<Claim> read_claim(std::string_view text) {
         text.remove_prefix(std::min(used + 1, text.size()));
         return good;
     };
-    if (!take(token, false) || !take(claim.petition.counter, false) || !take(claim.petition.holder, true)) {
+    const bool keyed = std::ranges::count(text, ' ') == 3;
+    if (!take(token, false) || !take(claim.petition.counter, false) || !take(claim.petition.holder, !keyed)) {
         return std::nullopt;
+    }
+    if (keyed) {
+        claim.petition.key = text;
     }
     claim.token = std::to_string(token);
     return claim;
@@ -143,7 +148,7 @@ public:
             host_.unpublish(verdict_resource);
             if (value) {
                 host_.error(std::string{claim_resource} + " is '" + std::string{*value} +
-                            "'; allowed: TOKEN COUNTER HOLDER, decimal");
+                            "'; allowed: TOKEN COUNTER HOLDER [KEY], the numbers decimal");
             }
         }
     }

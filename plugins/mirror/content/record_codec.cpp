@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::string_view magic{"STEADMIR"};
 constexpr std::uint32_t format = 1;
+constexpr std::uint32_t node_max = 63; ///< index in the cluster: a mirror's two nodes may be any
 constexpr std::size_t header_bytes = 16, crc_bytes = 4;
 constexpr std::size_t room = record_bytes - header_bytes - crc_bytes;
 
@@ -57,9 +58,9 @@ void put(const Record& from, v1::Record& to) {
 
 Result<Record> get(const v1::Record& from) {
     Record to;
-    if (from.node() > 1 || holder(from.epoch()) > 1) {
+    if (from.node() > node_max || holder(from.epoch()) > node_max) {
         return malformed("record of node " + std::to_string(from.node()) + " and epoch held by " +
-                         std::to_string(holder(from.epoch())) + ", only 0 and 1 are nodes");
+                         std::to_string(holder(from.epoch())) + ", nodes are 0 to " + std::to_string(node_max));
     }
     if (!get_enum(from.role(), Role::alone, to.role)) {
         return unknown_kind("role", from.role());

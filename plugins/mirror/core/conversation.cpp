@@ -313,23 +313,37 @@ void Core::State::build_set() {
         }
     };
     for_each_lost(compare);
+    std::set<Fid> may_be_cut;
     for (const LogEntry& entry : peer_marks) {
         if (entry.mark == Mark::unsynced && !mutant(Mutant::forget_unsynced)) {
             compare(entry.target);
         }
+        if (entry.mark != Mark::unsynced && entry.target.kind == TargetKind::inode) {
+            may_be_cut.insert(entry.target.fid);
+        }
         // Remembered until both are equal, also if this resync breaks off.
         unsynced.touch(Unsynced::peer, entry.target, seq);
     }
-    if (decision.extent == Extent::marks) {
+    if (decision.extent == Extent::marks && may_be_cut.empty()) {
         begin();
         return;
     }
     listing = true;
-    const Ticket ticket = expect([this, mine = conversation](const Done& done) {
+    const Ticket ticket = expect([this, compare, may_be_cut = std::move(may_be_cut),
+                                  mine = conversation](const Done& done) {
         if (mine != conversation) {
             return;
         }
         listing = false;
+        if (decision.extent == Extent::marks) { // of a file that the target cut, it names no zone behind the cut
+            for (const Target& target : done.targets) {
+                if (target.kind == TargetKind::zone && may_be_cut.contains(target.fid)) {
+                    compare(target);
+                }
+            }
+            begin();
+            return;
+        }
         std::for_each(done.targets.begin(), done.targets.end(), [this](const Target& target) { add_pending(target); });
         if (decision.extent == Extent::compare_all) {
             to_compare = pending;
@@ -347,7 +361,8 @@ void Core::State::begin() {
     const bool foreign =
         target.peer_incarnation.none() && std::any_of(peer_marks.begin(), peer_marks.end(),
                                                       [](const LogEntry& entry) { return entry.mark == Mark::dirty; });
-    const bool loses = !target.record.base.none() || target.accept_loss || foreign;
+    const bool ordered = target.accept_loss && !target.record.current.none(); // a new one had nothing of this mirror
+    const bool loses = !target.record.base.none() || ordered || foreign;
     send(message::Begin{record.mirror, record.current, !pending.empty(), loses});
 }
 

@@ -87,12 +87,12 @@ void Core::State::load(const Start& input) {
     record.unknown = record.unknown || (was_ahead && record.base.none() && !intent_known);
 }
 
-/// Without data all nodes are equal for ever: one mirror, one generation. The epoch is what counts. Who served last is no
-/// claim: the other one may have started alone since.
+/// Without data all nodes are equal for ever: one mirror, one generation. The epoch is what counts. Who served last is
+/// no claim: the other one may have started alone since.
 void Core::State::forget_data() {
     const Record kept = record;
     record = Record{};
-    record.mirror = record.current = Gen{1, 1};
+    record.mirror = record.current = roles_only;
     record.node = kept.node;
     record.epoch = kept.epoch;
     record.role = Role::second;

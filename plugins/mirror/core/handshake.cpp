@@ -110,7 +110,12 @@ Outcome outcome(const Facts& a, const Facts& b) {
         return {nullptr, {}, Verdict::nobody, "no node has data: say prim on one"};
     }
     if (a_empty || b_empty) {
-        return {a_empty ? &b : &a, Extent::everything, {}, "the other one has no data"};
+        // A person may have copied the data there, with their FIDs: then what is the same need not be sent.
+        const Facts& target = a_empty ? a : b;
+        return {a_empty ? &b : &a,
+                target.dirty_known ? Extent::everything : Extent::compare_all,
+                {},
+                "the other one has no data"};
     }
     if (a.record.mirror != b.record.mirror || a.record.node == b.record.node) {
         return {nullptr, {}, Verdict::refuse, "the other node belongs to another mirror"};

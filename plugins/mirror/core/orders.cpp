@@ -210,6 +210,7 @@ void Core::State::verify_all(Command what) {
     }
     verify_order = what;
     verify_counts = {};
+    differing.clear();
     verify_moving = 0;
     listing = true;
     const Ticket ticket = expect([this, mine = conversation](const Done& done) {
@@ -245,6 +246,7 @@ void Core::State::verify_differs(const Target& target) {
     ++counters.verify_mismatches;
     ++verify_counts.differing;
     if (verify_counts.differing <= 20) { // more would say no more
+        differing.push_back(target);
         note("verify: the copies differ in " + name_of(target), true);
     }
     if (verify_order != Command::repair) {

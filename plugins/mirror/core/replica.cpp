@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 
 /// The receiving side: in order per FID, the rest in parallel.
 namespace stead::mirror {
@@ -126,7 +127,7 @@ void Core::State::change(Seq at, const message::Change& wanted) {
     const Ticket ticket =
         expect([this, at, flush, flushed, operation = flushed ? wanted.operation : Operation{}](const Done& done) {
             if (done.error != 0) {
-                own_failure("a change cannot be applied");
+                own_failure(std::string("a change cannot be applied: ") + std::strerror(done.error));
             } else if (flushed) {
                 flush(operation);
                 return;

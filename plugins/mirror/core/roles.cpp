@@ -9,8 +9,8 @@ namespace {
 constexpr nanoseconds look_again = seconds{5}; ///< after a doubt, where there is no data that could be behind
 } // namespace
 
-/// Without data no record tells who may serve. The witness must know of every claim, or it grants the next one to a node
-/// that was not there.
+/// Without data no record tells who may serve. The witness must know of every claim, or it grants the next one to a
+/// node that was not there.
 bool Core::State::every_claim_is_asked() const { return !options.data && options.witness; }
 
 void Core::State::set_role(Role to, const std::string& reason) {

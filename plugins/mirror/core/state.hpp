@@ -346,8 +346,9 @@ struct Core::State {
     Instant order_until{never};
     bool order_begun{};
     VerifyCounts verify_counts;
-    std::size_t verify_moving{}; ///< targets of a comparison on their way
-    bool step_running{};         ///< of the claim: an effect is on its way
+    std::vector<Target> differing; ///< the first of them
+    std::size_t verify_moving{};   ///< targets of a comparison on their way
+    bool step_running{};           ///< of the claim: an effect is on its way
 };
 
 } // namespace stead::mirror

@@ -71,6 +71,7 @@ void Core::State::status(Status& status) const {
     status.unsynced_there = unsynced.size(Unsynced::peer);
     status.verifying = verify_order.has_value();
     status.verify = verify_counts;
+    status.differing = differing;
 }
 
 Status Core::status() const {

@@ -105,6 +105,7 @@ private:
     void mount(std::int64_t id);
     void unmount(std::int64_t id, bool force);
     void lost(const boost::json::object& message);
+    void differences(std::int64_t id);
     void done(std::int64_t id, bool ok, const std::string& text);
     void follow_role();
     void show_read_only(bool shown);
@@ -141,6 +142,7 @@ private:
 
     std::atomic<std::int64_t> armed_ns_{};
     std::atomic<bool> resyncing_{};
+    std::atomic<bool> settling_{}; ///< a pool sets modification times that are owed
     std::atomic<bool> status_due_{}; ///< at once
     Fd wake_;
     std::mutex fronts_mutex_;

@@ -4,6 +4,7 @@
 
 #include <boost/json/object.hpp>
 
+#include <cstdio>
 #include <utility>
 
 namespace stead::mirror {
@@ -19,6 +20,13 @@ Done completed(Ticket ticket, int error) {
 std::string text_of_counts(const VerifyCounts& counts) {
     return std::to_string(counts.checked) + " of " + std::to_string(counts.total) + " targets compared, " +
            std::to_string(counts.differing) + " differ, " + std::to_string(counts.repaired) + " repaired";
+}
+
+std::string hex_of(const Gen& gen) {
+    char text[33];
+    std::snprintf(text, sizeof text, "%016llx%016llx", static_cast<unsigned long long>(gen.high),
+                  static_cast<unsigned long long>(gen.low));
+    return text;
 }
 
 /// A full disk is told as such.
@@ -169,10 +177,14 @@ void Driver::perform(RollBack&& output, Work&) {
 }
 
 void Driver::perform(Purge&& output, Work&) {
-    undo_pool_->post([this, output] { tree_->purge(output.through); });
+    tree_->unwanted(output.through); // now: an EndResync that follows must know
+    undo_pool_->post([this] { tree_->purge(0); });
 }
 
-void Driver::perform(EndResync&& output, Work&) { tree_->end_resync(output.keep_undo); } // before any later Store
+void Driver::perform(EndResync&& output, Work&) {
+    tree_->end_resync(output.keep_undo); // before any later Store
+    undo_pool_->post([this] { tree_->purge(0); });
+}
 
 // ---- The peer, the application, the host
 // ------------------------------------------------------------------------------
@@ -233,7 +245,8 @@ void Driver::perform(AskWitness&& output, Work&) {
     say({{"say", "ask_witness"},
          {"ticket", output.ticket},
          {"counter", counter(output.epoch)},
-         {"holder", holder(output.epoch)}});
+         {"holder", holder(output.epoch)},
+         {"mirror", core_->record().mirror == roles_only ? std::string{} : hex_of(core_->record().mirror)}});
 }
 
 void Driver::perform(ProbeVip&& output, Work&) { say({{"say", "probe_vip"}, {"ticket", output.ticket}}); }

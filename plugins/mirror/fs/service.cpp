@@ -73,6 +73,12 @@ int Driver::run() {
         }
         follow_role();
         tell_status(false);
+        if (tree_->owes_times() && !settling_.exchange(true)) {
+            sync_pool_->post([this] {
+                static_cast<void>(tree_->settle_times());
+                settling_ = false;
+            });
+        }
         const std::lock_guard lock(mutex_);
         if (stopped_) {
             break;
@@ -126,6 +132,8 @@ void Driver::serve(const json::object& message) {
         answer.yes = flag_of(message, "yes");
         answer.unanswered = flag_of(message, "unanswered");
         feed(answer);
+    } else if (what == "differences") {
+        differences(id);
     } else if (what == "lost_list" || what == "lost_export") {
         lost(message);
     } else if (what == "ping") {
@@ -315,10 +323,44 @@ void Driver::lost(const json::object& message) {
         } else if (list) {
             done(id, true, text_of_lost(*sets));
         } else {
-            const auto written = export_lost(settings_.state_folder, sets->back().number, folder);
-            done(id, static_cast<bool>(written),
-                 written ? std::to_string(*written) + " items written below " + folder : written.error().text());
+            std::size_t count = 0;
+            for (const LostSet& set : *sets) { // of several splits: a folder each
+                const std::string to = folder + (sets->size() == 1 ? "" : "/split-" + std::to_string(set.number));
+                const auto written = export_lost(settings_.state_folder, set.number, to);
+                if (!written) {
+                    return done(id, false, written.error().text());
+                }
+                count += *written;
+            }
+            done(id, true, std::to_string(count) + " items written below " + folder);
         }
+    });
+}
+
+/// What the last comparison found, by path.
+void Driver::differences(std::int64_t id) {
+    reader_pool_->post([this, id] {
+        std::vector<Target> found;
+        {
+            const std::lock_guard lock(mutex_);
+            found = core_->status().differing;
+        }
+        std::set<Fid> inodes;
+        for (const Target& target : found) {
+            inodes.insert(target.fid);
+        }
+        std::map<Fid, std::string> paths;
+        const Errno error = inodes.empty() ? 0 : tree_->paths_of(inodes, paths);
+        std::string text;
+        for (const Target& target : found) {
+            const auto path = paths.find(target.fid);
+            text += "\n  " + (path == paths.end() ? "an inode without name" : path->second) +
+                    (target.kind == TargetKind::directory ? ": names in it"
+                     : target.kind == TargetKind::inode   ? ": attributes"
+                                                        : ": bytes from " + std::to_string(target.index * zone_bytes));
+        }
+        done(id, error == 0,
+             error == 0 ? text : os_error("the replicated directories", "cannot be read", error).text());
     });
 }
 

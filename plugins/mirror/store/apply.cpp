@@ -83,7 +83,9 @@ Errno StoredTree::perform(const change::Write& change, const Manner& manner) {
     if (error == 0) {
         written_.rewritten(change.file);
     }
-    file->written(manner.at);
+    if (file->written(manner.at)) {
+        inodes_.owes(file);
+    }
     return error;
 }
 
@@ -187,7 +189,9 @@ Errno StoredTree::perform(const change::Allocate& change, const Manner& manner) 
     if (error == 0 && change.kill_privileges) {
         error = kill_privileges(file->fd());
     }
-    file->written(manner.at);
+    if (file->written(manner.at)) {
+        inodes_.owes(file);
+    }
     return error;
 }
 

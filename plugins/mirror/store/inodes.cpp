@@ -11,10 +11,28 @@
 
 namespace stead::mirror {
 
-void OpenInode::written(const Time& at) {
+namespace {
+constexpr nanoseconds quiet_for = milliseconds{50}, owed_longest = seconds{1};
+}
+
+bool OpenInode::written(const Time& at) {
     const std::lock_guard lock(times_);
     last_ = std::max(last_, at);
-    owed_ = true;
+    written_at_ = BootClock::now();
+    if (!owed_) {
+        owed_since_ = written_at_;
+    }
+    return !std::exchange(owed_, true);
+}
+
+int OpenInode::settle_quiet(Instant now) {
+    {
+        const std::lock_guard lock(times_);
+        if (now - written_at_ < quiet_for && now - owed_since_ < owed_longest) {
+            return 0;
+        }
+    }
+    return settle();
 }
 
 bool OpenInode::owes() const {
@@ -24,7 +42,9 @@ bool OpenInode::owes() const {
 
 int OpenInode::settle() {
     const std::lock_guard lock(times_);
-    return std::exchange(owed_, false) ? sys::set_times(fd_.get(), std::nullopt, last_) : 0;
+    const int error = owed_ ? sys::set_times(fd_.get(), std::nullopt, last_) : 0;
+    owed_ = error != 0;
+    return error;
 }
 
 int OpenInode::set_mtime(const std::optional<Time>& atime, const Time& mtime) {
@@ -93,6 +113,33 @@ InodeRef Inodes::keep_shared(const Fid& fid, Fd fd) const {
 int Inodes::settle(const Fid& fid) const {
     const InodeRef inode = cached(fid);
     return inode != nullptr ? inode->settle() : 0;
+}
+
+void Inodes::owes(const InodeRef& inode) {
+    const std::lock_guard lock(owing_mutex_);
+    owing_.push_back(inode);
+}
+
+bool Inodes::owing() const {
+    const std::lock_guard lock(owing_mutex_);
+    return !owing_.empty();
+}
+
+/// An error stays for the flush, which settles all and tells it.
+bool Inodes::settle_quiet() {
+    std::vector<std::weak_ptr<OpenInode>> all;
+    {
+        const std::lock_guard lock(owing_mutex_);
+        all.swap(owing_);
+    }
+    const Instant now = BootClock::now();
+    std::erase_if(all, [&](const std::weak_ptr<OpenInode>& weak) {
+        const InodeRef inode = weak.lock();
+        return inode == nullptr || inode->settle_quiet(now) != 0 || !inode->owes();
+    });
+    const std::lock_guard lock(owing_mutex_);
+    owing_.insert(owing_.end(), all.begin(), all.end());
+    return owing_.empty();
 }
 
 int Inodes::settle_all() const {

@@ -5,6 +5,8 @@
 #include "index.hpp"
 #include "place.hpp"
 
+#include <stead/base/time.hpp>
+
 #include <functional>
 #include <list>
 #include <memory>
@@ -38,10 +40,12 @@ public:
     /// After a write: the modification time becomes `at`, but never goes back, for writes to different zones may be
     /// applied in different orders on the two nodes, and both must end with the same time. It is owed until settle():
     /// a time set by hand makes the next fdatasync write the inode as well.
-    void written(const Time& at);
+    /// True when nothing was owed before.
+    [[nodiscard]] bool written(const Time& at);
     [[nodiscard]] bool owes() const;
     /// Before anybody looks at the time.
     [[nodiscard]] int settle();
+    [[nodiscard]] int settle_quiet(Instant now); ///< if it is time for it
     /// The time was set on purpose, or a whole-inode change gave it: later writes count from here.
     [[nodiscard]] int set_mtime(const std::optional<Time>& atime, const Time& mtime);
     /// Runs `change(fd)`, which alters bytes and must not alter the time.
@@ -52,6 +56,7 @@ private:
     mutable std::mutex times_;
     Time last_;
     bool owed_{};
+    Instant owed_since_{}, written_at_{};
 };
 using InodeRef = std::shared_ptr<OpenInode>;
 
@@ -76,6 +81,9 @@ public:
     /// Modification times as the last writes had them, of one or of all.
     [[nodiscard]] int settle(const Fid& fid) const;
     [[nodiscard]] int settle_all() const;
+    void owes(const InodeRef& inode);
+    [[nodiscard]] bool owing() const;
+    [[nodiscard]] bool settle_quiet(); ///< see Tree::settle_times
     /// Keeps what a caller has just opened.
     void keep(const Fid& fid, Fd fd) const;
     void forget(const Fid& fid) const; ///< closes it as soon as nobody uses it
@@ -104,6 +112,8 @@ private:
     mutable std::mutex mutex_;
     mutable std::list<Cached> recent_; ///< newest first
     mutable std::unordered_map<Fid, std::list<Cached>::iterator, FidHash> open_;
+    mutable std::mutex owing_mutex_;
+    std::vector<std::weak_ptr<OpenInode>> owing_;
     std::mutex ghosts_mutex_;
     std::vector<Fid> ghosts_; ///< without a name
     std::size_t sweep_at_{1024};

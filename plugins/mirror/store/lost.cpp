@@ -37,15 +37,12 @@ std::optional<std::string> climb(const Names& names, const std::map<Fid, std::st
 
 } // namespace
 
-/// Names of all directories and of `wanted`, in the tree and below what is parked.
-Errno StoredTree::walk_names(const std::set<Fid>& wanted,
-                             const std::function<void(const Fid& parent, const std::string& name, const Fid&)>& found) {
-    std::vector<Fid> todo;
+/// Names of all directories and of `wanted`, in the tree and below `todo`.
+Errno StoredTree::walk_names(
+    std::vector<Fid> todo, const std::set<Fid>& wanted,
+    const std::function<void(const Fid& parent, const std::string& name, const Fid&)>& found) const {
     for (const auto& root : inodes_.roots) {
         todo.push_back(root->fid);
-    }
-    for (const auto& [fid, seq] : parked_) {
-        todo.push_back(fid);
     }
     while (!todo.empty()) {
         const Fid next = todo.back();
@@ -92,21 +89,23 @@ Errno StoredTree::lost_paths(std::vector<LostPath>& out) {
         }
     }
     Names now, was;
-    const Errno error = walk_names(overwritten, [&](const Fid& parent, const std::string& name, const Fid& fid) {
-        now[fid] = {parent, name};
-        if (!listings.contains(parent)) {
-            was[fid] = {parent, name};
-        }
-    });
+    std::vector<Fid> aside;
+    for (const auto& [fid, seq] : parked_) {
+        aside.push_back(fid);
+    }
+    const Errno error =
+        walk_names(std::move(aside), overwritten, [&](const Fid& parent, const std::string& name, const Fid& fid) {
+            now[fid] = {parent, name};
+            if (!listings.contains(parent)) {
+                was[fid] = {parent, name};
+            }
+        });
     for (const auto& [parent, listing] : listings) {
         for (const copy::Listing::Entry& entry : listing.entries) {
             was[entry.inode] = {parent, entry.name};
         }
     }
-    std::map<Fid, std::string> tops;
-    for (const auto& root : inodes_.roots) {
-        tops[root->fid] = root->options.place.lexically_normal().string();
-    }
+    const std::map<Fid, std::string> tops = places();
     for (const auto& [fid, seq] : parked_) {
         if (const auto path = climb(was, tops, fid); path && seq <= purge_later_) {
             out.push_back({fid, true, *path, {}});
@@ -117,6 +116,28 @@ Errno StoredTree::lost_paths(std::vector<LostPath>& out) {
         const auto path = climb(was, tops, fid);
         if (located && path && !parked_.contains(fid) && (located->is_file() || located->type() == S_IFLNK)) {
             out.push_back({fid, false, *path, climb(now, tops, fid).value_or("")});
+        }
+    }
+    return error;
+}
+
+std::map<Fid, std::string> StoredTree::places() const {
+    std::map<Fid, std::string> tops;
+    for (const auto& root : inodes_.roots) {
+        tops[root->fid] = root->options.place.lexically_normal().string();
+    }
+    return tops;
+}
+
+Errno StoredTree::paths_of(const std::set<Fid>& inodes, std::map<Fid, std::string>& out) const {
+    Names names;
+    const Errno error = walk_names({}, inodes, [&](const Fid& parent, const std::string& name, const Fid& fid) {
+        names[fid] = {parent, name};
+    });
+    const std::map<Fid, std::string> tops = places();
+    for (const Fid& fid : inodes) {
+        if (const auto path = climb(names, tops, fid)) {
+            out[fid] = *path;
         }
     }
     return error;
@@ -157,6 +178,9 @@ Errno StoredTree::keep_lost() {
     std::vector<LostPath> paths;
     if (const Errno error = lost_paths(paths); error != 0) {
         return error;
+    }
+    if (paths.empty()) {
+        return 0;
     }
     if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) {
         return errno;

@@ -116,19 +116,44 @@ Errno put_back(int fd, const UndoLog& undo, const Fid& fid) {
     return error == 0 ? restore(fd, *attributes) : error;
 }
 
-/// Today's content where it was not overwritten, the old one where it was.
-Errno export_overwritten(const Kept& kept, const LostPath& path, const fs::path& to) {
+/// The file as it is now, of this FID: aside while the mirror runs, at its place when it is stopped.
+Fd open_now(const Kept& kept, const LostPath& path) {
+    std::vector<std::string> places;
+    for (const std::string& aside : kept.asides) { // <place><suffix>
+        for (std::size_t end = path.now.find('/', 1); end != path.now.npos; end = path.now.find('/', end + 1)) {
+            const std::string top = path.now.substr(0, end);
+            if (aside.starts_with(top) && aside.find('/', end) == aside.npos) {
+                places.push_back(aside + "/data" + path.now.substr(end));
+            }
+        }
+    }
+    places.push_back(path.now);
+    for (const std::string& place : places) {
+        Fd now(::open(place.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+        sys::Mark mark;
+        struct stat found {};
+        if (now && sys::attributes(now.get(), found) == 0 && S_ISREG(found.st_mode) &&
+            sys::read_mark(now.get(), mark) == 0 && mark.fid == path.fid) {
+            return now;
+        }
+    }
+    return Fd();
+}
+
+/// Today's content where it was not overwritten, the old one where it was. Where the file is gone today, its name says
+/// that only the kept parts are there.
+Errno export_overwritten(const Kept& kept, const LostPath& path, fs::path to) {
+    const Fd now = open_now(kept, path);
+    if (!now) {
+        to += ".parts";
+    }
     const Fd out(::open(to.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
     if (!out) {
         return errno;
     }
-    if (!path.now.empty()) {
-        const Fd now(::open(path.now.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
-        struct stat found {};
-        if (now && sys::attributes(now.get(), found) == 0 && S_ISREG(found.st_mode)) {
-            if (const Errno error = copy_bytes(now.get(), out.get()); error != 0) {
-                return error;
-            }
+    if (now) {
+        if (const Errno error = copy_bytes(now.get(), out.get()); error != 0) {
+            return error;
         }
     }
     return put_back(out.get(), kept.undo, path.fid);

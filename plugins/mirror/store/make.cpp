@@ -40,12 +40,13 @@ Errno StoredTree::perform(const change::Make& change, const Manner& manner) {
     if (excludes && manner.replicated) {
         return EPERM;
     }
+    const Time changed = change_time(spot, manner);
     error = make(spot, change, manner.at, excludes, false);
     if (error != 0) {
         return error;
     }
     written_.note(change.parent, Written::What::all);
-    return sys::set_times(spot.folder->fd(), std::nullopt, manner.at);
+    return sys::set_times(spot.folder->fd(), std::nullopt, changed);
 }
 
 Errno StoredTree::make(const Spot& spot, const change::Make& change, const Time& at, bool excluded, bool incomplete) {

@@ -21,6 +21,14 @@ Errno StoredTree::find_spot(const Fid& parent, const std::string& name, Spot& ou
     return 0;
 }
 
+/// When a directory was changed: now, but for a name that is not replicated in one that is. The other node does not
+/// hear of it, and the two would differ.
+Time StoredTree::change_time(const Spot& spot, const Manner& manner) {
+    struct stat before {};
+    const bool unheard = !manner.replicated && !spot.parent.excluded;
+    return unheard && sys::attributes(spot.folder->fd(), before) == 0 ? sys::to_time(before.st_mtim) : manner.at;
+}
+
 Errno StoredTree::look(const Spot& spot, Found& out) const {
     const int folder = spot.folder->fd();
     if (const int error = sys::attributes(folder, spot.name.c_str(), out.attributes); error != 0) {
@@ -107,6 +115,7 @@ Errno StoredTree::perform(const change::Link& change, const Manner& manner) {
         return EPERM;
     }
     const std::lock_guard lock(names_);
+    const Time changed = change_time(spot, manner);
     if (::linkat(fd.get(), "", spot.folder->fd(), change.name.c_str(), AT_EMPTY_PATH) != 0) {
         const int error = errno;
         Found there;
@@ -114,7 +123,7 @@ Errno StoredTree::perform(const change::Link& change, const Manner& manner) {
     }
     left_park(*located);
     written_.note(change.parent, Written::What::all);
-    return sys::set_times(spot.folder->fd(), std::nullopt, manner.at);
+    return sys::set_times(spot.folder->fd(), std::nullopt, changed);
 }
 
 Errno StoredTree::perform(const change::Remove& change, const Manner& manner) {
@@ -138,11 +147,12 @@ Errno StoredTree::perform(const change::Remove& change, const Manner& manner) {
             return error;
         }
     }
+    const Time changed = change_time(spot, manner);
     if (const Errno error = take_away(spot, found, manner.park); error != 0) {
         return error;
     }
     written_.note(change.parent, Written::What::all);
-    return sys::set_times(spot.folder->fd(), std::nullopt, manner.at);
+    return sys::set_times(spot.folder->fd(), std::nullopt, changed);
 }
 
 /// Whether both names are what the other node saw.
@@ -201,6 +211,7 @@ Errno StoredTree::perform(const change::Rename& change, const Manner& manner) {
     if (replaced && change.inode == change.replaced) {
         return 0; // two names of one inode: both stay
     }
+    const Time from_changed = change_time(from, manner), to_changed = change_time(to, manner);
     const bool over = replaced && (change.flags & RENAME_EXCHANGE) == 0;
     const bool last = over && (S_ISDIR(replaced->attributes.st_mode) || replaced->attributes.st_nlink <= 1);
     const bool parks = last && manner.park != 0;
@@ -216,8 +227,8 @@ Errno StoredTree::perform(const change::Rename& change, const Manner& manner) {
     }
     written_.note(change.parent, Written::What::all);
     written_.note(change.new_parent, Written::What::all);
-    error = error == 0 ? sys::set_times(from.folder->fd(), std::nullopt, manner.at) : error;
-    return error == 0 ? sys::set_times(to.folder->fd(), std::nullopt, manner.at) : error;
+    error = error == 0 ? sys::set_times(from.folder->fd(), std::nullopt, from_changed) : error;
+    return error == 0 ? sys::set_times(to.folder->fd(), std::nullopt, to_changed) : error;
 }
 
 // ---- The park -------------------------------------------------------------------------------------------------------

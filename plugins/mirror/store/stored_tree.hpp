@@ -37,10 +37,14 @@ public:
     [[nodiscard]] Errno read(const Target& target, Payload& out) const override;
     [[nodiscard]] Errno digest(const Target& target, std::uint64_t& out) const override;
     [[nodiscard]] Errno list(const std::optional<Fid>& inode, std::vector<Target>& out) const override;
+    [[nodiscard]] Errno paths_of(const std::set<Fid>& inodes, std::map<Fid, std::string>& out) const override;
     [[nodiscard]] Errno store(const Target& target, const Content& content, Seq park, Stored& out) override;
+    [[nodiscard]] bool settle_times() override { return inodes_.settle_quiet(); }
+    [[nodiscard]] bool owes_times() const override { return inodes_.owing(); }
     [[nodiscard]] Errno start_undo(bool go_on) override;
     [[nodiscard]] Errno save_undo(const std::vector<Target>& targets) override;
     [[nodiscard]] Errno roll_back() override;
+    void unwanted(Seq through) override;
     void purge(Seq through) override;
     void end_resync(bool keep_undo) override;
 
@@ -102,6 +106,7 @@ private:
     [[nodiscard]] Errno perform(const change::Remove& change, const Manner& manner);
     [[nodiscard]] Errno perform(const change::Rename& change, const Manner& manner);
     [[nodiscard]] Errno find_spot(const Fid& parent, const std::string& name, Spot& out) const;
+    [[nodiscard]] static Time change_time(const Spot& spot, const Manner& manner);
     [[nodiscard]] Errno look(const Spot& spot, Found& out) const; ///< ENOENT: nothing there
     [[nodiscard]] Errno check_rename(const change::Rename& change, const Spot& from, const Spot& to, Found& moved,
                                      std::optional<Found>& replaced) const;
@@ -152,8 +157,9 @@ private:
     [[nodiscard]] Errno lost_paths(std::vector<LostPath>& out);
     [[nodiscard]] Errno keep_parked(const std::vector<LostPath>& paths, const std::string& folder);
     [[nodiscard]] Errno
-    walk_names(const std::set<Fid>& wanted,
-               const std::function<void(const Fid& parent, const std::string& name, const Fid&)>& found);
+    walk_names(std::vector<Fid> todo, const std::set<Fid>& wanted,
+               const std::function<void(const Fid& parent, const std::string& name, const Fid&)>& found) const;
+    [[nodiscard]] std::map<Fid, std::string> places() const;
 
     // tree.cpp
     /// The root that a FID was made for, when it was made by a Tree; the first otherwise.

@@ -123,22 +123,26 @@ void StoredTree::end_resync(bool keep_undo) {
         ::unlink(undo_path().c_str());
         static_cast<void>(sync_folder(options_.state));
     }
-    const Seq through = std::exchange(purge_later_, 0);
-    if (through != 0) {
-        purge_now(through);
-    }
+}
+
+void StoredTree::unwanted(Seq through) {
+    const std::lock_guard lock(undo_mutex_);
+    purge_later_ = std::max(purge_later_, through);
 }
 
 /// While the old data may be wanted, what is parked is part of them.
 void StoredTree::purge(Seq through) {
     {
         const std::lock_guard lock(undo_mutex_);
+        purge_later_ = std::max(purge_later_, through);
         if (undo_.active()) {
-            purge_later_ = std::max(purge_later_, through);
             return;
         }
+        through = std::exchange(purge_later_, 0);
     }
-    purge_now(through);
+    if (through != 0) {
+        purge_now(through);
+    }
 }
 
 } // namespace stead::mirror

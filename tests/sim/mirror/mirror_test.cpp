@@ -52,7 +52,7 @@ class MirrorMutant : public testing::TestWithParam<Broken> {};
 
 // Goal: the simulator sees each broken rule. Method: histories until one fails.
 TEST_P(MirrorMutant, IsCaught) {
-    for (std::uint64_t seed = 0; seed < 1000; ++seed) {
+    for (std::uint64_t seed = 0; seed < 5000; ++seed) {
         const std::string failure = run_history(
             {.seed = seed, .mutant = GetParam().mutant, .mutant_lease_from_receipt = GetParam().lease_from_receipt});
         if (!failure.empty()) {
@@ -60,7 +60,7 @@ TEST_P(MirrorMutant, IsCaught) {
             return;
         }
     }
-    FAIL() << "1000 histories with a broken protocol broke no promise";
+    FAIL() << "5000 histories with a broken protocol broke no promise";
 }
 
 INSTANTIATE_TEST_SUITE_P(All, MirrorMutant,

@@ -63,8 +63,10 @@ TEST(MessageCodec, Hello) {
     none.version = 0;
     EXPECT_THAT(refusal(message::Hello{none}), HasSubstr("version 0"));
     Facts third = sent;
-    third.record.node = 2;
-    EXPECT_THAT(refusal(message::Hello{third}), HasSubstr("only 0 and 1"));
+    third.record.node = 63;
+    EXPECT_EQ(again(message::Hello{third}).facts.record.node, 63);
+    third.record.node = 64;
+    EXPECT_THAT(refusal(message::Hello{third}), HasSubstr("nodes are 0 to 63"));
 }
 
 TEST(MessageCodec, Marks) {

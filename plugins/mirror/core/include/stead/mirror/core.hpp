@@ -33,7 +33,7 @@ enum class Mutant : std::uint8_t {
 };
 
 struct Options {
-    std::uint8_t node{}; ///< 0 or 1
+    std::uint8_t node{}; ///< index in the cluster, 0 to 63; the two differ
     Ack ack{Ack::apply};
     bool intent_log{};    ///< obligatory with Ack::commit
     bool witness{};       ///< AskWitness is answered by a compare-and-set at a third place
@@ -248,7 +248,8 @@ struct Status {
     std::size_t dirty{};
     std::size_t unsynced_here{}, unsynced_there{}; ///< at most
     bool verifying{};
-    VerifyCounts verify; ///< of the present or last run
+    VerifyCounts verify;             ///< of the present or last run
+    std::vector<Target> differing{}; ///< the first 20 that it found
 };
 
 /// Pure: equal (options, inputs, times) give equal outputs. One thread owns it. Never throws, except when memory ends.

@@ -11,6 +11,9 @@ namespace stead::mirror {
 
 inline constexpr std::size_t history_max = 16;
 
+/// Mirror and generation where there are no data.
+inline constexpr Gen roles_only{1, 1};
+
 struct Record {
     Gen mirror;
     std::uint8_t node{};

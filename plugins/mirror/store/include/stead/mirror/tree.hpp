@@ -6,8 +6,10 @@
 
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -59,6 +61,10 @@ public:
     // ---- Effects of the core (core.hpp says what each means)
     [[nodiscard]] virtual Errno apply(const Operation& operation, Seq park) = 0;
     [[nodiscard]] virtual Errno sync(const Fid& inode) = 0;
+    /// Modification times of writes are set when somebody looks at them through this tree, at a flush, and here, for
+    /// files that were not written for 50 ms or owe it for a second. False: some are still owed. May wait for the disk.
+    [[nodiscard]] virtual bool settle_times() = 0;
+    [[nodiscard]] virtual bool owes_times() const = 0;
     /// Everything written so far, by us, to any inode. Stays an error after a failed sync of an inode until that inode
     /// was written anew.
     [[nodiscard]] virtual Errno flush() = 0;
@@ -73,8 +79,17 @@ public:
     [[nodiscard]] virtual Errno start_undo(bool go_on) = 0;
     [[nodiscard]] virtual Errno save_undo(const std::vector<Target>& targets) = 0;
     [[nodiscard]] virtual Errno roll_back() = 0;
+    /// What was parked under numbers up to this one is not wanted any more: in the core's order with end_resync(),
+    /// which keeps of it what was lost in a split. Takes no time.
+    virtual void unwanted(Seq through) = 0;
+    /// As unwanted(), and removes all that is not wanted, unless the undo log is in use; 0: what was named before.
     virtual void purge(Seq through) = 0;
+    /// purge(0) is due after it.
     virtual void end_resync(bool keep_undo) = 0;
+
+    // ---- For persons
+    /// Where inodes are, as absolute paths (of several names one); not those that have none. Reads every directory.
+    [[nodiscard]] virtual Errno paths_of(const std::set<Fid>& inodes, std::map<Fid, std::string>& out) const = 0;
 
     // ---- For the file system in front of it
     [[nodiscard]] virtual std::size_t roots() const noexcept = 0;
@@ -84,7 +99,8 @@ public:
     [[nodiscard]] virtual Fid fresh(std::size_t root = 0) = 0;
     /// Opens an inode; O_PATH is meant where flags have it. Negative errno on failure: -ESTALE when there is none.
     [[nodiscard]] virtual int open_inode(const Fid& inode, int flags) const = 0;
-    /// FID and attributes of a name (the modification time may be behind: open_inode() brings it up); ENOENT also for excluded names when `replicated_only`. An inode that is excluded
+    /// FID and attributes of a name (the modification time may be behind: open_inode() brings it up); ENOENT also for
+    /// excluded names when `replicated_only`. An inode that is excluded
     /// from replication has a FID of its own all the same, and `excluded` says so.
     struct Entry {
         Fid inode;

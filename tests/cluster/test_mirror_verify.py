@@ -1,0 +1,60 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""rfsverify finds one byte that differs, whatever the application does meanwhile, and nothing else; repair mends it.
+Usage: test_mirror_verify.py [--long]   (--long: 1 GiB instead of 64 MiB)"""
+import re
+import sys
+
+import mirror
+from mirror import DATA
+from support import check, lab
+from test_mirror_failover import Writer
+
+HIDDEN = f"{DATA}_For_SafeKit_Replication/data"
+
+
+def counts(module, node, command="rfsverify"):
+    said = module.stead(node, command, timeout=300).stdout
+    found = re.search(r"(\d+) of (\d+) targets compared, (\d+) differ, (\d+) repaired", said)
+    check(found, f"{command} tells what it did: {said.strip()}")
+    checked, total, differing, repaired = map(int, found.groups())
+    check(checked == total, "everything was compared")
+    return total, differing, repaired
+
+
+def verify(nodes, mebibytes):
+    module = mirror.Mirror(nodes)
+    one, two = module.form(timeout=60)
+    one.sh(f"head -c {mebibytes << 20} /dev/urandom >{DATA}/big; sync {DATA}/big", timeout=300)
+    for folder in range(20):
+        one.sh(f"mkdir {DATA}/{folder}; for i in $(seq 50); do echo $i >{DATA}/{folder}/$i; done")
+    writers = [Writer(one, 1, "write"), Writer(one, 1_000_000, "sync")]
+    load = one.spawn(["sh", "-c", f"while :; do dd if=/dev/urandom of={DATA}/big bs=4096 count=8 seek=$(shuf -i 0-{mebibytes * 256 - 9} -n 1) "
+                      f"conv=notrunc status=none; mkdir {DATA}/m; echo $$ >{DATA}/m/f; mv {DATA}/m {DATA}/n; rm -r {DATA}/n; "
+                      f"truncate -s $(shuf -i 0-300000 -n 1) {DATA}/cut; done"])
+    for turn in range(5):
+        total, differing, _ = counts(module, one)
+        check(differing == 0, f"run {turn} under load: {total} targets, no false alarm")
+    # One bit, behind everybody's back, on the other node's disk.
+    place = (mebibytes << 20) // 3
+    two.sh(f"python3 -c \"import os; f = os.open('{HIDDEN}/big', os.O_RDWR); b = os.pread(f, 1, {place}); "
+           f"os.pwrite(f, bytes([b[0] ^ 1]), {place}); os.fsync(f)\"")
+    load.terminate()  # a write to that very zone would mend it
+    load.wait()
+    _, differing, _ = counts(module, one)
+    check(differing == 1, "one flipped bit is found, under load, and nothing else")
+    check("big" in module.stead(one, "rfsdiff").stdout, "rfsdiff names the file")
+    _, differing, repaired = counts(module, one, "rfsverify repair")
+    check((differing, repaired) == (1, 1), "and repaired")
+    _, differing, _ = counts(module, one)
+    check(differing == 0, "for good")
+    check(not writers[0].errors + writers[1].errors, "the application noticed nothing")
+    one.kill("python3")
+    for writer in writers:
+        writer.thread.join(10)
+    mirror.same_trees(module, "after it all")
+
+
+if __name__ == "__main__":
+    with mirror.cluster() as pair:
+        verify(pair, 1024 if "--long" in sys.argv else 64)
