@@ -2,6 +2,7 @@
 """What the cluster tests share: a running three-node echo farm, and checks that name what they saw."""
 import contextlib
 import pathlib
+import re
 import sys
 import tempfile
 import zipfile
@@ -79,6 +80,18 @@ def check_shares(seen, weights, tolerance=2.0):
     for name, weight in weights.items():
         wanted = 100 * weight / total
         check(abs(got.get(name, 0) - wanted) <= tolerance, f"{name} serves {got.get(name, 0)} %, wanted {wanted:.1f} %")
+
+
+def lapses(farm):
+    """How near each node came to losing its lease, and what its filter then refused: what a loss is judged by."""
+    told = []
+    for node in farm.nodes:
+        shown = node.stead("state -m echo -v", check=False).stdout
+        words = re.findall(r"(lease_lapses|late_timers|lateness_max_ns|silence_max_ns) +(\d+)", shown)
+        closed = re.findall(r"lease-closed (\d+)", shown)
+        figures = [*words, ("lease-closed", "+".join(closed))]
+        told.append(f"{node.name}: " + ", ".join(f"{name} {value}" for name, value in figures))
+    return "; ".join(told)
 
 
 def exactly_once(seen):
