@@ -35,7 +35,7 @@ public:
     Pipe(boost::asio::ip::tcp::socket socket, const TlsContext& tls);
     [[nodiscard]] Outcome read(std::span<char> into);
     [[nodiscard]] Outcome write(std::string_view bytes);
-    /// Nothing is written any more; the client is told so. What it still sends can be read, in clear text of TLS or not.
+    /// Nothing is written any more; the client is told so. What it still sends can be read, deciphered or not.
     void finish();
     /// Bytes have come that only read() shows: no event of the socket will tell.
     [[nodiscard]] bool has_more() const noexcept;

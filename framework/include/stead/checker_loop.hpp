@@ -330,7 +330,7 @@ private:
         round_ = {};
     }
 
-    /// Hundreds of checks, each at a moment of its own, would wake the processor as often: those of a tick run together.
+    /// Hundreds of checks, each at a moment of its own, would wake the processor as often: a tick's run together.
     static Instant next_tick(Instant when) noexcept {
         const auto over = when.time_since_epoch() % tick_length;
         return over == std::chrono::nanoseconds{0} || when > Instant::max() - tick_length ? when

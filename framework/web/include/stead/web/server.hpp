@@ -17,7 +17,7 @@
 #include <string>
 #include <string_view>
 
-/// One port of the HTTP face, in clear or by TLS: many clients, hostile ones among them, on one thread. A client holds no more than a socket until it
+/// One port of HTTP or HTTPS: many clients, hostile ones too, on one thread. One holds no more than a socket until it
 /// sends something, and one header's bytes then. When places run out, the client that has been idle longest goes.
 namespace stead::web {
 
