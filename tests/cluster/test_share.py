@@ -15,7 +15,7 @@ with echo_farm(**macros) as farm:
     flows = farm.folder / "flows"
     # 15,000 keys: two points are five standard deviations of what chance gives.
     seen = lab.result(udp(farm, "--flows", 15000, "--rate", 6000, "--count", 30000, "--seconds", 60, "--dump", flows))
-    exactly_once(seen)
+    exactly_once(seen, farm)
     check_shares(seen, {"node1": 3, "node2": 2, "node3": 1})
     with open(flows) as lines:
         found = subprocess.run([os.environ["STEAD_OWNERS"], farm.nodes[0].disk / "var/cluster/seed", "on_port",
@@ -29,6 +29,6 @@ with echo_farm(**macros) as farm:
     check_shares({"names": seen["served"]}, {"node1": 3, "node2": 2, "node3": 1})
     six = lab.result(farm.traffic("udp", "--target", lab.VIP6, "--port", 7000, "--sources", "fd42::c:1+50",
                                   "--flows", 2000, "--rate", 4000, "--count", 4000))
-    exactly_once(six)
+    exactly_once(six, farm)
     pings = farm.client.sh(f"ping -c 20 -i 0.05 -W 1 -I 10.42.100.7 {lab.VIP}", check=False).stdout
     check(" 0% packet loss" in pings and "DUP" not in pings, "ICMP echo is answered once")
