@@ -64,7 +64,7 @@ int run(const std::vector<std::string_view>& words) {
     }
     if (invocation->help) {
         std::cout << (invocation->command != nullptr ? control::help_for(*invocation->command)
-                                                     : control::help_overview());
+                                                     : control::help_overview(invocation->group));
         return control::exit_code::ok;
     }
     const std::string_view verb = invocation->command->verb;

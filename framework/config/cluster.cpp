@@ -47,8 +47,7 @@ public:
             return {};
         }
         if (web.size() > 1) {
-            report_.error(web[1]->line,
-                          "<cluster> holds at most one <web>; there are " + std::to_string(web.size()));
+            report_.error(web[1]->line, "<cluster> holds at most one <web>; there are " + std::to_string(web.size()));
         } else if (!web.empty()) {
             read_web(*web.front());
         }
@@ -96,7 +95,7 @@ private:
     }
 
     void read_web(const Raw& web) {
-        known_attributes(web, {"port", "address", "api"});
+        known_attributes(web, {"port", "address", "api", "https", "https_port"});
         text_free(web);
         (void)children(web, "");
         if (const auto port = value(web, "port", schema(STEAD_TYPE_PORT))) {
@@ -111,6 +110,14 @@ private:
             }
         }
         cluster_.web.api = value(web, "api", schema(STEAD_TYPE_BOOLEAN)).value_or("on") == "on";
+        cluster_.web.https = value(web, "https", schema(STEAD_TYPE_BOOLEAN)).value_or("on") == "on";
+        if (const auto port = value(web, "https_port", schema(STEAD_TYPE_PORT))) {
+            cluster_.web.https_port = static_cast<std::uint16_t>(std::stoul(*port));
+        }
+        if (cluster_.web.https && cluster_.web.https_port == cluster_.web.port) {
+            report_.error(web.line, "web/@https_port: " + std::to_string(cluster_.web.https_port) +
+                                        " is the port of plain HTTP as well; they must differ, or https=\"off\"");
+        }
     }
 
     std::optional<std::string> value(const Raw& element, const char* name, stead_attr_schema schema) {

@@ -82,10 +82,13 @@ std::string roff(std::string_view text) {
 
 } // namespace
 
-std::string help_overview() {
+std::string help_overview(std::string_view group) {
     std::string text = "stead: makes an application highly available (farm, mirror and light modules)\n\n"
                        "usage: stead COMMAND [options]\n\n";
     for (const Command& command : commands()) {
+        if (!group.empty() && !command.verb.starts_with(std::string(group) + " ")) {
+            continue;
+        }
         text.append("  ").append(padded(command.verb, 18)).append(command.help).append("\n");
     }
     text.append("\noptions of every command:\n").append(option_lines(common_options()));

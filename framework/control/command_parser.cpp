@@ -149,7 +149,8 @@ private:
             return usage("unknown command '" + group + " " + second + "'" + did_you_mean(second, known) + " '" + group +
                          "' has: " + joined(known, ", ") + ".");
         }
-        if (std::find(words_.begin(), words_.end(), "-h") != words_.end()) {
+        if (std::ranges::any_of(words_, [](std::string_view word) { return word == "-h" || word == "--help"; })) {
+            got_.group = group;
             return {};
         }
         return usage("'" + group + "' needs one of: " + joined(words_of_group(group), ", ") + ".");

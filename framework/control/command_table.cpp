@@ -169,7 +169,7 @@ constexpr auto table = std::to_array<Command>({
      read,
      daemon,
      true,
-     "",
+     "GET /modules/{m}/mirror",
      "replication, resynchronisation and generations of a mirror",
      {}},
     {"mirror lost",

@@ -326,7 +326,8 @@ void Daemon::module_check(const CallPtr& call) {
             const Result<std::string> hooks = rehearse(paths, module, prepared, report);
             if (good && !hooks) {
                 good = hooks.error();
-            } else if (!hooks) { // both: a script that does not compile is known to either
+            } else if (!hooks && hooks.error().code == Errc::malformed) {
+                // Both: a script that does not compile is known to either.
                 Error both = good.error();
                 std::istringstream lines(hooks.error().what);
                 for (std::string line; std::getline(lines, line);) {
@@ -337,7 +338,9 @@ void Daemon::module_check(const CallPtr& call) {
             return good;
         });
         Answer answer = tried ? Answer::done("nothing was changed") : Answer::failed(tried.error());
-        answer.text = "what the hooks of '" + module + "' would do\n" + report.rehearsal + answer.text;
+        if (!report.rehearsal.empty()) { // with a configuration that cannot be read no hook is rehearsed
+            answer.text = "what the hooks of '" + module + "' would do\n" + report.rehearsal + answer.text;
+        }
         answer = with_report(std::move(answer), report, module);
         answer.data.as_object()["text"] = report.rehearsal;
         return answer;
@@ -362,11 +365,16 @@ void Daemon::module_install(const CallPtr& call) {
         return call->finish(Answer::failed(exit_code::usage, "the package did not come with the request"));
     }
     auto file = std::make_shared<Fd>(call->request.fds.empty() ? Fd{} : std::move(call->request.fds[0]));
-    change_module(call, [registry = registry_, module, id, replace = call->request.has("r"), file] {
+    const std::string typed = call->request.arguments.empty() ? "" : call->request.arguments[0];
+    change_module(call, [registry = registry_, module, id, replace = call->request.has("r"), file, typed] {
         const fs::path package = *file ? "/proc/self/fd/" + std::to_string(file->get()) : std::string{};
         const Result<InstalledModule> installed = registry.install(module, id, replace, package);
         if (!installed) {
-            return Answer::failed(installed.error());
+            Error error = installed.error();
+            if (*file && error.where.starts_with(package.string())) { // people know it by the name that they typed
+                error.where.replace(0, package.string().size(), typed);
+            }
+            return Answer::failed(error);
         }
         Answer answer = Answer::done("module '" + module + "' is installed with id " + std::to_string(installed->id) +
                                      "; edit /etc/stead/modules/" + module +

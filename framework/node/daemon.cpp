@@ -2,6 +2,7 @@
 #include <stead/node/daemon.hpp>
 
 #include <stead/base/log.hpp>
+#include <stead/node/web_identity.hpp>
 
 #include <boost/asio/post.hpp>
 #include <boost/json/array.hpp>
@@ -161,8 +162,12 @@ Result<void> Daemon::start() {
     make_web_face();
     adopt_hosts();
     join_cluster();
-    web_->start(cluster_ ? cluster_->cluster.web : config::ClusterWeb{});
+    web_->start(cluster_ ? cluster_->cluster.web : config::ClusterWeb{}, web_names());
     return {};
+}
+
+wire::Subjects Daemon::web_names() const {
+    return cluster_ ? web_subjects(cluster_->name(), cluster_->own_addresses()) : web_subjects("", {});
 }
 
 std::string Daemon::own_name() const { return cluster_ ? cluster_->name() : "this node"; }
@@ -361,7 +366,7 @@ void Daemon::use_cluster(ActiveCluster cluster) {
     PeerServer::retire(std::move(peer_server_));
     cluster_ = std::move(cluster);
     cluster_problem_.clear();
-    web_->configure(cluster_->cluster.web);
+    web_->configure(cluster_->cluster.web, web_names());
     std::string lans;
     for (const config::ClusterLan& lan : cluster_->cluster.lans) {
         lans.append(lans.empty() ? "" : ", ").append(lan.name);

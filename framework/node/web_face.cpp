@@ -8,18 +8,16 @@
 #include <stead/control/status_protocol.hpp>
 #include <stead/control/web_user.hpp>
 #include <stead/node/daemon.hpp>
+#include <stead/node/web_identity.hpp>
 
 #include <boost/json/object.hpp>
 
 #include <grp.h>
 #include <signal.h>
-#include <sys/random.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
-#include <cstdio>
 #include <cstring>
 
 namespace stead::node {
@@ -81,9 +79,10 @@ WebFace::~WebFace() {
     }
 }
 
-void WebFace::start(const config::ClusterWeb& options) {
+void WebFace::start(const config::ClusterWeb& options, const wire::Subjects& subjects) {
     options_ = options;
-    make_token();
+    subjects_ = subjects;
+    token_ = web_token(paths_);
     listen();
     beat();
     if (server_ && enabled()) {
@@ -91,9 +90,10 @@ void WebFace::start(const config::ClusterWeb& options) {
     }
 }
 
-void WebFace::configure(const config::ClusterWeb& options) {
-    if (options != options_) {
+void WebFace::configure(const config::ClusterWeb& options, const wire::Subjects& subjects) {
+    if (options != options_ || subjects != subjects_) {
         options_ = options;
+        subjects_ = subjects;
         restart();
     }
 }
@@ -110,32 +110,6 @@ void WebFace::listen() {
         return log::warning("web", "no health URL: " + server.error().text());
     }
     server_ = std::move(*server);
-}
-
-void WebFace::make_token() {
-    if (const Result<std::string> kept = read_file(paths_.web_token(), 4096); kept && kept->size() >= 32) {
-        token_ = kept->substr(0, kept->find_last_not_of(" \r\n") + 1);
-        return;
-    }
-    std::array<unsigned char, 32> random{};
-    if (::getrandom(random.data(), random.size(), 0) != static_cast<ssize_t>(random.size())) {
-        return log::warning("web", "no random bytes for a token: logs are not shown over HTTP");
-    }
-    std::string text;
-    for (const unsigned char byte : random) {
-        std::array<char, 3> two{};
-        std::snprintf(two.data(), two.size(), "%02x", static_cast<unsigned>(byte));
-        text += two.data();
-    }
-    if (const Result<void> written = write_file_atomically(paths_.web_token(), text + "\n", 0600); !written) {
-        return log::warning("web", written.error().text());
-    }
-    if (const ::group* stead = ::getgrnam("stead"); stead != nullptr) {
-        if (::chown(paths_.web_token().c_str(), static_cast<uid_t>(-1), stead->gr_gid) == 0) {
-            [[maybe_unused]] const int ignored = ::chmod(paths_.web_token().c_str(), 0640);
-        }
-    }
-    token_ = text;
 }
 
 // ---- status.sock ----------------------------------------------------------------------------------------------------
@@ -159,11 +133,24 @@ void WebFace::accept(const std::shared_ptr<control::Connection>& connection) {
                           }
                       });
     publish();
-    connection->send(json::object{{"event", "setup"},
-                                  {"port", options_.port},
-                                  {"address", options_.address},
-                                  {"api", options_.api},
-                                  {"version", version()}});
+    connection->send(setup());
+}
+
+json::object WebFace::setup() {
+    json::object words{{"event", "setup"},    {"port", options_.port}, {"address", options_.address},
+                       {"api", options_.api}, {"version", version()},  {"token_sha256", token_digest(token_)}};
+    if (options_.https) {
+        Result<WebCertificate> tls = web_certificate(paths_, subjects_);
+        if (tls) {
+            words["tls"] = json::object{{"port", options_.https_port},
+                                        {"certificate", std::move(tls->certificate)},
+                                        {"key", std::move(tls->key)},
+                                        {"name", std::move(tls->name)}};
+        } else {
+            log::warning("web", "no HTTPS: " + tls.error().text());
+        }
+    }
+    return words;
 }
 
 void WebFace::publish() {
@@ -261,6 +248,7 @@ void WebFace::answer(const std::shared_ptr<control::Connection>& connection, con
         return send(std::move(refused));
     }
     request->caller = "stead-web";
+    request->options["json"] = "on"; // what a plugin answers as well
     request->by.clear();
     ++questions_;
     source_.read(std::make_shared<Call>(

@@ -98,34 +98,59 @@ std::optional<std::uint64_t> process_start_time(pid_t pid) {
     return start;
 }
 
+namespace {
+
+constexpr seconds kill_max{3};
+constexpr milliseconds unclear_max{500}; // a stranger that wiped its arguments holds us up no longer than this
+
+enum class Marked { no, yes, unclear };
+
+/// In the middle of exec a process has neither environment nor arguments; it may be one of ours.
+Marked is_marked(const std::string& pid, const std::string& marker) {
+    const auto text = read_file("/proc/" + pid + "/environ", 4u << 20);
+    if (!text || !text->empty()) {
+        return text && text->find(marker) != std::string::npos ? Marked::yes : Marked::no;
+    }
+    const auto arguments = read_file("/proc/" + pid + "/cmdline", 4096);
+    char program[8];
+    const bool is_kernel_thread = ::readlink(("/proc/" + pid + "/exe").c_str(), program, sizeof program) < 0;
+    return arguments && arguments->empty() && !is_kernel_thread ? Marked::unclear : Marked::no;
+}
+
+} // namespace
+
 bool kill_marked(const std::string& hook_id) {
     char link[32] = {};
     if (::readlink("/proc/self", link, sizeof link - 1) <= 0 || std::atoi(link) != ::getpid()) {
         return false; // /proc of another pid namespace would name strangers
     }
     const std::string marker = "STEAD_HOOK_ID=" + hook_id;
-    const Instant give_up = BootClock::now() + seconds{3};
+    const Instant begun = BootClock::now();
     for (;;) {
-        bool found = false;
+        bool found = false, unclear = false;
         DIR* folder = ::opendir("/proc");
         while (const dirent* entry = folder != nullptr ? ::readdir(folder) : nullptr) {
             const pid_t pid = std::atoi(entry->d_name);
             if (pid <= 1 || pid == ::getpid()) {
                 continue;
             }
-            const auto text = read_file("/proc/" + std::string(entry->d_name) + "/environ", 4u << 20);
-            if (text && text->find(marker) != std::string::npos && process_start_time(pid)) {
-                found = true;
+            const Marked marked = is_marked(entry->d_name, marker);
+            if (marked == Marked::no || !process_start_time(pid)) {
+                continue;
+            }
+            (marked == Marked::yes ? found : unclear) = true;
+            if (marked == Marked::yes) {
                 ::kill(pid, SIGKILL);
             }
         }
         if (folder != nullptr) {
             ::closedir(folder);
         }
-        if (!found) {
+        const nanoseconds took = BootClock::now() - begun;
+        if (!found && (!unclear || took > unclear_max)) {
             return folder != nullptr;
         }
-        if (BootClock::now() > give_up) {
+        if (took > kill_max) {
             return false;
         }
         std::this_thread::sleep_for(milliseconds{2});

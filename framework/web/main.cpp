@@ -15,6 +15,7 @@
 #include <iostream>
 #include <memory>
 #include <optional>
+#include <vector>
 
 namespace {
 
@@ -36,37 +37,84 @@ Result<std::shared_ptr<control::Connection>> connect_to_steadd(boost::asio::io_c
     return control::Connection::connect(io.get_executor(), control::paths().status_socket());
 }
 
+/// A TLS client costs some ten kilobytes while it does nothing, a plain one next to nothing.
+struct Limits {
+    web::ServerLimits plain;
+    web::ServerLimits tls{.connections_max = 2048, .per_source_max = 256};
+    [[nodiscard]] std::size_t connections() const { return plain.connections_max + tls.connections_max; }
+};
+
 /// From the first word of steadd to the last.
 class Program {
 public:
-    Program(boost::asio::io_context& io, std::shared_ptr<control::Connection> steadd, const web::ServerLimits& limits)
+    Program(boost::asio::io_context& io, std::shared_ptr<control::Connection> steadd, const Limits& limits)
         : io_(io), timer_(io), limits_(limits), client_(io, std::move(steadd),
                                                         {[this](const web::Setup& setup) {
                                                              setup_ = setup;
-                                                             listen(0);
+                                                             begin();
                                                          },
                                                          [this] { lost(); }}) {}
 
 private:
+    /// One port: in clear, or HTTPS.
+    struct Face {
+        std::uint16_t port{};
+        web::TlsContext tls;
+        std::string said; ///< of what it serves, for the log
+        std::unique_ptr<HttpServer> server{};
+    };
+
+    void begin() {
+        faces_.push_back({setup_.port, {}, "TCP " + std::to_string(setup_.port)});
+        if (setup_.tls) {
+            auto context = web::tls_server(setup_.tls->certificate, setup_.tls->key, setup_.tls->name);
+            if (context) {
+                faces_.push_back({setup_.tls->port, std::move(*context),
+                                  "TCP " + std::to_string(setup_.tls->port) + " (HTTPS, " + setup_.tls->name + ")"});
+            } else {
+                client_.note("warning", "no HTTPS: " + context.error().text());
+            }
+        }
+        listen(0);
+    }
+
     void listen(int attempt) {
-        web::Backend backend{
-            [this](std::string_view module) { return client_.is_ready(module); },
-            [this](const web::Question& question, std::string_view token, std::function<void(web::Reply)> done) {
-                client_.ask(question, token, std::move(done));
-            },
-            setup_.version, setup_.api, [this](std::string_view module) { return client_.started(module); }};
-        Result<std::unique_ptr<HttpServer>> made =
-            HttpServer::listen(io_, setup_.address, setup_.port, std::move(backend), limits_);
-        if (made) {
-            server_ = std::move(*made);
-            return client_.note("event", "serves " + (setup_.address.empty() ? "every address" : setup_.address) +
-                                             ", TCP " + std::to_string(server_->port()));
+        bool all = true;
+        for (Face& face : faces_) {
+            if (face.server) {
+                continue;
+            }
+            Result<std::unique_ptr<HttpServer>> made = HttpServer::listen(
+                io_, setup_.address, face.port, backend(), face.tls ? limits_.tls : limits_.plain, face.tls);
+            if (made) {
+                face.server = std::move(*made);
+                client_.note("event", "serves " + (setup_.address.empty() ? "every address" : setup_.address) + ", " +
+                                          face.said);
+                continue;
+            }
+            all = false;
+            if (attempt == quick_attempts) {
+                client_.note("warning", "health URL: " + made.error().text() + "; tried again until it is free");
+            }
         }
-        // The stead-web of an earlier steadd gives way within reconnect_interval; anybody else may end some day.
-        if (attempt == quick_attempts) {
-            client_.note("warning", "health URL: " + made.error().text() + "; tried again until it is free");
+        if (!all) {
+            // The stead-web of an earlier steadd gives way within reconnect_interval; anybody else may end some day.
+            after(attempt < quick_attempts ? bind_interval : slow_bind_interval,
+                  [this, attempt] { listen(attempt + 1); });
         }
-        after(attempt < quick_attempts ? bind_interval : slow_bind_interval, [this, attempt] { listen(attempt + 1); });
+    }
+
+    web::Backend backend() {
+        return {[this](std::string_view module) { return client_.is_ready(module); },
+                [this](const web::Question& question, std::string_view token, std::function<void(web::Reply)> done) {
+                    client_.ask(question, token, std::move(done));
+                },
+                setup_.version,
+                setup_.api,
+                [this](std::string_view module) { return client_.started(module); },
+                [this](std::string_view token) {
+                    return !setup_.token_sha256.empty() && web::sha256_hex(token) == setup_.token_sha256;
+                }};
     }
 
     /// Not at once: of a process that is dying, the connection may end a moment before the socket that it listened on.
@@ -94,10 +142,10 @@ private:
 
     boost::asio::io_context& io_;
     boost::asio::steady_timer timer_;
-    web::ServerLimits limits_;
+    Limits limits_;
     web::Setup setup_;
     web::StatusClient client_;
-    std::unique_ptr<HttpServer> server_;
+    std::vector<Face> faces_;
 };
 
 int fail(const Error& error) {
@@ -120,13 +168,18 @@ int main(int argc, char** argv) {
     if (!steadd) {
         return fail(steadd.error());
     }
-    web::ServerLimits limits;
-    const Result<std::size_t> descriptors = web::drop_privileges(limits.connections_max + other_descriptors);
+    Limits limits;
+    const std::size_t wanted = limits.connections() + other_descriptors;
+    const Result<std::size_t> descriptors = web::drop_privileges(wanted);
     if (!descriptors) {
         return fail(descriptors.error());
     }
-    limits.connections_max = *descriptors - std::min(*descriptors - 1, other_descriptors);
-    const Program program(io, std::move(*steadd), limits);
+    if (*descriptors < wanted) { // a fifth of what there is for HTTPS
+        const std::size_t left = *descriptors - std::min(*descriptors - 5, other_descriptors);
+        limits.tls.connections_max = left / 5;
+        limits.plain.connections_max = left - left / 5;
+    }
+    const auto program = std::make_unique<Program>(io, std::move(*steadd), limits); // what its callbacks change is it
     io.run();
     return 0;
 }

@@ -317,7 +317,8 @@ Reply reply_to(const Question& question, const json::object& answer) {
     if (status != 200 || (error != nullptr && error->is_string())) {
         const std::string_view text =
             error != nullptr && error->is_string() ? std::string_view(error->get_string()) : "steadd gave no reason";
-        const unsigned shown = status == 200 ? 500 : status;
+        const bool no = exit != nullptr && exit->is_int64() && exit->get_int64() == exit_code::no;
+        const unsigned shown = status != 200 ? status : no ? 409 : 500;
         return {shown, error_body(shown, text)};
     }
     if (data == nullptr) {

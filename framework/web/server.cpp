@@ -52,9 +52,10 @@ Result<tcp::acceptor> open_listener(asio::io_context& io, const std::string& add
 
 } // namespace
 
-HttpServer::State::State(asio::io_context& io, tcp::acceptor listener, Backend answers, const ServerLimits& with_limits)
+HttpServer::State::State(asio::io_context& io, tcp::acceptor listener, Backend answers, const ServerLimits& with_limits,
+                         TlsContext with_tls)
     : acceptor(std::move(listener)), sweep_timer(io), accept_timer(io), backend(std::move(answers)),
-      limits(with_limits) {}
+      limits(with_limits), tls(std::move(with_tls)) {}
 
 template <class List>
 bool HttpServer::State::evict(List& idle) {
@@ -163,13 +164,13 @@ HttpServer::HttpServer(std::shared_ptr<State> state) : state_(std::move(state)) 
 HttpServer::~HttpServer() { state_->end(); }
 
 Result<std::unique_ptr<HttpServer>> HttpServer::listen(asio::io_context& io, const std::string& address,
-                                                       std::uint16_t port, Backend backend,
-                                                       const ServerLimits& limits) {
+                                                       std::uint16_t port, Backend backend, const ServerLimits& limits,
+                                                       TlsContext tls) {
     Result<tcp::acceptor> listener = open_listener(io, address, port);
     if (!listener) {
         return listener.error();
     }
-    auto state = std::make_shared<State>(io, std::move(*listener), std::move(backend), limits);
+    auto state = std::make_shared<State>(io, std::move(*listener), std::move(backend), limits, std::move(tls));
     return std::unique_ptr<HttpServer>(new HttpServer(std::move(state)));
 }
 
@@ -180,21 +181,26 @@ std::uint16_t HttpServer::port() const {
 
 ServerCounters HttpServer::counters() const { return state_->counters; }
 
-std::optional<Refusal> api_refusal(bool enabled, const asio::ip::address& peer, const asio::ip::address& own,
-                                   std::string_view host) {
+std::optional<Refusal> api_refusal(bool enabled, const Caller& caller) {
     const auto refused = [](unsigned status, std::string message) {
         return Refusal{status, std::move(message), {}, {}, true};
     };
     if (!enabled) {
         return refused(404, "the API is switched off (cluster.xml: <web api=\"off\">)");
     }
+    if (caller.tls && caller.has_token) {
+        return std::nullopt;
+    }
+    const asio::ip::address& peer = caller.peer;
     const bool mapped = peer.is_v6() && peer.to_v6().is_v4_mapped();
     const bool loopback =
         mapped ? asio::ip::make_address_v4(asio::ip::v4_mapped, peer.to_v6()).is_loopback() : peer.is_loopback();
-    if (!loopback && peer != own) {
-        return refused(403, "the API answers callers on this machine only; from another one use 'stead -H NODE'");
+    if (!loopback && peer != caller.own) {
+        return caller.tls ? refused(401, "from another machine the API needs this node's token")
+                          : refused(403, "the API answers callers on this machine only; from another one use HTTPS "
+                                         "and this node's token, or 'stead -H NODE'");
     }
-    std::string_view name = host;
+    std::string_view name = caller.host;
     if (name.starts_with('[')) {
         name = name.substr(1, name.find(']') == name.npos ? name.npos : name.find(']') - 1);
     } else {

@@ -10,7 +10,7 @@ namespace stead::web {
 /// Everything that sessions share.
 struct HttpServer::State : std::enable_shared_from_this<State> {
     State(boost::asio::io_context& io, boost::asio::ip::tcp::acceptor listener, Backend answers,
-          const ServerLimits& limits);
+          const ServerLimits& limits, TlsContext with_tls);
 
     void accept_next();
     void sweep();
@@ -24,6 +24,7 @@ struct HttpServer::State : std::enable_shared_from_this<State> {
     Backend backend;
     ServerLimits limits;
     ServerCounters counters;
+    TlsContext tls; ///< null: plain HTTP
 
 private:
     struct Source {

@@ -3,13 +3,11 @@
 
 #include "server_state.hpp"
 
-#include <boost/beast/http/empty_body.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/beast/http/write.hpp>
 #include <boost/json/serialize.hpp>
 
-#include <sys/socket.h>
-
-#include <cerrno>
+#include <sstream>
 
 namespace stead::web {
 namespace asio = boost::asio;
@@ -37,14 +35,11 @@ SourceKey source_of(const asio::ip::address& address) {
 }
 
 Session::Session(HttpServer::State& server, asio::ip::tcp::socket socket, const asio::ip::address& peer)
-    : server_(&server), socket_(std::move(socket)), peer_(peer), source_(source_of(peer)) {}
+    : server_(&server), pipe_(std::move(socket), server.tls), peer_(peer), source_(source_of(peer)) {}
 
 Session::~Session() { close(); }
 
 void Session::start() {
-    socket_.non_blocking(true);
-    boost::system::error_code ignored;
-    socket_.set_option(asio::ip::tcp::no_delay(true), ignored);
     idle(server_->limits.request_limit);
     wait_read();
 }
@@ -53,7 +48,7 @@ void Session::close() {
     if (server_ != nullptr) {
         std::exchange(server_, nullptr)->forget(*this);
         boost::system::error_code ignored;
-        socket_.close(ignored);
+        pipe_.socket().close(ignored);
     }
 }
 
@@ -67,24 +62,35 @@ void Session::busy() {
     server_->make_busy(*this);
 }
 
+void Session::wait(asio::ip::tcp::socket::wait_type event, void (Session::*then)()) {
+    pipe_.socket().async_wait(event, [self = shared_from_this(), then](const boost::system::error_code& error) {
+        if (!error && self->server_ != nullptr) {
+            (*self.*then)();
+        }
+    });
+}
+
 void Session::wait_read() {
-    socket_.async_wait(asio::ip::tcp::socket::wait_read,
-                       [self = shared_from_this()](const boost::system::error_code& error) {
-                           if (!error && self->server_ != nullptr) {
-                               self->read_some();
-                           }
-                       });
+    if (!pipe_.has_more()) {
+        return wait(asio::ip::tcp::socket::wait_read, &Session::read_some);
+    }
+    asio::post(pipe_.socket().get_executor(), [self = shared_from_this()] {
+        if (self->server_ != nullptr) {
+            self->read_some();
+        }
+    });
 }
 
 void Session::read_some() {
     std::array<char, read_bytes> bytes;
     const std::size_t room = lingering_ ? bytes.size() : std::min(bytes.size(), reader_.room());
-    const ssize_t got = ::recv(socket_.native_handle(), bytes.data(), room, MSG_DONTWAIT);
-    if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
-        return wait_read();
-    }
-    if (got <= 0) {
-        return close();
+    const Pipe::Outcome got = pipe_.read(std::span(bytes).first(room));
+    switch (got.state) {
+    case Pipe::State::moved: break;
+    case Pipe::State::wait_read: return wait(asio::ip::tcp::socket::wait_read, &Session::read_some);
+    case Pipe::State::wait_write: return wait(asio::ip::tcp::socket::wait_write, &Session::read_some);
+    case Pipe::State::clear_text: return refuse_clear_text();
+    case Pipe::State::ended: return close();
     }
     if (lingering_) { // thrown away; the time limit ends it
         return wait_read();
@@ -92,8 +98,15 @@ void Session::read_some() {
     if (!reader_.in_request()) { // a slow client has no more time for each of its bytes, only for all
         deadline_ = BootClock::now() + server_->limits.request_limit;
     }
-    reader_.feed({bytes.data(), static_cast<std::size_t>(got)});
+    reader_.feed({bytes.data(), got.bytes});
     next_request();
+}
+
+void Session::refuse_clear_text() {
+    busy();
+    ++server_->counters.malformed;
+    keep_ = head_ = false;
+    answer({400, error_body(400, "this port speaks HTTPS")});
 }
 
 void Session::next_request() {
@@ -131,19 +144,21 @@ void Session::handle(const Request& request) {
         return ready ? answer_text(200, "OK") : answer_text(404, "not ready\n");
     }
     boost::system::error_code error;
-    const asio::ip::address own = socket_.local_endpoint(error).address();
-    if (const auto refusal = api_refusal(server_->backend.api, peer_, own, request.host)) {
+    const asio::ip::address own = pipe_.socket().local_endpoint(error).address();
+    const std::string_view token = bearer_token(request.authorization);
+    const Caller caller{peer_, own, request.host, pipe_.is_tls(),
+                        server_->backend.knows && server_->backend.knows(token)};
+    if (const auto refusal = api_refusal(server_->backend.api, caller)) {
         return refuse(*refusal);
     }
     if (std::holds_alternative<ShowIndex>(found)) {
         return answer({200, index_of_paths(server_->backend.version)});
     }
-    server_->backend.ask(std::get<Question>(found), bearer_token(request.authorization),
-                         [self = shared_from_this()](Reply reply) {
-                             if (self->server_ != nullptr) {
-                                 self->answer(std::move(reply));
-                             }
-                         });
+    server_->backend.ask(std::get<Question>(found), token, [self = shared_from_this()](Reply reply) {
+        if (self->server_ != nullptr) {
+            self->answer(std::move(reply));
+        }
+    });
 }
 
 void Session::refuse(const Refusal& refusal) {
@@ -159,54 +174,65 @@ void Session::answer(Reply reply) { send(reply.status, "application/json", boost
 void Session::answer_text(unsigned status, std::string body) { send(status, "text/plain", std::move(body)); }
 
 void Session::send(unsigned status, std::string_view type, std::string body) {
-    auto response = std::make_shared<Response>(static_cast<http::status>(status), version_);
-    response->set(http::field::server, "stead-web");
-    response->set(http::field::content_type, boost::beast::string_view(type.data(), type.size()));
-    response->set(http::field::cache_control, "no-store");
-    response->set("X-Content-Type-Options", "nosniff");
+    Response response(static_cast<http::status>(status), version_);
+    response.set(http::field::server, "stead-web");
+    response.set(http::field::content_type, boost::beast::string_view(type.data(), type.size()));
+    response.set(http::field::cache_control, "no-store");
+    response.set("X-Content-Type-Options", "nosniff");
     if (status == 200 && !etag_.empty()) {
-        response->set(http::field::etag, "\"" + etag_ + "\"");
+        response.set(http::field::etag, "\"" + etag_ + "\"");
     }
     if (status == 401) {
-        response->set(http::field::www_authenticate, "Bearer");
+        response.set(http::field::www_authenticate, "Bearer");
     } else if (status == 405) {
-        response->set(http::field::allow, allow_);
+        response.set(http::field::allow, allow_);
     } else if (status == 503) {
-        response->set(http::field::retry_after, "1");
+        response.set(http::field::retry_after, "1");
     }
-    response->keep_alive(keep_);
-    response->content_length(body.size());
-    if (!head_) {
-        response->body() = std::move(body);
-    }
+    response.keep_alive(keep_);
+    response.content_length(body.size());
     ++server_->counters.answered;
-    auto serializer = std::make_shared<http::response_serializer<http::string_body>>(*response);
-    const auto done = [self = shared_from_this(), response, serializer](const boost::system::error_code& error,
-                                                                        std::size_t) {
-        if (self->server_ == nullptr) {
-            return;
-        }
-        if (error) {
-            return self->close();
-        }
-        if (!self->keep_) {
-            return self->linger();
-        }
-        self->idle(self->reader_.in_request() ? self->server_->limits.request_limit
-                                              : self->server_->limits.keep_alive_limit);
-        self->next_request();
-    };
-    if (head_) {
-        http::async_write_header(socket_, *serializer, done);
-    } else {
-        http::async_write(socket_, *serializer, done);
+    std::ostringstream text;
+    text << response.base();
+    out_ = std::move(text).str();
+    if (!head_) {
+        out_ += body;
     }
+    sent_ = 0;
+    write_some();
+}
+
+void Session::write_some() {
+    while (sent_ < out_.size()) {
+        const Pipe::Outcome put = pipe_.write(std::string_view(out_).substr(sent_));
+        switch (put.state) {
+        case Pipe::State::moved: sent_ += put.bytes; break;
+        case Pipe::State::wait_read: return wait(asio::ip::tcp::socket::wait_read, &Session::write_some);
+        case Pipe::State::wait_write: return wait(asio::ip::tcp::socket::wait_write, &Session::write_some);
+        case Pipe::State::clear_text:
+        case Pipe::State::ended: return close();
+        }
+    }
+    // Not from here: a client that pipelines requests would make a stack as deep as they are many.
+    asio::post(pipe_.socket().get_executor(), [self = shared_from_this()] {
+        if (self->server_ != nullptr) {
+            self->written();
+        }
+    });
+}
+
+void Session::written() {
+    out_ = std::string{};
+    if (!keep_) {
+        return linger();
+    }
+    idle(reader_.in_request() ? server_->limits.request_limit : server_->limits.keep_alive_limit);
+    next_request();
 }
 
 /// Closing with unread bytes would send a reset, which may overtake our answer: the client's end is awaited, briefly.
 void Session::linger() {
-    boost::system::error_code ignored;
-    socket_.shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
+    pipe_.finish();
     lingering_ = true;
     idle(linger_limit);
     wait_read();

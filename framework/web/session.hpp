@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "pipe.hpp"
+
 #include <stead/web/request_reader.hpp>
 #include <stead/web/server.hpp>
 
@@ -44,21 +46,27 @@ private:
     void idle(milliseconds limit); ///< waiting for the client: may be evicted
     void busy();
     void wait_read();
+    void wait(boost::asio::ip::tcp::socket::wait_type event, void (Session::*then)());
     void read_some();
+    void refuse_clear_text();
     void next_request();
     void handle(const Request& request);
     void answer(Reply reply);
     void answer_text(unsigned status, std::string body);
     void send(unsigned status, std::string_view type, std::string body);
     void refuse(const Refusal& refusal);
+    void write_some();
+    void written();
     void linger();
 
     HttpServer::State* server_; ///< null once closed
-    boost::asio::ip::tcp::socket socket_;
+    Pipe pipe_;
     boost::asio::ip::address peer_;
     SourceKey source_;
     RequestReader reader_;
     Instant deadline_{};
+    std::string out_; ///< the answer under way
+    std::size_t sent_{};
     std::string allow_; ///< of a 405
     std::string etag_;  ///< of a 200, without quotes; empty = none
     bool head_{}, keep_{}, lingering_{};

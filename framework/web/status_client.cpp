@@ -24,6 +24,12 @@ std::string text_in(const json::object& body, std::string_view name) {
     return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string{};
 }
 
+std::optional<std::uint16_t> port_in(const json::object& body) {
+    const json::value* port = body.if_contains("port");
+    return port != nullptr && port->is_int64() ? std::optional(static_cast<std::uint16_t>(port->get_int64()))
+                                               : std::nullopt;
+}
+
 /// It becomes a header field: nothing in it may end one.
 std::string stamp(std::string text) {
     const bool decimal = text.find_first_not_of("0123456789") == std::string::npos;
@@ -109,14 +115,16 @@ void StatusClient::on_frame(const json::object& body) {
         }
     } else if (event == "setup") {
         Setup setup;
-        const json::value* port = body.if_contains("port");
         const json::value* api = body.if_contains("api");
-        if (port != nullptr && port->is_int64()) {
-            setup.port = static_cast<std::uint16_t>(port->get_int64());
-        }
+        setup.port = port_in(body).value_or(setup.port);
         setup.api = api == nullptr || !api->is_bool() || api->get_bool();
         setup.address = text_in(body, "address");
         setup.version = text_in(body, "version");
+        setup.token_sha256 = text_in(body, "token_sha256");
+        if (const json::object* tls = object_in(body, "tls")) {
+            setup.tls = Setup::Tls{port_in(*tls).value_or(0), text_in(*tls, "certificate"), text_in(*tls, "key"),
+                                   text_in(*tls, "name")};
+        }
         events_.setup(setup);
     } else if (const json::value* id = body.if_contains("id"); id != nullptr && id->is_int64()) {
         const auto found = pending_.find(id->get_int64());

@@ -170,6 +170,8 @@ def configuration(farm, node):
     good = xml.read_text()
     says(node, "confinfo -m echo", "they are the same")
     says(node, "config -m echo", "in force already")
+    node.sh("echo no zip >/run/bad.safe")
+    fails(node, "module install -m other /run/bad.safe", 65, "/run/bad.safe: is not a zip file")
     fails(node, "module install -m echo -r " + str(support.archive_of(support.HERE / "echo_farm")), CONFLICT, "running")
     fails(node, "module uninstall -m echo", CONFLICT, "running")
     fails(node, "deconfig -m echo", CONFLICT, "running")

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A mirror's life on two nodes: first copy, replication of everything a file system has, stop, start, swap, the data at
 their place when stopped, and scripts in order. Usage: test_mirror.py first|life"""
+import json
 import sys
 
 import mirror
@@ -77,6 +78,8 @@ def life(nodes):
     mirror.same_trees(module, "a planned stop of the primary, and its return")
     shown = module.stead(one, "mirror status").stdout
     check("PRIM, peer node2" in shown and "p95" in shown, "mirror status is for people, too")
+    told = json.loads(one.sh(f"curl -s http://127.0.0.1:9010/api/v1/modules/{module.name}/mirror").stdout)
+    check(told.keys() == module.status(one).keys(), "and for programs, by the REST API")
     check("compared" in module.stead(one, "rfsverify", timeout=120).stdout + module.stead(one, "rfsdiff").stdout,
           "rfsverify compares, rfsdiff shows it")
     refused = module.stead(two, "swap", check=False)

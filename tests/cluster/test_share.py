@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 
-from support import check, check_shares, echo_farm, exactly_once, lab, tcp, udp
+from support import check, check_shares, echo_farm, exactly_once, lab, lapses, tcp, udp
 
 mode, backend = sys.argv[1:3]
 macros = {"TYPE": f"vmac_{mode}", "BACKEND": backend, "POWER1": 3, "POWER2": 2, "POWER3": 1}
@@ -15,7 +15,7 @@ with echo_farm(**macros) as farm:
     flows = farm.folder / "flows"
     # 15,000 keys: two points are five standard deviations of what chance gives.
     seen = lab.result(udp(farm, "--flows", 15000, "--rate", 6000, "--count", 30000, "--seconds", 60, "--dump", flows))
-    exactly_once(seen)
+    exactly_once(seen, farm)
     check_shares(seen, {"node1": 3, "node2": 2, "node3": 1})
     with open(flows) as lines:
         found = subprocess.run([os.environ["STEAD_OWNERS"], farm.nodes[0].disk / "var/cluster/seed", "on_port",
@@ -24,11 +24,11 @@ with echo_farm(**macros) as farm:
     check(table["flows"] == 15000 and table["elsewhere"] == 0,
           f"every flow was answered by the owner of its bucket ({table['elsewhere']} were not)")
     seen = lab.result(tcp(farm, "--rate", 1000, "--count", 10000, "--seconds", 60))
-    check(seen["failed"] == 0, f"no connection failed ({seen['failed']}: {seen['reasons']})")
+    check(seen["failed"] == 0, f"no connection failed ({seen['failed']}: {seen['reasons']}); {lapses(farm)}")
     check(sum(seen["served"].values()) == 10000, "all 10000 connections were served")
     check_shares({"names": seen["served"]}, {"node1": 3, "node2": 2, "node3": 1})
     six = lab.result(farm.traffic("udp", "--target", lab.VIP6, "--port", 7000, "--sources", "fd42::c:1+50",
                                   "--flows", 2000, "--rate", 4000, "--count", 4000))
-    exactly_once(six)
+    exactly_once(six, farm)
     pings = farm.client.sh(f"ping -c 20 -i 0.05 -W 1 -I 10.42.100.7 {lab.VIP}", check=False).stdout
     check(" 0% packet loss" in pings and "DUP" not in pings, "ICMP echo is answered once")

@@ -182,6 +182,8 @@ public:
     using Ready = std::function<void(std::uint32_t events)>; ///< EPOLLIN, …
     using ErrorHandler = std::function<void(const std::string&)>;
     using TimerId = std::uint64_t; ///< 0 = none
+    /// A timer that is further away than coarse_from comes at a multiple of tick_length: up to so much late.
+    static constexpr std::chrono::milliseconds tick_length{20}, coarse_from{500};
 
     explicit Loop(ErrorHandler on_error)
         : on_error_(std::move(on_error)), epoll_(::epoll_create1(EPOLL_CLOEXEC)),
@@ -248,6 +250,9 @@ public:
     TimerId at(Instant when, Task task) {
         const TimerId id = ++last_timer_;
         when = std::max(when, round_); // behind all that are due: nobody starves
+        if (when - Clock::now() >= coarse_from) {
+            when = next_tick(when);
+        }
         timers_.emplace(std::pair{when, id}, std::move(task));
         timer_times_.emplace(id, when);
         if (!dispatching_ && when < armed_for_) {
@@ -323,6 +328,13 @@ private:
             guarded(task);
         }
         round_ = {};
+    }
+
+    /// Hundreds of checks, each at a moment of its own, would wake the processor as often: a tick's run together.
+    static Instant next_tick(Instant when) noexcept {
+        const auto over = when.time_since_epoch() % tick_length;
+        return over == std::chrono::nanoseconds{0} || when > Instant::max() - tick_length ? when
+                                                                                          : when + (tick_length - over);
     }
 
     void set_timer(Instant when) noexcept {

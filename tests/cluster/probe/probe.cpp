@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A checker for labs: <check><probe ident="x" action="restart" when="both"/></check>. It tells which classes are armed
-// (resource armed.probe), takes its verdict from the file probe.<ident> in the module's var folder, and crashes, or asks
-// for two restarts at once, when that says so.
+// (resource armed.probe), takes its verdict from the file probe.<ident> in the module's var folder, and crashes,
+// or asks for two restarts at once, when that says so.
 #include <stead/plugin.hpp>
 
 #include <array>

@@ -104,11 +104,16 @@ TEST(Cluster, WebIsForEveryNodeAndNoPartOfTheDigest) {
     EXPECT_EQ(checked.value->web, (ClusterWeb{9011, "127.0.0.1", false}));
     EXPECT_EQ(checked.value->digest, plain.value->digest);
     EXPECT_EQ(parse_cluster(with("<web address=\"*\"/>"), "c").value->web.address, "");
+    EXPECT_EQ(parse_cluster(with("<web https_port=\"443\"/>"), "c").value->web.https_port, 443);
+    EXPECT_FALSE(parse_cluster(with("<web https=\"off\" port=\"9453\"/>"), "c").value->web.https);
+    EXPECT_THAT(findings(with("<web port=\"9453\"/>")),
+                ElementsAre("E c.xml:1: web/@https_port: 9453 is the port of plain HTTP as well; they must differ, or "
+                            "https=\"off\""));
     EXPECT_THAT(findings(with("<web address=\"myself\"/>")),
                 ElementsAre("E c.xml:1: web/@address: 'myself' is a name; allowed: an IP address such as 127.0.0.1, "
                             "or *"));
     EXPECT_THAT(findings(with("<web prot=\"1\"/>")),
-                ElementsAre("E c.xml:1: web/@prot: unknown attribute; allowed: port, address, api; "
+                ElementsAre("E c.xml:1: web/@prot: unknown attribute; allowed: port, address, api, https, https_port; "
                             "did you mean 'port'?"));
     EXPECT_THAT(findings(with("<web/><web/>")),
                 ElementsAre("E c.xml:1: <cluster> holds at most one <web>; there are 2"));

@@ -54,6 +54,15 @@ TEST(CommandTable, EveryVerbIsUniqueAndExplained) {
     }
 }
 
+TEST(CommandTable, HelpOnAGroupIsOfItsCommands) {
+    const Result<Invocation> help = parse({"cluster", "--help"});
+    ASSERT_TRUE(help && help->help);
+    EXPECT_EQ(help->command, nullptr);
+    const std::string text = help_overview(help->group);
+    EXPECT_THAT(text, HasSubstr("  cluster genkey"));
+    EXPECT_THAT(text, ::testing::Not(HasSubstr("  stopstart")));
+}
+
 TEST(CommandTable, TheVerbsThatOthersRelyOn) {
     for (const char* verb : {"start",
                              "stop",

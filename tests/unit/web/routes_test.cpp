@@ -91,6 +91,7 @@ TEST(Routes, ModuleAndParametersBecomeOptions) {
     EXPECT_THAT(asked("/api/v1/modules/web/resources/custom%2Edisk").options, ElementsAre(Pair("r", "custom.disk")));
     EXPECT_EQ(asked("/api/v1/modules/web").pick, "/modules/0");
     EXPECT_EQ(asked("/api/v1/modules").verb, "module list");
+    EXPECT_EQ(asked("/api/v1/modules/db/mirror").verb, "mirror status");
 }
 
 TEST(Routes, WhatIsWrongIsToldWithWhatIsAllowed) {
@@ -145,6 +146,8 @@ TEST(Answers, OnlyThePartAskedForIsShown) {
     EXPECT_EQ(boost::json::serialize(reply_to(asked("/api/v1/modules/web/resources"), data.as_object()).body), "[1]");
     const auto stopped = boost::json::parse(R"({"exit":0,"data":{"modules":[]}})");
     EXPECT_EQ(reply_to(asked("/api/v1/modules/web/resources"), stopped.as_object()).status, 409u);
+    const auto no = boost::json::parse(R"({"exit":1,"error":"it is in WAIT"})");
+    EXPECT_EQ(reply_to(asked("/api/v1/modules/db/mirror"), no.as_object()).status, 409u);
     EXPECT_EQ(boost::json::serialize(reply_to({}, boost::json::parse(R"({"exit":0,"text":"hi"})").as_object()).body),
               R"({"text":"hi"})");
 }
@@ -152,7 +155,7 @@ TEST(Answers, OnlyThePartAskedForIsShown) {
 TEST(ApiAccess, LocalCallersOnlyAndNoForeignNames) {
     const auto at = [](const char* text) { return boost::asio::ip::make_address(text); };
     const auto allowed = [&](const char* peer, const char* own, const char* host) {
-        return !api_refusal(true, at(peer), at(own), host);
+        return !api_refusal(true, {at(peer), at(own), host});
     };
     EXPECT_TRUE(allowed("127.0.0.1", "127.0.0.1", "127.0.0.1:9010"));
     EXPECT_TRUE(allowed("::1", "::1", "[::1]:9010"));
@@ -162,7 +165,19 @@ TEST(ApiAccess, LocalCallersOnlyAndNoForeignNames) {
     EXPECT_FALSE(allowed("::ffff:192.0.2.8", "::ffff:192.0.2.7", "192.0.2.7"));
     EXPECT_FALSE(allowed("127.0.0.1", "127.0.0.1", "attacker.example"));
     EXPECT_FALSE(allowed("127.0.0.1", "127.0.0.1", "[attacker"));
-    EXPECT_EQ(api_refusal(false, at("127.0.0.1"), at("127.0.0.1"), "")->status, 404u);
+    EXPECT_EQ(api_refusal(false, {at("127.0.0.1"), at("127.0.0.1"), ""})->status, 404u);
+}
+
+TEST(ApiAccess, FromAnotherMachineOnlyWithTheTokenAndOverTls) {
+    Caller caller{boost::asio::ip::make_address("192.0.2.8"), boost::asio::ip::make_address("192.0.2.7"), "n.example"};
+    EXPECT_EQ(api_refusal(true, caller)->status, 403u);
+    caller.has_token = true;
+    EXPECT_EQ(api_refusal(true, caller)->status, 403u) << "a token that went over the network in clear proves nothing";
+    caller.tls = true;
+    EXPECT_FALSE(api_refusal(true, caller)) << "whatever name it knows the node by";
+    EXPECT_EQ(api_refusal(false, caller)->status, 404u);
+    caller.has_token = false;
+    EXPECT_EQ(api_refusal(true, caller)->status, 401u);
 }
 
 TEST(ApiAccess, TokensComeAsBearer) {

@@ -54,7 +54,9 @@ struct ClusterLan {
 struct ClusterWeb {
     std::uint16_t port{9010};
     std::string address; ///< numeric; empty = every address of the node
-    bool api{true};      ///< for callers on the node itself; off = the health URL only
+    bool api{true};      ///< off = the health URL only
+    bool https{true};    ///< on https_port too
+    std::uint16_t https_port{9453};
     friend bool operator==(const ClusterWeb&, const ClusterWeb&) = default;
 };
 

@@ -52,6 +52,7 @@ struct Command {
 /// What was typed, checked against the table.
 struct Invocation {
     const Command* command{}; ///< null only when `help` is asked for in general
+    std::string group;        ///< "cluster" of `stead cluster -h`, where help on these is asked for
     std::string module;
     std::string nodes; ///< of -H; empty = this node, through its steadd
     std::string by;    ///< of -i
@@ -72,7 +73,8 @@ struct Invocation {
 /// The candidate nearest to `word` when it is near enough to be what was meant, else empty.
 [[nodiscard]] std::string nearest(std::string_view word, std::span<const std::string> candidates);
 
-[[nodiscard]] std::string help_overview();
+/// Of all commands, or of those that begin with the word `group`.
+[[nodiscard]] std::string help_overview(std::string_view group = {});
 [[nodiscard]] std::string help_for(const Command& command);
 [[nodiscard]] std::string help_exit_codes();
 [[nodiscard]] std::string bash_completion();

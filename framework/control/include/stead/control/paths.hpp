@@ -45,6 +45,11 @@ struct Paths {
     [[nodiscard]] std::filesystem::path status_socket() const { return run / "status.sock"; }
     /// What a caller of the REST API shows for more than states; for root and group stead.
     [[nodiscard]] std::filesystem::path web_token() const { return var / "web.token"; }
+    /// Certificate and key of the administrator for HTTPS, PEM; and those that the node makes when there are none.
+    [[nodiscard]] std::filesystem::path web_certificate() const { return etc / "web.crt"; }
+    [[nodiscard]] std::filesystem::path web_key() const { return etc / "web.key"; }
+    [[nodiscard]] std::filesystem::path own_web_certificate() const { return var / "web-own.crt"; }
+    [[nodiscard]] std::filesystem::path own_web_key() const { return var / "web-own.key"; }
     /// "off" when an administrator switched stead-web off.
     [[nodiscard]] std::filesystem::path web_switch() const { return var / "web"; }
     [[nodiscard]] std::filesystem::path host_folder() const { return run / "host"; }

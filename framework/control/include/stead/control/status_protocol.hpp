@@ -11,7 +11,9 @@
 /// here can change anything: what steadd answers is decided by steadd, not by stead-web.
 ///
 /// steadd says
-///   {"event":"setup", "port":9010, "address":"", "api":true, "version":"…"}   first; address "" = every address
+///   {"event":"setup", "port":9010, "address":"", "api":true, "version":"…", "token_sha256":"…",
+///    "tls":{"port":9453, "certificate":"PEM", "key":"PEM", "name":"/etc/stead/web.crt"}}
+///                                                   first; address "" = every address; no "tls": no HTTPS
 ///   {"event":"ready", "modules":{"web":true, "db":false}, "started":{"web":"1764172800000000"}}
 ///                                                   at each change, and every beat_interval; `started` of ready ones
 ///   {"id":7, "exit":0, "data":…, "error":"…", "token_missing":true}           an answer

@@ -142,6 +142,7 @@ private:
 
     [[nodiscard]] boost::json::array module_table(const std::string& only);
     [[nodiscard]] boost::json::object probe_facts();
+    [[nodiscard]] wire::Subjects web_names() const;
     [[nodiscard]] std::string own_name() const;
     [[nodiscard]] std::int64_t unauthentic() const; ///< datagrams and streams of other keys so far
 

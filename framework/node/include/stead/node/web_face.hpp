@@ -6,6 +6,7 @@
 #include <stead/control/paths.hpp>
 #include <stead/node/call.hpp>
 #include <stead/node/process.hpp>
+#include <stead/wire/certificate.hpp>
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
@@ -42,9 +43,10 @@ public:
     WebFace& operator=(const WebFace&) = delete;
 
     /// Opens status.sock and starts stead-web unless it is switched off. Trouble is logged: a node works without.
-    void start(const config::ClusterWeb& options);
+    /// `subjects`: what this node's own certificate is made for.
+    void start(const config::ClusterWeb& options, const wire::Subjects& subjects);
     /// Another cluster.xml: stead-web starts anew when it concerns it.
-    void configure(const config::ClusterWeb& options);
+    void configure(const config::ClusterWeb& options, const wire::Subjects& subjects);
     /// A state changed: stead-web knows within microseconds.
     void publish();
 
@@ -58,7 +60,7 @@ private:
         Instant asked_at{};
     };
     void listen();
-    void make_token();
+    [[nodiscard]] boost::json::object setup();
     void accept(const std::shared_ptr<control::Connection>& connection);
     void on_frame(const std::shared_ptr<control::Connection>& connection, const boost::json::object& body);
     void answer(const std::shared_ptr<control::Connection>& connection, const boost::json::object& body);
@@ -73,6 +75,7 @@ private:
     control::Paths paths_;
     Source source_;
     config::ClusterWeb options_;
+    wire::Subjects subjects_;
     std::unique_ptr<control::Server> server_;
     std::shared_ptr<control::Connection> connection_;
     std::string token_;

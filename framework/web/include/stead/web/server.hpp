@@ -4,6 +4,7 @@
 #include <stead/base/result.hpp>
 #include <stead/base/time.hpp>
 #include <stead/web/routes.hpp>
+#include <stead/web/tls.hpp>
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -16,7 +17,7 @@
 #include <string>
 #include <string_view>
 
-/// The HTTP face: many clients, hostile ones among them, on one thread. A client holds no more than a socket until it
+/// One port of HTTP or HTTPS: many clients, hostile ones too, on one thread. One holds no more than a socket until it
 /// sends something, and one header's bytes then. When places run out, the client that has been idle longest goes.
 namespace stead::web {
 
@@ -28,6 +29,8 @@ struct Backend {
     bool api{true};
     /// Stamp of the last start of a ready module, the ETag of its health URL; null or empty = none.
     std::function<std::string(std::string_view module)> started{};
+    /// Is this the node's token? Null: no caller has it.
+    std::function<bool(std::string_view token)> knows{};
 };
 
 struct ServerLimits {
@@ -45,11 +48,12 @@ struct ServerCounters {
 
 class HttpServer {
 public:
-    /// `address` empty: every address, IPv4 and IPv6. Port 0: any free one.
+    /// `address` empty: every address, IPv4 and IPv6. Port 0: any free one. `tls` null: plain HTTP.
     /// Errors: conflict when the port is taken, io; `where` names address and port.
     [[nodiscard]] static Result<std::unique_ptr<HttpServer>> listen(boost::asio::io_context& io,
                                                                     const std::string& address, std::uint16_t port,
-                                                                    Backend backend, const ServerLimits& limits = {});
+                                                                    Backend backend, const ServerLimits& limits = {},
+                                                                    TlsContext tls = {});
     ~HttpServer();
     HttpServer(const HttpServer&) = delete;
     HttpServer& operator=(const HttpServer&) = delete;
@@ -63,10 +67,16 @@ private:
     std::shared_ptr<State> state_;
 };
 
-/// May this client use the API? Nothing, or why not. Local callers only: those of this machine. `host`: the header
-/// field, which must not be a name somebody else may point at this machine (DNS rebinding).
-[[nodiscard]] std::optional<Refusal> api_refusal(bool enabled, const boost::asio::ip::address& peer,
-                                                 const boost::asio::ip::address& own, std::string_view host);
+/// Who asks for the API.
+struct Caller {
+    boost::asio::ip::address peer, own; ///< the connection's two ends
+    std::string_view host;              ///< header field
+    bool tls{};
+    bool has_token{}; ///< this node's
+};
+/// May this client use the API? Nothing, or why not. Callers of this machine may, if `host` is no name that somebody
+/// else may point at it (DNS rebinding); from another machine those who show the token, over TLS.
+[[nodiscard]] std::optional<Refusal> api_refusal(bool enabled, const Caller& caller);
 /// The token of "Bearer …"; empty = none.
 [[nodiscard]] std::string_view bearer_token(std::string_view authorization) noexcept;
 

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -22,6 +23,13 @@ struct Setup {
     std::string address; ///< empty = every address
     bool api{true};
     std::string version;
+    struct Tls {
+        std::uint16_t port{};
+        std::string certificate, key; ///< PEM
+        std::string name;             ///< the certificate's file, for people
+    };
+    std::optional<Tls> tls;   ///< none: no HTTPS
+    std::string token_sha256; ///< of the node's token; empty = there is none
 };
 
 /// Our end of status.sock. One thread; callbacks come on it, never from inside a call.
