@@ -12,7 +12,7 @@ import mirror_posix
 from support import check, lab
 from test_mirror_fsx import LONG, Life
 
-# Differences that the documentation names: (call, predicate) -> reason.
+# Differences that are known: (call, predicate), reason.
 KNOWN = [
     ("chown", lambda arguments: arguments[1:3] == (-1, -1), "nothing is asked for, and the time of change stays"),
 ]

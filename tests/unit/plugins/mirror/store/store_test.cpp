@@ -312,7 +312,8 @@ TEST_F(Storing, ARandomTreeIsCopiedTargetByTarget) {
     EXPECT_THAT(names_in(park), IsEmpty());
 }
 
-/// This node cut or punched a file by itself, and is to follow the other one now: the zones between are in nobody's marks.
+/// This node cut or punched a file by itself, and is to follow the other one now: the zones between are in nobody's
+/// marks.
 TEST_F(Storing, ZonesThatHoldDataThereAndNothingHereAreSaidToBeLacking) {
     const Fid fid = file("f", std::string(8 * zone_bytes, 'x'));
     copy::Inode there = read<copy::Inode>(inode(fid));
