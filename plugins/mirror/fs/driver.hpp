@@ -142,7 +142,6 @@ private:
 
     std::atomic<std::int64_t> armed_ns_{};
     std::atomic<bool> resyncing_{};
-    std::atomic<bool> settling_{}; ///< a pool sets modification times that are owed
     std::atomic<bool> status_due_{}; ///< at once
     Fd wake_;
     std::mutex fronts_mutex_;

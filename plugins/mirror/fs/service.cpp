@@ -73,12 +73,6 @@ int Driver::run() {
         }
         follow_role();
         tell_status(false);
-        if (tree_->owes_times() && !settling_.exchange(true)) {
-            sync_pool_->post([this] {
-                static_cast<void>(tree_->settle_times());
-                settling_ = false;
-            });
-        }
         const std::lock_guard lock(mutex_);
         if (stopped_) {
             break;

@@ -83,10 +83,8 @@ Errno StoredTree::perform(const change::Write& change, const Manner& manner) {
     if (error == 0) {
         written_.rewritten(change.file);
     }
-    if (file->written(manner.at)) {
-        inodes_.owes(file);
-    }
-    return error;
+    const int times = file->written(manner.at);
+    return error != 0 ? error : times;
 }
 
 Errno StoredTree::resize(const change::Attributes& change, const Manner& manner) {
@@ -189,10 +187,8 @@ Errno StoredTree::perform(const change::Allocate& change, const Manner& manner) 
     if (error == 0 && change.kill_privileges) {
         error = kill_privileges(file->fd());
     }
-    if (file->written(manner.at)) {
-        inodes_.owes(file);
-    }
-    return error;
+    const int times = file->written(manner.at);
+    return error != 0 ? error : times;
 }
 
 } // namespace stead::mirror

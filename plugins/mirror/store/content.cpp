@@ -123,8 +123,7 @@ Errno StoredTree::read_listing(const Located& directory, copy::Listing& out) con
 Errno StoredTree::read_inode(const Located& located, bool zones, copy::Inode& out) const {
     const Fd fd(inodes_.open(located, O_PATH));
     struct stat found {};
-    int error = inodes_.settle(located.fid);
-    error = error == 0 ? (fd ? sys::attributes(fd.get(), found) : ESTALE) : error;
+    int error = fd ? sys::attributes(fd.get(), found) : ESTALE;
     if (error != 0 || found.st_nlink == 0) {
         return error != 0 ? error : ESTALE;
     }

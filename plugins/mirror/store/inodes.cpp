@@ -4,53 +4,20 @@
 #include <algorithm>
 #include <climits>
 #include <cstring>
-#include <iterator>
-#include <utility>
 
 #include <unistd.h>
 
 namespace stead::mirror {
 
-namespace {
-constexpr nanoseconds quiet_for = milliseconds{50}, owed_longest = seconds{1};
-}
-
-bool OpenInode::written(const Time& at) {
+int OpenInode::written(const Time& at) {
     const std::lock_guard lock(times_);
     last_ = std::max(last_, at);
-    written_at_ = BootClock::now();
-    if (!owed_) {
-        owed_since_ = written_at_;
-    }
-    return !std::exchange(owed_, true);
+    return sys::set_times(fd_.get(), std::nullopt, last_);
 }
 
-int OpenInode::settle_quiet(Instant now) {
-    {
-        const std::lock_guard lock(times_);
-        if (now - written_at_ < quiet_for && now - owed_since_ < owed_longest) {
-            return 0;
-        }
-    }
-    return settle();
-}
-
-bool OpenInode::owes() const {
-    const std::lock_guard lock(times_);
-    return owed_;
-}
-
-int OpenInode::settle() {
-    const std::lock_guard lock(times_);
-    const int error = owed_ ? sys::set_times(fd_.get(), std::nullopt, last_) : 0;
-    owed_ = error != 0;
-    return error;
-}
-
-int OpenInode::set_mtime(const std::optional<Time>& atime, const Time& mtime) {
+int OpenInode::set_mtime(const std::optional<Time>& atime, const std::optional<Time>& mtime) {
     const std::lock_guard lock(times_);
     last_ = {};
-    owed_ = false;
     return sys::set_times(fd_.get(), atime, mtime);
 }
 
@@ -62,8 +29,7 @@ int OpenInode::preserving_mtime(const std::function<int(int fd)>& change) {
         return error;
     }
     const int error = change(fd_.get());
-    const Time time = std::exchange(owed_, false) ? last_ : sys::to_time(before.st_mtim);
-    const int times = sys::set_times(fd_.get(), std::nullopt, time);
+    const int times = sys::set_times(fd_.get(), std::nullopt, sys::to_time(before.st_mtim));
     return error != 0 ? error : times;
 }
 
@@ -108,53 +74,6 @@ InodeRef Inodes::keep_shared(const Fid& fid, Fd fd) const {
         recent_.pop_back();
     }
     return inode;
-}
-
-int Inodes::settle(const Fid& fid) const {
-    const InodeRef inode = cached(fid);
-    return inode != nullptr ? inode->settle() : 0;
-}
-
-void Inodes::owes(const InodeRef& inode) {
-    const std::lock_guard lock(owing_mutex_);
-    owing_.push_back(inode);
-}
-
-bool Inodes::owing() const {
-    const std::lock_guard lock(owing_mutex_);
-    return !owing_.empty();
-}
-
-/// An error stays for the flush, which settles all and tells it.
-bool Inodes::settle_quiet() {
-    std::vector<std::weak_ptr<OpenInode>> all;
-    {
-        const std::lock_guard lock(owing_mutex_);
-        all.swap(owing_);
-    }
-    const Instant now = BootClock::now();
-    std::erase_if(all, [&](const std::weak_ptr<OpenInode>& weak) {
-        const InodeRef inode = weak.lock();
-        return inode == nullptr || inode->settle_quiet(now) != 0 || !inode->owes();
-    });
-    const std::lock_guard lock(owing_mutex_);
-    owing_.insert(owing_.end(), all.begin(), all.end());
-    return owing_.empty();
-}
-
-int Inodes::settle_all() const {
-    std::vector<InodeRef> all;
-    {
-        const std::lock_guard lock(mutex_);
-        std::transform(recent_.begin(), recent_.end(), std::back_inserter(all),
-                       [](const Cached& c) { return c.inode; });
-    }
-    int first = 0;
-    for (const InodeRef& inode : all) {
-        const int error = inode->settle();
-        first = first != 0 ? first : error;
-    }
-    return first;
 }
 
 void Inodes::keep(const Fid& fid, Fd fd) const { static_cast<void>(keep_shared(fid, std::move(fd))); }

@@ -5,8 +5,6 @@
 #include "index.hpp"
 #include "place.hpp"
 
-#include <stead/base/time.hpp>
-
 #include <functional>
 #include <list>
 #include <memory>
@@ -33,30 +31,19 @@ struct OpenRoot {
 class OpenInode {
 public:
     explicit OpenInode(Fd fd) noexcept : fd_(std::move(fd)) {}
-    ~OpenInode() { static_cast<void>(settle()); }
-    OpenInode(const OpenInode&) = delete;
-    OpenInode& operator=(const OpenInode&) = delete;
     [[nodiscard]] int fd() const noexcept { return fd_.get(); }
     /// After a write: the modification time becomes `at`, but never goes back, for writes to different zones may be
-    /// applied in different orders on the two nodes, and both must end with the same time. It is owed until settle():
-    /// a time set by hand makes the next fdatasync write the inode as well.
-    /// True when nothing was owed before.
-    [[nodiscard]] bool written(const Time& at);
-    [[nodiscard]] bool owes() const;
-    /// Before anybody looks at the time.
-    [[nodiscard]] int settle();
-    [[nodiscard]] int settle_quiet(Instant now); ///< if it is time for it
+    /// applied in different orders on the two nodes, and both must end with the same time.
+    [[nodiscard]] int written(const Time& at);
     /// The time was set on purpose, or a whole-inode change gave it: later writes count from here.
-    [[nodiscard]] int set_mtime(const std::optional<Time>& atime, const Time& mtime);
+    [[nodiscard]] int set_mtime(const std::optional<Time>& atime, const std::optional<Time>& mtime);
     /// Runs `change(fd)`, which alters bytes and must not alter the time.
     [[nodiscard]] int preserving_mtime(const std::function<int(int fd)>& change);
 
 private:
     Fd fd_;
-    mutable std::mutex times_;
+    std::mutex times_;
     Time last_;
-    bool owed_{};
-    Instant owed_since_{}, written_at_{};
 };
 using InodeRef = std::shared_ptr<OpenInode>;
 
@@ -76,14 +63,6 @@ public:
     /// another kind.
     [[nodiscard]] InodeRef directory(const Fid& fid, int& error) const;
     [[nodiscard]] InodeRef file(const Fid& fid, int& error) const;
-    /// The open inode, if it is kept open.
-    [[nodiscard]] InodeRef cached(const Fid& fid) const;
-    /// Modification times as the last writes had them, of one or of all.
-    [[nodiscard]] int settle(const Fid& fid) const;
-    [[nodiscard]] int settle_all() const;
-    void owes(const InodeRef& inode);
-    [[nodiscard]] bool owing() const;
-    [[nodiscard]] bool settle_quiet(); ///< see Tree::settle_times
     /// Keeps what a caller has just opened.
     void keep(const Fid& fid, Fd fd) const;
     void forget(const Fid& fid) const; ///< closes it as soon as nobody uses it
@@ -104,6 +83,7 @@ private:
         Fid fid;
         InodeRef inode;
     };
+    [[nodiscard]] InodeRef cached(const Fid& fid) const;
     [[nodiscard]] InodeRef keep_shared(const Fid& fid, Fd fd) const;
     [[nodiscard]] InodeRef get(const Fid& fid, std::uint32_t type, int flags, int& error) const;
     [[nodiscard]] int climb(const OpenRoot& root, int directory, std::string& out) const;
@@ -112,8 +92,6 @@ private:
     mutable std::mutex mutex_;
     mutable std::list<Cached> recent_; ///< newest first
     mutable std::unordered_map<Fid, std::list<Cached>::iterator, FidHash> open_;
-    mutable std::mutex owing_mutex_;
-    std::vector<std::weak_ptr<OpenInode>> owing_;
     std::mutex ghosts_mutex_;
     std::vector<Fid> ghosts_; ///< without a name
     std::size_t sweep_at_{1024};

@@ -69,9 +69,6 @@ int Manifest::collect(const Inodes& inodes, std::size_t shard, std::vector<Entry
 }
 
 Result<void> Manifest::write(const std::filesystem::path& file, const Inodes& inodes) {
-    if (const int error = inodes.settle_all(); error != 0) {
-        return os_error(file.string(), "a modification time cannot be set", error);
-    }
     std::array<std::vector<Entry>, Index::shards> parts;
     std::atomic<std::size_t> next{0};
     std::atomic<int> failed{0};

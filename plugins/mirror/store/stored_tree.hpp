@@ -39,8 +39,6 @@ public:
     [[nodiscard]] Errno list(const std::optional<Fid>& inode, std::vector<Target>& out) const override;
     [[nodiscard]] Errno paths_of(const std::set<Fid>& inodes, std::map<Fid, std::string>& out) const override;
     [[nodiscard]] Errno store(const Target& target, const Content& content, Seq park, Stored& out) override;
-    [[nodiscard]] bool settle_times() override { return inodes_.settle_quiet(); }
-    [[nodiscard]] bool owes_times() const override { return inodes_.owing(); }
     [[nodiscard]] Errno start_undo(bool go_on) override;
     [[nodiscard]] Errno save_undo(const std::vector<Target>& targets) override;
     [[nodiscard]] Errno roll_back() override;
@@ -54,10 +52,7 @@ public:
         return inodes_.roots[index]->options;
     }
     [[nodiscard]] Fid fresh(std::size_t root) override;
-    [[nodiscard]] int open_inode(const Fid& inode, int flags) const override {
-        const int error = inodes_.settle(inode);
-        return error != 0 ? -error : inodes_.open(inode, flags);
-    }
+    [[nodiscard]] int open_inode(const Fid& inode, int flags) const override { return inodes_.open(inode, flags); }
     [[nodiscard]] Errno lookup(const Fid& parent, const std::string& name, Entry& out) const override;
     [[nodiscard]] bool excluded(const Fid& inode) const override;
     [[nodiscard]] bool excluded(const Fid& parent, const std::string& name) const override;

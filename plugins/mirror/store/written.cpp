@@ -137,17 +137,6 @@ Errno Written::flush(const Inodes& inodes) {
         changed.swap(changed_);
         doubtful = !failed_.empty();
     }
-    for (auto& [fid, what] : changed) { // with the times, which fdatasync leaves out
-        const InodeRef inode = inodes.cached(fid);
-        if (inode == nullptr || inode->owes()) {
-            what = std::max(what, What::all);
-        }
-    }
-    if (const Errno error = inodes.settle_all(); error != 0) {
-        const std::lock_guard lock(mutex_);
-        changed_.merge(changed);
-        return error;
-    }
     const bool whole =
         changed.size() > one_by_one_max ||
         std::any_of(changed.begin(), changed.end(), [](const auto& entry) { return entry.second == What::elsewhere; });

@@ -114,11 +114,6 @@ protected:
         EXPECT_TRUE(closed) << closed.error().text();
         tree.reset();
     }
-    /// As the tree would tell it: a write's time is owed for a while.
-    Time mtime(const fs::path& path) {
-        EXPECT_EQ(tree == nullptr ? 0 : tree->flush(), 0);
-        return test::mtime(path);
-    }
     template <class Change>
     Errno apply(Change change, Seq parked = 0) {
         at.seconds += 1;

@@ -61,10 +61,6 @@ public:
     // ---- Effects of the core (core.hpp says what each means)
     [[nodiscard]] virtual Errno apply(const Operation& operation, Seq park) = 0;
     [[nodiscard]] virtual Errno sync(const Fid& inode) = 0;
-    /// Modification times of writes are set when somebody looks at them through this tree, at a flush, and here, for
-    /// files that were not written for 50 ms or owe it for a second. False: some are still owed. May wait for the disk.
-    [[nodiscard]] virtual bool settle_times() = 0;
-    [[nodiscard]] virtual bool owes_times() const = 0;
     /// Everything written so far, by us, to any inode. Stays an error after a failed sync of an inode until that inode
     /// was written anew.
     [[nodiscard]] virtual Errno flush() = 0;
@@ -99,7 +95,7 @@ public:
     [[nodiscard]] virtual Fid fresh(std::size_t root = 0) = 0;
     /// Opens an inode; O_PATH is meant where flags have it. Negative errno on failure: -ESTALE when there is none.
     [[nodiscard]] virtual int open_inode(const Fid& inode, int flags) const = 0;
-    /// FID and attributes of a name (the modification time may be behind: open_inode() brings it up); ENOENT also for
+    /// FID and attributes of a name; ENOENT also for
     /// excluded names when `replicated_only`. An inode that is excluded
     /// from replication has a FID of its own all the same, and `excluded` says so.
     struct Entry {
