@@ -278,7 +278,7 @@ def snapshot(root):
             todo += [os.path.join(name, one) for one in os.listdir(path)]
         xattrs = tuple((key, os.getxattr(path, key, follow_symlinks=False))
                        for key in sorted(os.listxattr(path, follow_symlinks=False)) if not key.startswith("trusted.stead"))
-        found[name] = ((*look(info), data, xattrs, info.st_rdev, info.st_nlink), (info.st_mtime_ns, info.st_ctime_ns))
+        found[name] = ((*look(info), data, xattrs, info.st_rdev, info.st_nlink), (info.st_mtime_ns, info.st_ctime_ns), info.st_ino)
     return found
 
 
@@ -290,7 +290,7 @@ def changes(before, after):
         if old is None or new is None:
             done[name] = (None if old is None else "gone", new and new[0])
         elif old != new:
-            times = tuple("later" if b > a else "earlier" if b < a else "" for a, b in zip(old[1], new[1]))
+            times = "of another inode" if old[2] != new[2] else tuple("later" if b > a else "earlier" if b < a else "" for a, b in zip(old[1], new[1]))
             done[name] = (new[0] if new[0] != old[0] else "same", times)
     return done
 
