@@ -21,14 +21,12 @@ def seed(nodes):
     done = one.stead("config -m data")
     for name in ("syncat", "syncdelta", "scripts", "nbremconn", "roflags"):
         check(f"rfs/@{name}" in done.stderr + done.stdout, f"config says that {name} has no effect")
-    for node in module.nodes:
-        module.stead(node, "start")
-        module.wait(node, WAIT)
+    module.stead(one, "start")  # the other one not before it has its copy: it would follow at once
+    module.wait(one, WAIT)
     module.stead(one, "rfssync external prim seed-1")
     module.wait_ready(one, ALONE)
     one.sh(f"cd {DATA}; head -c 60000000 /dev/urandom >big; mkdir -p a/b/c; for i in $(seq 300); do echo $i >a/b/c/$i; done; "
            "ln big hard; ln -s big soft; touch -d '2001-02-03' a")
-    module.stead(two, "stop")
     # As `rsync -aHAX` would: with the extended attributes that name the inodes.
     subprocess.run(["cp", "-a", "--preserve=all", f"{one.disk}{HIDDEN}/.", f"{two.disk}{DATA}"], check=True)
     one.sh(f"cd {DATA}; printf changed | dd of=big bs=1 seek=1000000 conv=notrunc status=none; echo new >a/new; rm a/b/c/7; "

@@ -23,13 +23,15 @@ def counts(module, node, command="rfsverify"):
 
 
 def verify(nodes, mebibytes):
+    busy = 64  # MiB that the load writes into
     module = mirror.Mirror(nodes)
     one, two = module.form(timeout=60)
-    one.sh(f"head -c {mebibytes << 20} /dev/urandom >{DATA}/big; sync {DATA}/big", timeout=300)
+    one.sh(f"head -c {busy << 20} /dev/urandom >{DATA}/busy; head -c {mebibytes << 20} /dev/urandom >{DATA}/big; "
+           f"sync {DATA}/big", timeout=300)
     for folder in range(20):
         one.sh(f"mkdir {DATA}/{folder}; for i in $(seq 50); do echo $i >{DATA}/{folder}/$i; done")
     writers = [Writer(one, 1, "write"), Writer(one, 1_000_000, "sync")]
-    load = one.spawn(["sh", "-c", f"while :; do dd if=/dev/urandom of={DATA}/big bs=4096 count=8 seek=$(shuf -i 0-{mebibytes * 256 - 9} -n 1) "
+    load = one.spawn(["sh", "-c", f"while [ ! -e /run/enough ]; do dd if=/dev/urandom of={DATA}/busy bs=4096 count=8 seek=$(shuf -i 0-{busy * 256 - 9} -n 1) "
                       f"conv=notrunc status=none; mkdir {DATA}/m; echo $$ >{DATA}/m/f; mv {DATA}/m {DATA}/n; rm -r {DATA}/n; "
                       f"truncate -s $(shuf -i 0-300000 -n 1) {DATA}/cut; done"])
     for turn in range(5):
@@ -37,18 +39,19 @@ def verify(nodes, mebibytes):
         check(differing == 0, f"run {turn} under load: {total} targets, no false alarm")
     # One bit, behind everybody's back, on the other node's disk.
     place = (mebibytes << 20) // 3
-    two.sh(f"python3 -c \"import os; f = os.open('{HIDDEN}/big', os.O_RDWR); b = os.pread(f, 1, {place}); "
-           f"os.pwrite(f, bytes([b[0] ^ 1]), {place}); os.fsync(f)\"")
-    load.terminate()  # a write to that very zone would mend it
-    load.wait()
+    two.sh(f"python3 -c \"import os; f = os.open('{HIDDEN}/big', os.O_RDWR); s = os.fstat(f); b = os.pread(f, 1, {place}); "
+           f"os.pwrite(f, bytes([b[0] ^ 1]), {place}); os.utime(f, ns=(s.st_atime_ns, s.st_mtime_ns)); os.fsync(f)\"")
     _, differing, _ = counts(module, one)
-    check(differing == 1, "one flipped bit is found, under load, and nothing else")
+    check(differing == 1, f"one flipped bit is found, under load, and nothing else: {differing}")
+    one.sh("touch /run/enough")
+    load.wait()
     check("big" in module.stead(one, "rfsdiff").stdout, "rfsdiff names the file")
     _, differing, repaired = counts(module, one, "rfsverify repair")
     check((differing, repaired) == (1, 1), "and repaired")
     _, differing, _ = counts(module, one)
     check(differing == 0, "for good")
-    check(not writers[0].errors + writers[1].errors, "the application noticed nothing")
+    errors = writers[0].errors + writers[1].errors
+    check(not errors, f"the application noticed nothing {errors[:3]}")
     one.kill("python3")
     for writer in writers:
         writer.thread.join(10)

@@ -205,9 +205,14 @@ Errno StoredTree::read(const Target& target, Payload& out) const {
     return error;
 }
 
+/// What is parked was removed, and is kept only until the primary's flush passed its removal: the primary has it no more.
 Errno StoredTree::digest(const Target& target, std::uint64_t& out) const {
     std::optional<Content> content;
-    const Errno error = read_content(target, false, content);
+    const bool parked = [&] {
+        const std::lock_guard lock(names_);
+        return parked_.contains(target.fid);
+    }();
+    const Errno error = parked ? 0 : read_content(target, false, content);
     out = content ? digest_of(*content) : 0;
     return error;
 }

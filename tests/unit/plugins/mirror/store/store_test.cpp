@@ -354,6 +354,21 @@ TEST_F(Storing, WhatLostItsLastNameIsNotThere) {
     }
 }
 
+/// The receiving side keeps it aside for a while; verify must not call that a difference.
+TEST_F(Storing, WhatIsParkedHasTheDigestOfWhatIsGone) {
+    const Fid gone = file("gone", "bytes");
+    std::uint64_t digest = 0;
+    ASSERT_EQ(tree->digest(inode(gone), digest), 0);
+    EXPECT_NE(digest, 0u);
+    ASSERT_EQ(apply(change::Remove{root, "gone", gone, false}, 7), 0);
+    ASSERT_THAT(names_in(park), SizeIs(1));
+    for (const Target& target : {inode(gone), zone(gone, 0)}) {
+        digest = 1;
+        EXPECT_EQ(tree->digest(target, digest), 0);
+        EXPECT_EQ(digest, 0u);
+    }
+}
+
 /// A listing and the inode that it names are copied at the same time, by two threads: each finds it missing.
 TEST_F(Storing, AnInodeThatTwoTargetsBringAtOnceIsMadeOnce) {
     constexpr int rounds = 300;
