@@ -205,7 +205,7 @@ Errno StoredTree::read(const Target& target, Payload& out) const {
     return error;
 }
 
-/// What is parked was removed, and is kept only until the primary's flush passed its removal: the primary has it no more.
+/// What is parked was removed and is kept only until the primary flushed its removal: for the primary it is gone.
 Errno StoredTree::digest(const Target& target, std::uint64_t& out) const {
     std::optional<Content> content;
     const bool parked = [&] {
