@@ -3,8 +3,9 @@
 #include "attachment.hpp"
 #include "neighbour_answer.hpp"
 #include "nft_gate.hpp"
-#include "user_engine.hpp"
 #include "packet_burst.hpp"
+#include "urgent.hpp"
+#include "user_engine.hpp"
 #include "verdict_batch.hpp"
 #include "xt_rules.hpp"
 
@@ -22,7 +23,6 @@
 #include <pthread.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -154,7 +154,10 @@ public:
         engine_.count_flows(group, count);
         return held_from(count);
     }
-    std::string backend_note() const override { return note_; }
+    std::string backend_note() const override {
+        const std::lock_guard lock{gate_mutex_};
+        return note_ + ", packets that came to the last gate after the lease: " + std::to_string(gate_->dropped());
+    }
     Audit audit() override {
         Audit found;
         const auto put_back = [&found](const char* what, const Result<void>& done) {
@@ -272,19 +275,15 @@ private:
     void renew() {
         const auto period = std::chrono::ceil<std::chrono::milliseconds>(options_.duplicate_window / 4);
         const int wait_ms = static_cast<int>(std::clamp<std::int64_t>(period.count(), 2, 100));
-        prefer_this_thread();
+        make_this_thread_urgent();
         pollfd wait{wake_, POLLIN, 0};
         while (::poll(&wait, 1, wait_ms) <= 0) {
             (void)renew_gate();
         }
     }
 
-    /// Frames wait for this thread: a processor that others saturate must not turn their wait into a burst that the
-    /// application's buffers cannot take. Without the right to it, it serves as it is.
-    static void prefer_this_thread() { (void)::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), -18); }
-
     void serve() {
-        prefer_this_thread();
+        make_this_thread_urgent();
         pollfd waits[3] = {{mnl_socket_get_fd(queue_), POLLIN, 0}, {neighbours_, POLLIN, 0}, {wake_, POLLIN, 0}};
         for (;;) {
             if (::poll(waits, 3, -1) < 0) {
@@ -436,8 +435,8 @@ private:
     SocketTable sockets_;
     UserEngine engine_;
     std::string note_;
-    mutable std::mutex mutex_; ///< the engine and the queue's socket; taken before gate_mutex_
-    std::mutex gate_mutex_;
+    mutable InheritingMutex mutex_; ///< the engine and the queue's socket; taken before gate_mutex_
+    mutable InheritingMutex gate_mutex_;
     std::unique_ptr<NftGate> gate_;
     std::string gate_error_;
     std::thread server_, renewer_;

@@ -11,8 +11,10 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <ctime>
+#include <string_view>
 #include <vector>
 
 namespace stead::shim {
@@ -20,8 +22,10 @@ namespace stead::shim {
 namespace {
 
 constexpr std::uint64_t ns_per_ms = 1'000'000;
-constexpr std::uint64_t renewal_ns = ns_per_ms; // what a renewal may take; it takes a half of that on a busy machine
-constexpr int renewals_max = 4;
+constexpr std::uint64_t renewal_min_ns =
+    ns_per_ms; // what a renewal may take; it takes a half of that on a busy machine
+constexpr std::uint64_t renewal_max_ns = 32 * ns_per_ms;
+constexpr int renewals_max = 7; // from the least margin to the largest, and once more
 
 std::uint64_t now_ns() { return static_cast<std::uint64_t>(to_ns(BootClock::now())); }
 
@@ -102,7 +106,8 @@ std::string address_text(const __be32* address_be, bool& v6) {
 }
 
 NftGate::NftGate(std::uint8_t module_id, const stead_farm_config& config, const stead_farm_control& control)
-    : table_("stead_m" + std::to_string(module_id)), config_(config), control_(control), context_(quiet_context()) {}
+    : table_("stead_m" + std::to_string(module_id)), config_(config), control_(control), context_(quiet_context()),
+      margin_ns_(renewal_min_ns) {}
 
 NftGate::~NftGate() {
     if (context_ != nullptr) {
@@ -214,11 +219,11 @@ Result<void> NftGate::install() {
 Result<void> NftGate::refresh() { return link_rules() == rules_ ? Result<void>{} : install(); }
 
 Result<void> NftGate::renew(const __u64& lease_until_ns, std::uint32_t claims) {
-    std::uint64_t margin_ns = 0;
     for (int tries = 1;; ++tries) {
         const std::uint64_t until = std::atomic_ref{const_cast<__u64&>(lease_until_ns)}.load();
         const std::uint64_t now = now_ns();
-        margin_ns = std::max({margin_ns, renewal_ns, until > now ? (until - now) / 32 : 0}); // long leases can wait
+        const std::uint64_t margin_ns =
+            std::max(margin_ns_, until > now ? (until - now) / 32 : 0); // long leases can wait
         const std::uint64_t left_ms = tries <= renewals_max ? gate_ms(until, now, margin_ns) : 0;
         if (left_ms == 0 && !open_) {
             return {};
@@ -227,9 +232,11 @@ Result<void> NftGate::renew(const __u64& lease_until_ns, std::uint32_t claims) {
         open_ = left_ms != 0;
         const std::uint64_t took = now_ns() - now;
         if (!done || left_ms == 0 || took <= margin_ns) {
+            margin_ns_ = took < margin_ns_ / 4 ? std::max(margin_ns_ / 2, renewal_min_ns) : margin_ns_;
             return done;
         }
-        margin_ns = 2 * took;
+        // Either renewals are slow here, or this one was held up: a pause, however long, is no measure for the next.
+        margin_ns_ = std::min(2 * margin_ns_, renewal_max_ns);
     }
 }
 
@@ -261,6 +268,21 @@ bool NftGate::present() {
         }
     }
     return true;
+}
+
+std::uint64_t NftGate::dropped() {
+    if (context_ == nullptr ||
+        nft_run_cmd_from_buffer(context_, ("list chain inet " + table_ + " gate").c_str()) != 0) {
+        return 0;
+    }
+    const std::string shown = nft_ctx_get_output_buffer(context_);
+    std::uint64_t sum = 0;
+    constexpr std::string_view word = "counter packets ";
+    for (auto at = shown.find(word); at != std::string::npos; at = shown.find(word, at)) {
+        at += word.size();
+        sum += std::strtoull(shown.c_str() + at, nullptr, 10);
+    }
+    return sum;
 }
 
 void NftGate::remove() {

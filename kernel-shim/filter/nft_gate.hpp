@@ -12,9 +12,8 @@
 struct nft_ctx;
 
 /// What nf_tables does for the NFQUEUE back end, by libnftables: frames to the vMAC become ours, neighbour discovery
-/// about
-/// a virtual address is user space's alone, nothing leaves that would teach a switch something wrong, and the last gate
-/// behind the queue closes by itself when nobody renews it.
+/// about a virtual address is user space's alone, nothing leaves that would teach a switch something wrong, and the
+/// last gate behind the queue closes by itself when nobody renews it.
 namespace stead::shim {
 
 /// Threading: one thread at a time.
@@ -35,6 +34,7 @@ public:
     [[nodiscard]] Result<void> renew(const __u64& lease_until_ns, std::uint32_t claims);
     [[nodiscard]] bool open() const noexcept { return open_; } ///< by the last renewal
     [[nodiscard]] bool present();
+    [[nodiscard]] std::uint64_t dropped(); ///< packets that met a closed gate since the last install()
     void remove();
     static void remove(std::uint8_t module_id);
 
@@ -50,6 +50,7 @@ private:
     nft_ctx* context_{};
     std::string rules_;
     bool open_{};
+    std::uint64_t margin_ns_{}; ///< what a renewal may take, as learnt
 };
 
 /// The text of an address of the layout; `v6` says which family it is.

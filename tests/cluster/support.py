@@ -89,7 +89,8 @@ def lapses(farm):
         shown = node.stead("state -m echo -v", check=False).stdout
         words = re.findall(r"(lease_lapses|late_timers|lateness_max_ns|silence_max_ns) +(\d+)", shown)
         closed = re.findall(r"lease-closed (\d+)", shown)
-        figures = [*words, ("lease-closed", "+".join(closed))]
+        gate = re.findall(r"last gate after the lease: (\d+)", shown)
+        figures = [*words, ("lease-closed", "+".join(closed + gate))]
         told.append(f"{node.name}: " + ", ".join(f"{name} {value}" for name, value in figures) + drops(node))
     return "; ".join(told) + f"; client:{drops(farm.client)}"
 
