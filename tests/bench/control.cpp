@@ -265,7 +265,8 @@ void measure(std::size_t count, const membership::Timing& timing, int seconds_lo
 int main(int argc, char** argv) {
     const int seconds_long = argc > 1 ? std::atoi(argv[1]) : 5;
     std::printf(
-        "| nodes | datagrams in /s | out /s | Mbit/s in | turns /s | %% of one core |\n|---|---|---|---|---|---|\n");
+        "| nodes | datagrams in /s | out /s | Mbit/s in | turns /s | %% of one core, median of seconds | least |\n"
+        "|---|---|---|---|---|---|---|\n");
     for (const std::size_t count : {3U, 12U, 24U, 64U}) {
         stead::bench::measure(count, stead::membership::default_timing(), seconds_long);
     }

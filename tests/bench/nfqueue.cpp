@@ -3,6 +3,7 @@
 // packets and drops them all: what the difference is, is ours; the rest is the kernel's way to user space and back. Run
 // it in a private network namespace as root.
 #include "subject.hpp"
+#include "urgent.hpp"
 
 #include <arpa/inet.h>
 #include <libmnl/libmnl.h>
@@ -12,7 +13,6 @@
 #include <linux/netfilter/nfnetlink_queue.h>
 #include <poll.h>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -64,7 +64,7 @@ public:
 
 private:
     void serve() {
-        (void)::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), -18); // as the back end's
+        make_this_thread_urgent(); // as the back end's
         constexpr unsigned burst = 64;
         constexpr std::size_t bytes = 67584;
         std::vector<std::uint8_t> memory(burst * bytes);
