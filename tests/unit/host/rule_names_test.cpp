@@ -10,9 +10,9 @@
 namespace stead::host {
 namespace {
 
-using testing::ElementsAre;
-using testing::HasSubstr;
-using testing::IsEmpty;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 constexpr stead_attr_schema text(const char* name) {
     return {name, STEAD_TYPE_STRING, 0, nullptr, nullptr, nullptr, 0, 0, "help"};
@@ -23,12 +23,17 @@ constexpr stead_elem_schema checkers[] = {
     {"check/tcp", nullptr, many, 3, named, "help"},    {"check/module", nullptr, many, 3, named, "help"},
     {"check/custom", nullptr, many, 3, named, "help"}, {"check/oracle", nullptr, many, 0, nullptr, "help"},
     {"errd", nullptr, 0, 0, nullptr, "help"},          {"errd/proc", nullptr, many, 3, named, "help"}};
+constexpr stead_attr_schema addr[] = {text("addr")};
+constexpr stead_elem_schema farm[] = {
+    {"vip/interface_list/interface/virtual_interface", nullptr, 0, 0, nullptr, "help"},
+    {"vip/interface_list/interface/virtual_interface/virtual_addr", nullptr, many, 1, addr, "help"}};
 constexpr stead_elem_schema weather[] = {{"weather", nullptr, 0, 0, nullptr, "help"}};
 
-class Names : public testing::Test {
+class Names : public ::testing::Test {
 protected:
     config::Module module(const std::string& elements) {
-        schemas_.owners = {{"host", config::host_schema()}, {"checkers.all", checkers}, {"acme.weather", weather}};
+        schemas_.owners = {
+            {"host", config::host_schema()}, {"checkers.all", checkers}, {"acme.weather", weather}, {"farm", farm}};
         auto parsed = config::parse_module("<safe><service mode=\"light\">" + elements + "</service></safe>", "u.xml",
                                            schemas_, nullptr);
         EXPECT_TRUE(parsed.ok()) << (parsed.findings.empty() ? "" : parsed.findings[0].text());
@@ -63,7 +68,7 @@ const std::string web = "<check><tcp ident=\"web80\"/><tcp ident=\"db\"/></check
 TEST_F(Names, ASlipIsToldWithItsPlaceAndTheNearestName) {
     EXPECT_THAT(
         unpublished(web, "a: if (tcp.db == down) then stop();\nb: if (tcp.db == up && tcp.wbe80 == down) then stop();"),
-        ElementsAre("u.xml:8:25: failover rules: 'b' names tcp.wbe80, which nothing here publishes; did you mean "
+        ElementsAre("u.xml:8:24: failover rules: 'b' names tcp.wbe80, which nothing here publishes; did you mean "
                     "'tcp.web80'?"));
     EXPECT_THAT(unpublished(web, "a: if (tpc.? == down) then stop();"), ElementsAre(HasSubstr("u.xml:7:8")));
     EXPECT_THAT(unpublished(web, "a: if (quite.another == down) then stop();"),
@@ -73,17 +78,21 @@ TEST_F(Names, ASlipIsToldWithItsPlaceAndTheNearestName) {
 }
 
 TEST_F(Names, WhatMayBePublishedIsNotTold) {
-    for (const char* name : {"tcp.web80", "tcp.?", "tcp.*", "local.tcp.db", "state.local", "rfs.uptodate", "farm.web",
-                             "usersetting.errd", "weather.rain", "oracle.delphi", "proc.nginx", "proc.nginx.2",
-                             "proc.a_b", "module.db_127.0.0.1", "ip.192.0.2.50", "splitbrain.uptodate"}) {
-        const std::string extra = "<errd><proc name=\"nginx\"/><proc name=\"nginx\"/><proc name=\"a b\"/></errd>"
-                                  "<check><module name=\"db\"/></check><vip><interface_list><interface>"
-                                  "<virtual_addr addr=\"192.0.2.50\"/></interface></interface_list></vip>";
-        const bool of_check = std::string_view{name}.find("module") != std::string_view::npos;
-        const auto told = unpublished(
-            of_check ? extra : web + extra.substr(0, extra.find("<check>")) + extra.substr(extra.find("<vip>")),
-            std::string{"a: if ("} + name + " == down) then stop();");
-        EXPECT_EQ(told.size(), std::string_view{name}.starts_with("splitbrain") ? 1U : 0U) << name;
+    const std::string all =
+        "<errd><proc name=\"nginx\"/><proc name=\"nginx\"/><proc name=\"a b\"/></errd>"
+        "<check><tcp ident=\"web80\"/><module name=\"db\"/></check><vip><interface_list><interface><virtual_interface>"
+        "<virtual_addr addr=\"192.0.2.50\"/></virtual_interface></interface></interface_list></vip>";
+    const auto told = [&](const std::string& name) {
+        return unpublished(all, "a: if (" + name + " == down) then stop();").size();
+    };
+    for (const char* name : {"tcp.web80", "tcp.?", "tcp.*", "local.tcp.web80", "state.local", "rfs.uptodate",
+                             "farm.web", "usersetting.errd", "weather.rain", "oracle.delphi", "proc.nginx",
+                             "proc.nginx.2", "proc.a_b", "module.db_127.0.0.1", "ip.192.0.2.50", "intf.192.0.2.0"}) {
+        EXPECT_EQ(told(name), 0U) << name;
+    }
+    for (const char* name : {"proc.ngix", "proc.nginx.3", "module.db", "ip.192.0.2.51", "splitbrain.uptodate", "http.?",
+                             "custom.x", "errd.nginx", "checkers.tcp", "to.x"}) {
+        EXPECT_EQ(told(name), 1U) << name;
     }
 }
 
