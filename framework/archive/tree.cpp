@@ -184,8 +184,15 @@ Result<std::string> Tree::top() const {
         const auto at = entries_.find(prefix + "conf/userconfig.xml");
         return at != entries_.end() && at->second.kind == 'f';
     };
+    const auto module_in = [&](const std::string& prefix) -> Result<std::string> {
+        const auto bin = entries_.find(prefix + "bin");
+        if (bin != entries_.end() && bin->second.kind != 'd') {
+            return error(Errc::malformed, bin->first, "is where scripts lie; allowed: a folder");
+        }
+        return prefix;
+    };
     if (has("")) {
-        return std::string{};
+        return module_in("");
     }
     if (!entries_.empty()) {
         const auto first = entries_.begin()->first;
@@ -193,7 +200,7 @@ Result<std::string> Tree::top() const {
         const bool alone = std::ranges::all_of(
             entries_, [&](const auto& e) { return e.first.starts_with(folder) || e.first + "/" == folder; });
         if (alone && has(folder)) {
-            return folder;
+            return module_in(folder);
         }
     }
     return error(Errc::malformed, "",

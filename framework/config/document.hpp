@@ -10,7 +10,6 @@
 
 namespace stead::config {
 
-inline constexpr std::size_t file_bytes_max = 1u << 20;
 inline constexpr std::size_t elements_max = 10'000;
 inline constexpr std::size_t attributes_max = 64; // of one element
 inline constexpr int depth_max = 32;

@@ -3,6 +3,7 @@
 
 #include "values.hpp"
 
+#include <algorithm>
 #include <cstdlib>
 
 namespace stead::config {
@@ -55,8 +56,8 @@ Macros::Macros(const Raw& root, Report& report) {
     }
 }
 
-std::optional<std::string> Macros::value_of(const std::string& name, const std::string& where, int line,
-                                            Report& report, bool lenient) {
+std::optional<std::string> Macros::value_of(const std::string& name, const std::string& where, int line, Report& report,
+                                            bool lenient) {
     const auto at = macros_.find(name);
     if (at == macros_.end()) {
         if (const char* value = std::getenv(name.c_str())) {
@@ -77,12 +78,18 @@ std::optional<std::string> Macros::value_of(const std::string& name, const std::
     }
     Macro& macro = at->second;
     if (macro.stage == Macro::Stage::open) {
-        report.error(macro.line, "macro '" + name + "' contains itself");
+        std::string way = name;
+        for (auto one = std::ranges::find(open_, name); one != open_.end() && ++one != open_.end();) {
+            way += " -> " + *one;
+        }
+        report.error(macro.line, "macro '" + name + "' contains itself: " + way + " -> " + name);
         return std::string{};
     }
     if (macro.stage == Macro::Stage::raw) {
         macro.stage = Macro::Stage::open;
+        open_.push_back(name);
         macro.value = expanded(macro.value, "macro '" + name + "'", macro.line, report, false);
+        open_.pop_back();
         macro.stage = Macro::Stage::done;
     }
     return macro.value;
@@ -118,8 +125,8 @@ void Macros::expand_in(std::string& text, const std::string& where, int line, Re
     text = expanded(text, where, line, report, lenient);
     total_bytes_ += text.size();
     if (total_bytes_ > expanded_bytes_max) {
-        report.error(line, where + ": the file is longer than " + std::to_string(expanded_bytes_max) +
-                               " bytes after macros");
+        report.error(line,
+                     where + ": the file is longer than " + std::to_string(expanded_bytes_max) + " bytes after macros");
     }
 }
 

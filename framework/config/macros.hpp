@@ -42,6 +42,7 @@ private:
     std::optional<std::string> value_of(const std::string& name, const std::string& where, int line, Report& report,
                                         bool lenient);
     std::map<std::string, Macro> macros_;
+    std::vector<std::string> open_; ///< being expanded, one within the other
     std::size_t total_bytes_{};
 };
 

@@ -2,6 +2,7 @@
 #include "check.hpp"
 
 #include "facts.hpp"
+#include "rule_names.hpp"
 
 #include <stead/base/files.hpp>
 
@@ -24,8 +25,6 @@ namespace {
 
 namespace json = boost::json;
 namespace fs = std::filesystem;
-
-constexpr std::size_t xml_bytes_max = 4u << 20;
 
 std::string hex(std::uint64_t value) {
     std::array<char, 17> text{};
@@ -93,6 +92,72 @@ void check_mandatory_hooks(const config::Module& module, const fs::path& bin, st
     }
 }
 
+/// Programs of bin that elements name. Warnings: the hook `config` may still make them.
+class Programs {
+public:
+    Programs(const config::Module& module, const fs::path& bin, std::vector<config::Finding>& findings)
+        : module_(module), bin_(bin), findings_(findings) {}
+    void check() {
+        static constexpr std::array<std::string_view, 4> actions{"restart", "stopstart", "stop", "noaction"};
+        for (const config::Element& group : module_.service.children) {
+            for (const config::Element& one : group.children) {
+                if (group.name == "check" && one.name == "custom") {
+                    look(one, "exec");
+                } else if (group.name == "errd" && one.name == "proc" &&
+                           std::ranges::find(actions, one.attribute("action").value_or(actions[1])) == actions.end()) {
+                    look(one, "action");
+                }
+            }
+        }
+    }
+
+private:
+    void look(const config::Element& element, const std::string& attribute) {
+        std::string name{element.attribute(attribute).value_or("")};
+        const std::string place = element.name + "/@" + attribute + ": '" + name + "'";
+        if (!module_.user.present) {
+            warn(element, place + " is never run: without <user> no script runs");
+            return;
+        }
+        if (name.ends_with(".lua")) {
+            name.resize(name.size() - 4);
+        }
+        std::error_code failed;
+        const fs::path program = bin_ / name;
+        if (fs::exists(bin_ / (name + ".lua"), failed)) {
+            return;
+        }
+        if (!fs::is_regular_file(program, failed)) {
+            warn(element, place + " is not in bin, neither as " + name + " nor as " + name + ".lua");
+        } else if ((fs::status(program, failed).permissions() & fs::perms(0111)) == fs::perms::none) {
+            warn(element, place + ": bin/" + name + " is not executable; run chmod +x on it");
+        }
+    }
+    void warn(const config::Element& element, std::string text) {
+        findings_.push_back(
+            {.warning = true, .file = "userconfig.xml", .line = element.line, .message = std::move(text)});
+    }
+
+    const config::Module& module_;
+    const fs::path& bin_;
+    std::vector<config::Finding>& findings_;
+};
+
+void check_rules(const config::Module& module, const config::SchemaSet& schemas, const CheckRequest& request,
+                 const control::Paths& paths, std::vector<config::Finding>& findings) {
+    RuleBook book = read_rules(module, {.defaults = paths.lua() / "rules/default.lua",
+                                        .conf = request.conf,
+                                        .bin = request.bin,
+                                        .userconfig = "userconfig.xml"});
+    if (book.findings.empty()) {
+        std::vector<std::string> unknown;
+        std::ranges::move(unpublished_names(book.own, module, schemas, request.bin), std::back_inserter(findings));
+        std::ranges::move(unarmed_waits(merged(book, {}, unknown), module, "userconfig.xml"),
+                          std::back_inserter(findings));
+    }
+    std::ranges::move(book.findings, std::back_inserter(findings));
+}
+
 json::object to_json(const config::Finding& finding) {
     return {{"warning", finding.warning},
             {"file", finding.file},
@@ -126,7 +191,7 @@ std::optional<config::Cluster> read_cluster(const fs::path& file, std::vector<co
     if (file.empty()) {
         return std::nullopt;
     }
-    const auto text = read_file(file, xml_bytes_max);
+    const auto text = read_file(file, config::file_bytes_max);
     if (!text) {
         findings.push_back(finding_of(text.error(), false));
         return std::nullopt;
@@ -149,8 +214,9 @@ int check_module(const CheckRequest& request, const Registry& registry, const co
     json::object answer;
     const fs::path file = request.conf / "userconfig.xml";
     std::optional<config::Module> module;
-    if (const auto text = read_file(file, xml_bytes_max); !text) {
-        findings.push_back(finding_of(text.error(), false));
+    if (const auto text = read_file(file, config::file_bytes_max); !text) {
+        // By the name that the person knows: this is a copy of the file.
+        findings.push_back({.warning = false, .file = "userconfig.xml", .line = 0, .message = text.error().what});
     } else {
         auto parsed = config::parse_module(*text, "userconfig.xml", schemas, cluster ? &*cluster : nullptr);
         findings.insert(findings.end(), parsed.findings.begin(), parsed.findings.end());
@@ -160,12 +226,8 @@ int check_module(const CheckRequest& request, const Registry& registry, const co
         ask_plugins(*module, schemas, registry, {.findings = &findings, .file = "userconfig.xml"});
         std::ranges::move(unsupported(*module, registry), std::back_inserter(findings));
         check_mandatory_hooks(*module, request.bin, findings);
-        std::ranges::move(read_rules(*module, {.defaults = paths.lua() / "rules/default.lua",
-                                               .conf = request.conf,
-                                               .bin = request.bin,
-                                               .userconfig = "userconfig.xml"})
-                              .findings,
-                          std::back_inserter(findings));
+        check_rules(*module, schemas, request, paths, findings);
+        Programs(*module, request.bin, findings).check();
         answer["mode"] = std::string{module->mode_name()};
         answer["digest"] = hex(module->digest);
     }

@@ -22,7 +22,6 @@ namespace stead::host {
 
 namespace {
 
-constexpr std::size_t xml_bytes_max = 4u << 20;
 constexpr std::size_t key_bytes = 32;
 constexpr std::size_t seed_bytes = 16;
 
@@ -112,7 +111,7 @@ Result<void> read_secrets(Facts& facts) {
 
 Result<void> read_cluster(Facts& facts, bool network) {
     const auto file = facts.paths.active_cluster();
-    const auto text = read_file(file, xml_bytes_max);
+    const auto text = read_file(file, config::file_bytes_max);
     if (!text) {
         return Error{text.error().code, text.error().where, text.error().what + "; run: stead cluster config"};
     }
@@ -211,7 +210,7 @@ RuleFiles Facts::rule_files() const {
 
 config::Checked<config::Module> read_config(const Facts& facts) {
     const auto file = facts.active / "conf" / "userconfig.xml";
-    const auto text = read_file(file, xml_bytes_max);
+    const auto text = read_file(file, config::file_bytes_max);
     if (!text) {
         config::Checked<config::Module> missing;
         missing.findings.push_back({.warning = false,

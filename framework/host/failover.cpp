@@ -55,6 +55,11 @@ void Failover::take_firings(std::vector<rules::Firing> fired, Outcome& out) {
         const std::string by = one.label + ": " + one.because;
         if (!one.acts) {
             out.lines.push_back("Rule " + by + "; no " + action + ", failover is off");
+        } else if (one.muted) {
+            out.lines.push_back("Rule " + by + "; it would set " + one.target + "=" + std::string{name(one.value)} +
+                                " more than " + std::to_string(rules::Engine::assignments_max) +
+                                " times in a second, so it is left out until the module starts anew: does another rule "
+                                "take it back?");
         } else if (one.action == rules::Action::assign) {
             out.lines.push_back("Rule " + by + "; sets " + one.target + "=" + std::string{name(one.value)});
             out.assignments.emplace_back(one.target, name(one.value));

@@ -29,9 +29,9 @@ std::vector<std::string> words_of(const std::string& text) {
 // ---- Actions
 // ------------------------------------------------------------------------------------------------------------
 
-bool ModuleHost::loop_allows(const std::string& action, const std::string& by) {
+bool ModuleHost::loop_allows(const std::string& action, const std::string& by, Caller caller) {
     load_loops();
-    const bool allowed = loops_.count(wall_seconds());
+    const bool allowed = caller == Caller::script ? loops_.count_of(wall_seconds(), by) : loops_.count(wall_seconds());
     save_loops();
     if (!allowed) {
         write(log::Level::warning, "host",
@@ -54,7 +54,8 @@ void ModuleHost::save_loops() {
     }
 }
 
-void ModuleHost::act(const std::string& action, const std::string& by, bool automatic, bool at_once) {
+void ModuleHost::act(const std::string& action, const std::string& by, Caller caller, bool at_once) {
+    const bool automatic = caller != Caller::person;
     using Then = automaton::Stop::Then;
     const std::vector<std::string> words = words_of(action);
     const std::string& verb = words.front();
@@ -77,7 +78,7 @@ void ModuleHost::act(const std::string& action, const std::string& by, bool auto
         // Two may see one death, such as the supervisor and <errd>: the loop guard counts what is done, once.
         write(log::Level::event, "host", "restart for " + by + " ignored: the module is " + state_name());
         return;
-    } else if (!loop_allows(verb, by)) {
+    } else if (!loop_allows(verb, by, caller)) {
         feed(automaton::Stop{
             .then = Then::stay, .by = "maxloop", .at_once = false, .reason = "stopped by maxloop: " + by});
         return;
@@ -97,7 +98,8 @@ void ModuleHost::act(const std::string& action, const std::string& by, bool auto
 // --------------------------------------------------------------------------------------------------------
 
 /// What changes the role of this node is an action: logged, and counted like a stopstart when it is automatic.
-Result<void> ModuleHost::allow_command(const std::string& command, const std::string& by, bool automatic) {
+Result<void> ModuleHost::allow_command(const std::string& command, const std::string& by, Caller caller) {
+    const bool automatic = caller != Caller::person;
     static constexpr std::array<std::string_view, 5> actions{"swap", "prim", "second", "primforce", "secondforce"};
     if (!mirror_ || std::ranges::find(actions, command) == actions.end()) {
         return {};
@@ -108,8 +110,11 @@ Result<void> ModuleHost::allow_command(const std::string& command, const std::st
     if (!automatic) {
         loops_.reset(); // a person looked after it
         save_loops();
-    } else if (!loop_allows(command, by)) {
-        feed(automaton::Stop{.then = automaton::Stop::Then::stay, .by = "maxloop", .at_once = false});
+    } else if (!loop_allows(command, by, caller)) {
+        feed(automaton::Stop{.then = automaton::Stop::Then::stay,
+                             .by = "maxloop",
+                             .at_once = false,
+                             .reason = "stopped by maxloop: " + by});
         return Error{Errc::refused, facts_.module, "maxloop is reached; the module stops"};
     }
     automatic_ = automatic;
@@ -118,8 +123,8 @@ Result<void> ModuleHost::allow_command(const std::string& command, const std::st
 }
 
 std::optional<Result<json::object>> ModuleHost::do_command(LateAnswer whose, const std::vector<std::string>& argv,
-                                                           const std::string& by, bool automatic) {
-    if (auto allowed = allow_command(whose.command, by, automatic); !allowed) {
+                                                           const std::string& by, Caller caller) {
+    if (auto allowed = allow_command(whose.command, by, caller); !allowed) {
         return allowed.error();
     }
     for (const auto& slot : slots_) {
@@ -167,7 +172,8 @@ void ModuleHost::answer_late(const LateAnswer& late, Result<json::object> done) 
 
 /// Of a rule: nobody waits for the answer, so it is logged.
 void ModuleHost::swap(const std::string& by) {
-    if (auto done = do_command({.to = nullptr, .id = nullptr, .of = nullptr, .command = "swap"}, {}, by, true)) {
+    if (auto done =
+            do_command({.to = nullptr, .id = nullptr, .of = nullptr, .command = "swap"}, {}, by, Caller::rule)) {
         answer_late({.to = nullptr, .id = nullptr, .of = nullptr, .command = "swap"}, std::move(*done));
     }
 }

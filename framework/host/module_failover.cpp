@@ -65,7 +65,7 @@ void ModuleHost::evaluate() {
             hold_back(bus_block_, *outcome.block);
         }
         if (outcome.order) {
-            act(outcome.order->action, outcome.order->by, true, false);
+            act(outcome.order->action, outcome.order->by, Caller::rule, false);
         }
         if (released) {
             hold_back(bus_block_, {});

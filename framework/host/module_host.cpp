@@ -200,7 +200,7 @@ void ModuleHost::on_supervised_death(const std::string& name, const std::string&
     if (automaton_.changing()) { // what is under way may end it anyway, or begin it again
         death_ = SupervisedDeath{name, action, reason};
     } else {
-        act(action, reason, true, false);
+        act(action, reason, Caller::rule, false);
     }
 }
 

@@ -129,6 +129,7 @@ private:
     [[nodiscard]] std::vector<std::array<std::uint8_t, 32>> stream_keys(const Slot& slot,
                                                                         std::string_view purpose) override;
     void command_done(const Slot& slot, std::uint64_t token, bool ok, std::string text) override;
+    void explain(std::string_view name, std::string_view reason) override;
     void refuse_late_answers();
     // module_witness.cpp
     [[nodiscard]] std::uint64_t ask_witness(Slot& slot, std::string node, std::string key, std::uint64_t counter,
@@ -145,14 +146,16 @@ private:
         const Slot* of;
         std::string command;
     };
-    [[nodiscard]] Result<void> allow_command(const std::string& command, const std::string& by, bool automatic);
+    enum class Caller : std::uint8_t { person, rule, script }; ///< rule: or a checker; script: a command with -i
+    [[nodiscard]] static Caller caller_of(const boost::json::object& request);
+    [[nodiscard]] Result<void> allow_command(const std::string& command, const std::string& by, Caller caller);
     /// No value: the plugin answers later.
     [[nodiscard]] std::optional<Result<boost::json::object>>
-    do_command(LateAnswer whose, const std::vector<std::string>& argv, const std::string& by, bool automatic);
+    do_command(LateAnswer whose, const std::vector<std::string>& argv, const std::string& by, Caller caller);
     void answer_late(const LateAnswer& late, Result<boost::json::object> done);
     void swap(const std::string& by);
-    void act(const std::string& action, const std::string& by, bool automatic, bool at_once);
-    [[nodiscard]] bool loop_allows(const std::string& action, const std::string& by);
+    void act(const std::string& action, const std::string& by, Caller caller, bool at_once);
+    [[nodiscard]] bool loop_allows(const std::string& action, const std::string& by, Caller caller);
     void load_loops();
     void save_loops();
 
@@ -269,6 +272,8 @@ private:
 
     std::mutex shared_; ///< guards what follows, and facts_.keys: hooks and plugin threads read it
     std::map<std::pair<std::uint32_t, std::string>, std::string> resources_;
+    static constexpr std::size_t reasons_max = 4096;
+    std::map<std::string, std::string, std::less<>> reasons_; ///< of this node's resources, as plugins told them
     membership::View view_;
     NodeSet last_members_; ///< of the last view, also while no view holds this node
     std::map<NodeId, std::uint32_t> peer_states_;

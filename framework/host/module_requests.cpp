@@ -124,6 +124,10 @@ Result<void> ModuleHost::listen() {
     return {};
 }
 
+ModuleHost::Caller ModuleHost::caller_of(const json::object& request) {
+    return flag_of(request, "automatic") ? Caller::script : Caller::person;
+}
+
 void ModuleHost::serve(const std::shared_ptr<control::Connection>& connection, control::Frame frame) {
     const json::object* request = frame.body.if_object();
     if (request == nullptr) {
@@ -139,14 +143,13 @@ void ModuleHost::serve(const std::shared_ptr<control::Connection>& connection, c
     }
     if (verb == "stop") {
         stop_waiters_.emplace_back(connection, reply["id"]); // answered at STOP
-        act("stop", text_of(*request, "by", "administrator"), flag_of(*request, "automatic"),
-            flag_of(*request, "force"));
+        act("stop", text_of(*request, "by", "administrator"), caller_of(*request), flag_of(*request, "force"));
         return;
     }
     if (verb == "command") {
-        auto done = do_command(
-            {.to = connection, .id = reply["id"], .of = nullptr, .command = text_of(*request, "command")},
-            texts_of(*request, "argv"), text_of(*request, "by", "administrator"), flag_of(*request, "automatic"));
+        auto done =
+            do_command({.to = connection, .id = reply["id"], .of = nullptr, .command = text_of(*request, "command")},
+                       texts_of(*request, "argv"), text_of(*request, "by", "administrator"), caller_of(*request));
         if (done) {
             send_answer(connection, std::move(reply), std::move(*done));
         }
@@ -230,7 +233,7 @@ Result<json::object> ModuleHost::do_action(const std::string& verb, const json::
                      std::string{"restart needs state "} + (mirror_ ? "PRIM, ALONE or SECOND" : "UP") +
                          " Ready; the module is " + state_name()};
     }
-    act(verb, by, flag_of(request, "automatic"), false);
+    act(verb, by, caller_of(request), false);
     return json::object{};
 }
 
@@ -302,7 +305,7 @@ Result<json::object> ModuleHost::do_loop(const json::object& request) {
     bool reached = false;
     load_loops();
     if (op == "inc") {
-        reached = !loops_.count(now);
+        reached = !loops_.announce(now, text_of(request, "by"));
     } else if (op == "check") {
         reached = loops_.exhausted(now);
     } else if (op == "reset") {
@@ -411,8 +414,13 @@ void ModuleHost::describe(json::object& object) {
         const std::lock_guard lock(shared_);
         json::array resources;
         for (const auto& [key, value] : resources_) {
-            resources.push_back(json::object{
-                {"node", key.first < names.size() ? names[key.first] : "?"}, {"name", key.second}, {"value", value}});
+            json::object one{
+                {"node", key.first < names.size() ? names[key.first] : "?"}, {"name", key.second}, {"value", value}};
+            const auto why = reasons_.find(key.second);
+            if (key.first == index(facts_.self) && why != reasons_.end() && !why->second.empty()) {
+                one["reason"] = why->second;
+            }
+            resources.push_back(std::move(one));
         }
         object["resources"] = std::move(resources);
         json::array members;

@@ -76,12 +76,25 @@ Result<void> ModuleHost::publish_as(const Slot* slot, std::string_view name, std
         if (auto done = bus->publish(name, value); !done) {
             return done;
         }
+        const std::lock_guard lock(shared_);
+        reasons_.erase(std::string{name}); // of the value before
     }
     // Posted even from the strand: the failover machine sees all threads' values in the order of their calls.
     post([this, slot, name = std::string{name}, value = value ? std::optional{std::string{*value}} : std::nullopt] {
         take_own(name, value, slot);
     });
     return {};
+}
+
+void ModuleHost::explain(std::string_view name, std::string_view reason) {
+    constexpr std::size_t reason_bytes_max = 255;
+    const std::lock_guard lock(shared_);
+    if (name.size() <= limits::resource_name_bytes_max && (reasons_.contains(name) || reasons_.size() < reasons_max)) {
+        std::string text{reason.substr(0, reason_bytes_max)};
+        std::ranges::replace_if(
+            text, [](char c) { return static_cast<unsigned char>(c) < ' '; }, ' ');
+        reasons_.insert_or_assign(std::string{name}, std::move(text));
+    }
 }
 
 std::optional<std::string> ModuleHost::read(std::uint32_t node, std::string_view name) {
@@ -184,7 +197,7 @@ void ModuleHost::request(const Slot& slot, std::string action, std::string reaso
                   "' requested; allowed: stop, stopstart, wait, restart (and words for its scripts)");
         return;
     }
-    post([this, action = std::move(action), by] { act(action, by, true, false); });
+    post([this, action = std::move(action), by] { act(action, by, Caller::rule, false); });
 }
 
 void ModuleHost::watch_link(Slot& slot, std::uint32_t ifindex) {
@@ -202,7 +215,7 @@ std::uint64_t ModuleHost::run_hook(Slot& slot, std::string name, std::vector<std
     post([this, hook = PluginHook{&slot, token, std::move(name), std::move(arguments), timeout}]() mutable {
         if (plugin_hook_queue_.size() >= waiting_max) {
             write(log::Level::error, hook.slot->id(), "hook " + hook.name + " dropped: 64 are waiting");
-            hook.slot->on_hook_done(hook.token, 127);
+            hook.slot->on_hook_done(hook.token, 127, "64 hooks of plugins are waiting");
             return;
         }
         plugin_hook_queue_.push_back(std::move(hook));
@@ -227,7 +240,11 @@ void ModuleHost::next_plugin_hook() {
             if (!result.ok()) {
                 write(log::Level::warning, done.slot->id(), "script " + done.name + ": " + result.reason);
             }
-            done.slot->on_hook_done(done.token, result.ok() ? 0 : result.exit_code != 0 ? result.exit_code : 1);
+            done.slot->on_hook_done(done.token,
+                                    result.ok()             ? 0
+                                    : result.exit_code != 0 ? result.exit_code
+                                                            : 1,
+                                    result.told());
             next_plugin_hook();
         });
     });
@@ -242,7 +259,7 @@ std::uint64_t ModuleHost::start_hook(Slot& slot, std::string name, std::vector<s
             if (code != 0) {
                 write(log::Level::debug, slot.id(), "script " + name + ": " + reason);
             }
-            slot.on_hook_done(token, code);
+            slot.on_hook_done(token, code, reason);
         };
         if (!facts_.config.user.present) {
             done(127, "without <user> no script runs");

@@ -50,6 +50,7 @@ public:
         return 0;
     }
     void command_done(const Slot&, std::uint64_t, bool, std::string) override {}
+    void explain(std::string_view, std::string_view) override {}
     Result<void> add_address(const std::string&, const std::string& address) override {
         return Error{Errc::refused, address, "cleanup adds no address"};
     }

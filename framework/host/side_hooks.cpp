@@ -26,7 +26,7 @@ void SideHooks::start(std::uint64_t token, std::unique_ptr<script::HookRunner> r
             const auto ended = running_.extract(token);
             if (ended) {
                 const std::int32_t code = result.ok() ? 0 : result.exit_code != 0 ? result.exit_code : 1;
-                ended.mapped().done(code, result.reason);
+                ended.mapped().done(code, result.told());
             }
         });
     });

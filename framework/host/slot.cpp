@@ -195,6 +195,16 @@ void host_command_done(void* context, std::uint64_t token, std::int32_t ok, stea
     slot(context).services().command_done(slot(context), token, ok != 0, std::string{view(text)});
 }
 
+std::int64_t host_hook_reason(void* context, char* out, std::uint64_t cap) {
+    const std::string_view reason = slot(context).hook_reason();
+    const std::size_t size = std::min<std::size_t>(reason.size(), out != nullptr ? cap : 0);
+    std::copy_n(reason.data(), size, out);
+    return static_cast<std::int64_t>(size);
+}
+void host_explain(void* context, stead_str name, stead_str reason) {
+    slot(context).services().explain(view(name), view(reason));
+}
+
 } // namespace
 
 stead_host_v1 Slot::make_table() {
@@ -238,6 +248,8 @@ stead_host_v1 Slot::make_table() {
     table.ask_witness = host_ask_witness;
     table.command_token = host_command_token;
     table.command_done = host_command_done;
+    table.hook_reason = host_hook_reason;
+    table.explain = host_explain;
     return table;
 }
 
@@ -389,9 +401,11 @@ void Slot::on_link(std::uint32_t ifindex, bool up) {
     }
 }
 
-void Slot::on_hook_done(std::uint64_t token, std::int32_t exit_code) {
+void Slot::on_hook_done(std::uint64_t token, std::int32_t exit_code, std::string_view reason) {
     if (running_ && descriptor().on_hook_done != nullptr) {
+        hook_reason_ = reason;
         descriptor().on_hook_done(self_, token, exit_code);
+        hook_reason_ = {};
     }
 }
 

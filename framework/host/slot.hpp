@@ -54,6 +54,7 @@ public:
                                                     std::uint64_t counter, std::uint32_t holder,
                                                     nanoseconds timeout) = 0;
     virtual void command_done(const Slot& slot, std::uint64_t token, bool ok, std::string text) = 0;
+    virtual void explain(std::string_view name, std::string_view reason) = 0;
     // Network
     [[nodiscard]] virtual Result<void> add_address(const std::string& interface, const std::string& address) = 0;
     virtual void remove_address(const std::string& interface, const std::string& address) = 0;
@@ -91,7 +92,7 @@ public:
     void on_message(std::uint32_t from, std::string_view kind, std::uint32_t version, std::string_view body);
     void on_transition(const stead_transition& transition);
     void on_link(std::uint32_t ifindex, bool up);
-    void on_hook_done(std::uint64_t token, std::int32_t exit_code);
+    void on_hook_done(std::uint64_t token, std::int32_t exit_code, std::string_view reason);
     /// The classes armed from now on; the plugin hears of changes only.
     void on_armed(std::uint32_t when);
     /// The plugin hears of changes only.
@@ -120,6 +121,8 @@ public:
     [[nodiscard]] std::int32_t command(std::string_view verb, const std::vector<std::string>& argv, std::string& answer,
                                        std::uint64_t token = 0);
     /// Of the command that the plugin is being asked now, else 0.
+    /// Of the hook that on_hook_done() is telling of; else empty.
+    [[nodiscard]] std::string_view hook_reason() const noexcept { return hook_reason_; }
     [[nodiscard]] std::uint64_t command_token() const noexcept { return command_token_; }
 
     std::vector<std::string> watched;      ///< prefixes; strand
@@ -140,6 +143,7 @@ private:
     std::vector<rules::Rule> rules_;
     std::optional<std::uint32_t> armed_; ///< as last told
     std::optional<bool> ready_;          ///< as last told
+    std::string_view hook_reason_;
     std::atomic<std::uint64_t> command_token_{0};
 };
 

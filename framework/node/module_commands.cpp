@@ -99,8 +99,9 @@ std::string verbose_text(const json::object& detail) {
     if (const json::value* list = detail.if_contains("resources"); list != nullptr && list->is_array()) {
         for (const json::value& value : list->get_array()) {
             if (const json::object* resource = value.if_object()) {
+                const std::string why = text_of(*resource, "reason");
                 text += "  " + padded(text_of(*resource, "node"), 16) + padded(text_of(*resource, "name"), 28) +
-                        text_of(*resource, "value") + "\n";
+                        text_of(*resource, "value") + (why.empty() ? "" : "  (" + why + ")") + "\n";
             }
         }
     }
@@ -535,13 +536,14 @@ void Daemon::loop(const CallPtr& call) {
     if (!one->running()) {
         return finish(one->loop(op));
     }
-    one->request({{"verb", "loop"}, {"op", op}}, [call, finish](const Result<json::object>& answer) {
-        if (!answer) {
-            return call->finish(Answer::failed(answer.error()));
-        }
-        const json::value* reached = answer->if_contains("reached");
-        finish(reached != nullptr && reached->is_bool() && reached->get_bool());
-    });
+    one->request({{"verb", "loop"}, {"op", op}, {"by", call->request.by}},
+                 [call, finish](const Result<json::object>& answer) {
+                     if (!answer) {
+                         return call->finish(Answer::failed(answer.error()));
+                     }
+                     const json::value* reached = answer->if_contains("reached");
+                     finish(reached != nullptr && reached->is_bool() && reached->get_bool());
+                 });
 }
 
 } // namespace stead::node

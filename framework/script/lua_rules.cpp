@@ -9,10 +9,17 @@
 
 #include <algorithm>
 #include <charconv>
+#include <chrono>
+#include <condition_variable>
 #include <cstdlib>
 #include <deque>
 #include <memory>
+#include <mutex>
 #include <optional>
+#include <thread>
+
+#include <sys/resource.h>
+#include <unistd.h>
 
 namespace stead::script {
 
@@ -23,6 +30,8 @@ using rules::Place;
 constexpr std::string_view header = "--Lua Rules";
 constexpr int instructions_between_checks = 1000;
 constexpr int lines_of_a_call_max = 20;
+constexpr std::size_t drafts_max = 2 * rules::rules_max; // if_then calls, labelled or not
+constexpr std::chrono::seconds run_max{5};               // a hundred times what the instructions take
 
 std::string text_at(lua_State* L, int index) {
     std::size_t size = 0;
@@ -94,7 +103,10 @@ private:
             lua_sethook(L, nullptr, 0, 0);
         }
         if (status != LUA_OK) {
-            raised(status == LUA_ERRMEM ? "rules: more than 16 MiB of memory" : text_at(L, -1));
+            raised(status == LUA_ERRMEM ? "rules: more than 16 MiB of memory"
+                   : lua_isstring(L, -1) != 0
+                       ? text_at(L, -1)
+                       : std::string{"raised an error that is no text, but a "} + luaL_typename(L, -1));
         } else if (lua_getglobal(L, "Rules") != LUA_TTABLE || lua_topointer(L, -1) != rules_table_) {
             problem(start_, "Rules was replaced; allowed: Rules = Rules + { ... }");
         }
@@ -238,6 +250,10 @@ private:
         const int given = lua_gettop(L);
         const bool options = given > 0 && lua_istable(L, given);
         const int texts = options ? given - 1 : given;
+        if (self.drafts_.size() >= drafts_max) { // a loop that makes them would take hours to be told of each
+            luaL_error(L, "more than %d calls of if_then; allowed: %d rules", static_cast<int>(drafts_max),
+                       static_cast<int>(rules::rules_max));
+        }
         rules::Rule rule;
         rule.place = self.beginning(current_line(L));
         rule.hold = self.hold_;
@@ -431,7 +447,42 @@ bool is_lua_rules(std::string_view text) noexcept {
 }
 
 LuaRules load_lua_rules(std::string_view text, const Place& start, const rules::Dialect& dialect, nanoseconds hold) {
-    return Loader(text, start, dialect, hold).load();
+    struct Run {
+        std::string text;
+        std::mutex mutex;
+        std::condition_variable ended;
+        std::optional<LuaRules> result;
+        pid_t thread_id{};
+    };
+    const auto shared = std::make_shared<Run>();
+    shared->text = text;
+    // On a thread of its own: no hook can end a built-in function, such as string.match with a pattern that tries all
+    // there is. Such a thread is given up; it holds nothing that others need.
+    std::thread worker([shared, start, dialect, hold] {
+        {
+            const std::lock_guard lock(shared->mutex);
+            shared->thread_id = ::gettid();
+        }
+        LuaRules loaded = Loader(shared->text, start, dialect, hold).load();
+        const std::lock_guard lock(shared->mutex);
+        shared->result = std::move(loaded);
+        shared->ended.notify_all();
+    });
+    std::unique_lock lock(shared->mutex);
+    if (shared->ended.wait_for(lock, run_max, [&] { return shared->result.has_value(); })) {
+        LuaRules loaded = std::move(*shared->result);
+        lock.unlock();
+        worker.join();
+        return loaded;
+    }
+    ::setpriority(PRIO_PROCESS, static_cast<id_t>(shared->thread_id), 19); // it goes on until the host ends
+    lock.unlock();
+    worker.detach();
+    LuaRules late;
+    late.problems.push_back({start, "did not end within " + std::to_string(run_max.count()) +
+                                        " s: it hangs in a built-in function, such as string.match with a pattern of "
+                                        "many repetitions"});
+    return late;
 }
 
 } // namespace stead::script

@@ -243,9 +243,18 @@ HookResult LuaRun::result_of_values(lua_State* L, int first) {
         return {End::succeeded, 0, "", {}};
     }
     if (type == LUA_TNUMBER) {
-        const int code = static_cast<int>(lua_tointeger(L, first));
-        return {
-            code == 0 ? End::succeeded : End::failed, code, code == 0 ? "" : "returned " + std::to_string(code), {}};
+        constexpr lua_Integer code_max = 255;
+        int whole = 0;
+        const lua_Integer code = lua_tointegerx(L, first, &whole);
+        if (whole != 0 && code == 0) {
+            return {End::succeeded, 0, "", {}};
+        }
+        const bool good = whole != 0 && code > 0 && code <= code_max;
+        lua_pushvalue(L, first); // lua_tolstring changes what it reads
+        return {End::failed,
+                good ? static_cast<int>(code) : 1,
+                std::string{"returned "} + lua_tostring(L, -1) + (good ? "" : "; allowed: an exit code of 0 to 255"),
+                {}};
     }
     if (type == LUA_TBOOLEAN) {
         const char* why = lua_gettop(L) > first ? lua_tostring(L, first + 1) : nullptr;

@@ -198,8 +198,21 @@ HookResult describe(const ProcessEnd& end, const HookCall& call) {
 }
 
 HookResult Runner::run_program(const HookCall& call) {
-    LineSplitter out(call.limits.output_line_bytes, [this](std::string_view l) { output_(l, false); });
-    LineSplitter err(call.limits.output_line_bytes, [this](std::string_view l) { output_(l, true); });
+    std::string last_out, last_err;
+    const auto keep = [](std::string& last, std::string_view line) {
+        constexpr std::size_t kept_max = 160;
+        if (line.find_first_not_of(" \t\r") != std::string_view::npos) {
+            last = printable(line.substr(0, kept_max));
+        }
+    };
+    LineSplitter out(call.limits.output_line_bytes, [&](std::string_view l) {
+        keep(last_out, l);
+        output_(l, false);
+    });
+    LineSplitter err(call.limits.output_line_bytes, [&](std::string_view l) {
+        keep(last_err, l);
+        output_(l, true);
+    });
     ProcessSpec spec;
     spec.argv = {(folders_.bin / call.name).string()};
     spec.argv.insert(spec.argv.end(), call.arguments.begin(), call.arguments.end());
@@ -215,7 +228,9 @@ HookResult Runner::run_program(const HookCall& call) {
     out.finish();
     err.finish();
     lingerer_->add(std::move(left));
-    return describe(end, call);
+    HookResult result = describe(end, call);
+    result.last_line = last_err.empty() ? last_out : last_err;
+    return result;
 }
 
 HookResult Runner::run_lua(HookCall call) {

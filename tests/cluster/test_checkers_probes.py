@@ -192,7 +192,7 @@ LOOP_PROCESS = "^/bin/sh .*/loopchec[k] "  # not its leash, nor what it calls
 
 def scripts(node):
     module = Module(node, "scripted", {"start_both": SHELL + "exit 0\n", "loopcheck": LOOP,
-                                       "exists": SHELL + 'test -e "$3"\n',
+                                       "exists": SHELL + 'test -e "$3" || { echo "$3 is not there" >&2; exit 1; }\n',
                                        "even.lua": "local n = tonumber(stead.var.LIMIT)\n"
                                                    "if n % 2 ~= 0 then stead.fail('odd') end\n"},
                     light_xml('<user nicestoptimeout="2s" forcestoptimeout="2s"><var name="LIMIT" value="4"/></user>',
@@ -207,7 +207,15 @@ def scripts(node):
     check(node.sh("cat /run/loop.argv").stdout == "scripted custom.loop a b\n", "argv: module, resource, arguments")
     node.sh("rm /run/wanted")
     becomes(module, "custom.file", "down")
-    check("bin/exists: exit code 1" in module.log(), "with its reason")
+    down = r"Resource custom.file set to down: bin/exists: exit 1: /run/wanted is not there"
+    check(down in module.log(), "with its reason: how it ended, and what it said last")
+    detail = module.stead("state -v").stdout
+    check("(bin/exists: exit 1: /run/wanted is not there)" in detail, "state -v tells it too")
+    conf = module.edited() / "conf" / "userconfig.xml"
+    conf.write_text(conf.read_text().replace('value="4"', 'value="5"'))
+    module.stead("update")
+    becomes(module, "custom.lua", "down")
+    check("Resource custom.lua set to down: bin/even: odd" in module.log(), "a Lua check: the reason that it gives")
     node.sh("touch /run/loop.bad")
     logged(module, "Action restart called by")
     node.sh("rm /run/loop.bad")

@@ -46,13 +46,13 @@ def stock(node):
     check(node.stead("get -m stock -r custom.app").stdout.strip() == "up", "set of a script is seen by get")
     environment = ("SAFEMODULE=stock SAFE={0}/libexec/stead/compat SAFEBIN={0}/libexec/stead/compat/private/bin "
                    "SAFEUSERBIN=/var/lib/stead/modules/stock/active/bin").format(node.lab.stage)
-    for turn in range(3):  # two counts a turn: the handler's own and the restart's
-        if node.state("stock") == 0:
-            break
+    for turn in range(1, 5):  # incloop and the restart that follows it are one of maxloop
+        check(node.ready("stock"), f"Ready before turn {turn}")
         node.sh(f"{environment} /var/lib/stead/modules/stock/active/bin/handler")
         lab.wait_for("the end of the restart", lambda: node.ready("stock") or node.state("stock") == 0)
     lab.wait_for("the loop guard", lambda: node.state("stock") == 0, 20)
-    check(True, "a handler with incloop and restart -i ends in STOP by the loop guard")
+    check(node.stead("log -m stock -s 2000").stdout.count("Action restart called by handler") == 3,
+          "a handler with incloop and restart -i: three restarts, then STOP by the loop guard")
     node.stead("start -m stock")
     lab.wait_for("UP Ready", lambda: node.ready("stock"), 20)
     calls(node)

@@ -31,6 +31,33 @@ bool LoopGuard::count(std::int64_t now_seconds) {
     return true;
 }
 
+bool LoopGuard::announce(std::int64_t now_seconds, std::string_view who) {
+    if (!count(now_seconds)) {
+        return false;
+    }
+    constexpr std::size_t announced_max = 16; // more scripts do not act at one time
+    if (announced_.size() >= announced_max) {
+        announced_.erase(announced_.begin());
+    }
+    announced_.push_back({std::string{who}, now_seconds});
+    return true;
+}
+
+bool LoopGuard::count_of(std::int64_t now_seconds, std::string_view who) {
+    std::erase_if(announced_, [&](const Announced& one) {
+        return one.at > now_seconds || now_seconds - one.at >= announced_for.count();
+    });
+    auto mine = std::ranges::find(announced_, who, &Announced::who);
+    if (mine == announced_.end()) {
+        mine = std::ranges::find(announced_, std::string_view{}, &Announced::who);
+    }
+    if (mine == announced_.end()) {
+        return count(now_seconds);
+    }
+    announced_.erase(mine);
+    return true;
+}
+
 std::string LoopGuard::save() const {
     std::string text;
     for (const std::int64_t time : times_) {

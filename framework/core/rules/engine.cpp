@@ -43,6 +43,8 @@ void Engine::set_rules(std::vector<Rule> rules) {
             }
         }
         progress[i].dirty = true;
+        progress[i].muted = false;
+        progress[i].burst = 0;
     }
     rules_ = std::move(rules);
     progress_ = std::move(progress);
@@ -204,6 +206,14 @@ bool Engine::can(Action action) const noexcept {
     return false;
 }
 
+void Engine::count_assignment(Progress& one, Instant now) {
+    if (one.burst == 0 || now - one.burst_since >= assignment_span) {
+        one.burst_since = now;
+        one.burst = 0;
+    }
+    one.muted = ++one.burst > assignments_max;
+}
+
 std::vector<Firing> Engine::step(Instant now) {
     std::vector<Firing> fired;
     for (std::size_t i = 0; i < rules_.size(); ++i) {
@@ -221,12 +231,22 @@ std::vector<Firing> Engine::step(Instant now) {
             one.unacted = one.unacted && holds;
         }
         one.due = one.due || (one.holds && now - one.since >= rule.hold);
-        if (!one.due || one.done || (acting_ && !can(rule.action))) {
+        if (!one.due || one.done || one.muted || (acting_ && !can(rule.action))) {
             continue;
         }
         one.done = true;
         one.unacted = !acting_;
-        fired.push_back({rule.label, rule.action, because(rule.when), rule.target, rule.value, acting_, {}});
+        if (rule.action == Action::assign && acting_) {
+            count_assignment(one, now);
+        }
+        fired.push_back({.label = rule.label,
+                         .action = rule.action,
+                         .because = because(rule.when),
+                         .target = rule.target,
+                         .value = rule.value,
+                         .acts = acting_,
+                         .muted = one.muted,
+                         .covered_by = {}});
     }
     std::ranges::stable_sort(fired, {}, &Firing::action);
     for (Firing& one : fired) {

@@ -295,7 +295,11 @@ private:
         if (!what) {
             return std::nullopt;
         }
-        Condition one{.subject = std::move(*what), .verdict = {}, .equal = accept("==")};
+        Condition one{.subject = std::move(*what),
+                      .verdict = {},
+                      .equal = accept("=="),
+                      .line = place.line,
+                      .column = place.column};
         if (!one.equal && !accept("!=")) {
             expected("== or !=");
             return std::nullopt;

@@ -86,6 +86,7 @@ protected:
         host_->log(verdict == Verdict::down ? STEAD_LOG_WARNING : STEAD_LOG_EVENT,
                    "Resource " + spec_.resource + " set to " + name(verdict) + why);
         host_->publish(spec_.resource, name(verdict));
+        host_->explain(spec_.resource, reason);
     }
 
 private:

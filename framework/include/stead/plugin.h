@@ -24,6 +24,7 @@
  *   1.2  host: set_role, node_address, stream_keys, ask_witness, command_token, command_done; plugin: on_ready,
  *        on_peer_died, on_witness, answer PENDING of on_command; moment RETIRE (asked only of plugins of 1.2); wish:
  *        port_base, port_step, lease_ns
+ *   1.3  host: hook_reason, explain
  */
 #ifndef STEAD_PLUGIN_H
 #define STEAD_PLUGIN_H
@@ -37,7 +38,7 @@ extern "C" {
 
 #define STEAD_PLUGIN_MAGIC 0x53544541u /* "STEA" */
 #define STEAD_ABI_MAJOR 1u
-#define STEAD_ABI_MINOR 2u
+#define STEAD_ABI_MINOR 3u
 #define STEAD_PLUGIN_SYMBOL "stead_plugin_v1"
 #define STEAD_LANS_MAX 8u
 #define STEAD_PLUGIN_EXPORT __attribute__((visibility("default")))
@@ -264,6 +265,15 @@ typedef struct stead_host_v1 {
      * to 64 KiB, is shown either way. Once per token; one that is over is ignored. What is still open when the module
      * has stopped is refused by the host. */
     void (*command_done)(void* context, uint64_t token, int32_t ok, stead_str text);
+
+    /* 1.3 */
+    /* Inside on_hook_done only: why the hook that ended did not succeed, for people, one line: what a Lua hook returned
+     * after false or its error text; of a program "exit 3" and the last line that it wrote. Copies it into `out`;
+     * returns its size, 0 when there is nothing to say. */
+    int64_t (*hook_reason)(void* context, char* out, uint64_t cap);
+    /* Why a resource that this plugin has just published has its value: shown beside it by `state -v`, until it is
+     * published again. At most 255 bytes; the rest is cut. Not spread to other nodes. */
+    void (*explain)(void* context, stead_str name, stead_str reason);
 } stead_host_v1;
 
 /* What on_command returns. */

@@ -268,6 +268,23 @@ public:
             [&](char* err, std::uint32_t cap) { return host_->add_rule(host_->context, to_c(rule), err, cap); });
     }
 
+    // ABI 1.3.
+    /// Inside on_hook_done() only: why the hook did not succeed, one line; empty when nobody says.
+    [[nodiscard]] std::string hook_reason() const {
+        if (host_->struct_size < offsetof(stead_host_v1, hook_reason) + sizeof host_->hook_reason) {
+            return {};
+        }
+        std::array<char, 512> text{};
+        const auto size = host_->hook_reason(host_->context, text.data(), text.size());
+        return {text.data(), std::min(text.size(), static_cast<std::size_t>(std::max<std::int64_t>(size, 0)))};
+    }
+    /// Why the resource that was published last has its value: for `state -v`, until it is published again.
+    void explain(std::string_view name, std::string_view reason) const noexcept {
+        if (host_->struct_size >= offsetof(stead_host_v1, explain) + sizeof host_->explain) {
+            host_->explain(host_->context, to_c(name), to_c(reason));
+        }
+    }
+
     // ABI 1.2. A host that is older refuses a plugin of 1.2, so they are there.
     /// Mirror: where this node belongs, see plugin.h. `expected`: shown Transient, not NotReady or Ready.
     void set_role(stead_state state, std::string_view reason = {}, bool expected = false) const noexcept {

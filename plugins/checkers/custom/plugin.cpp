@@ -71,7 +71,11 @@ private:
         }
         return all;
     }
-    static std::string reason(std::int32_t exit_code) {
+    /// Inside on_hook_done() only.
+    [[nodiscard]] std::string reason(std::int32_t exit_code) const {
+        if (std::string told = host().hook_reason(); exit_code != 0 && !told.empty()) {
+            return told;
+        }
         return exit_code == 127 ? "exit code 127: it is not there, or cannot be run"
                                 : "exit code " + std::to_string(exit_code);
     }

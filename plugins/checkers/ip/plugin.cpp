@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <set>
+#include <vector>
 
 namespace {
 
@@ -49,6 +50,19 @@ std::optional<net::Mac> parse_mac(std::string_view text) {
     return mac;
 }
 
+/// What the kernel says of all interfaces. Of checks whose turns come together only the first asks it: what changes
+/// after that is an event, and after an event each one looks anew.
+const stead::Result<std::vector<net::Interface>>& interfaces_now(nanoseconds age_max) {
+    thread_local stead::Result<std::vector<net::Interface>> all;
+    thread_local Instant asked_at{};
+    if (const Instant now = Clock::now(); age_max <= nanoseconds{0} || now - asked_at >= age_max) {
+        all = net::interfaces();
+        asked_at = now;
+    }
+    return all;
+}
+constexpr nanoseconds same_turn = std::chrono::milliseconds{10};
+
 class IpCheck final : public stead::checker::Check {
 public:
     static constexpr const char* path = "check/ip";
@@ -73,7 +87,7 @@ public:
         quiet_ = 0;
         loop().watch(watch_->fd(), EPOLLIN, [this](std::uint32_t) {
             watch_->poll();
-            look();
+            look(nanoseconds{0});
         });
         turn();
     }
@@ -98,7 +112,7 @@ private:
     /// Presence and claims, each interval and sooner where something is in doubt.
     void turn() {
         find_members();
-        look();
+        look(same_turn);
         if (claims_) {
             if (const auto asked = claims_->ask(); !asked) {
                 host().debug(spec().resource + ": " + asked.error().text());
@@ -112,8 +126,8 @@ private:
         turn_ = loop().after(delay, [this] { turn(); });
     }
 
-    void look() {
-        const auto all = net::interfaces();
+    void look(nanoseconds age_max) {
+        const auto& all = interfaces_now(age_max);
         if (!all) {
             report(Verdict::down, all.error().text());
             return;
@@ -199,12 +213,15 @@ private:
         if (!intruders_.empty() && ++quiet_ > quiet_questions) {
             host().event(spec().resource + ": nobody else claims " + address_ + " any more");
             intruders_.clear();
-            look();
+            look(same_turn);
         }
     }
     /// In a farm the members share the address. Their MACs stay known after they left: one may come back, or be on the
     /// other side of a cut that has just healed.
     void find_members() {
+        if (host().mode() != "farm") {
+            return;
+        }
         for (std::uint32_t node = 0; node < nodes_max; ++node) {
             for (std::uint32_t i = 0; i < interfaces_max; ++i) {
                 const auto value = host().read(node, "farm.mac." + std::to_string(i));

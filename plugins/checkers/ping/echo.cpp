@@ -9,8 +9,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <random>
 #include <span>
+
+#include <sys/random.h>
 
 namespace stead::checkers {
 
@@ -42,9 +43,9 @@ std::uint16_t internet_checksum(std::span<const std::uint8_t> bytes) noexcept {
 } // namespace
 
 Echo::Echo(const sockaddr_storage& to, socklen_t size) : to_(to), size_(size), six_(to.ss_family == AF_INET6) {
-    std::random_device random;
-    std::ranges::generate(mark_, [&] { return static_cast<std::uint8_t>(random()); });
-    id_ = static_cast<std::uint16_t>(random());
+    if (::getrandom(mark_.data(), mark_.size(), 0) < 0 || ::getrandom(&id_, sizeof id_, 0) < 0) {
+        checker::detail::fail("getrandom");
+    }
     open(false);
     if (!socket_) {
         open(true);

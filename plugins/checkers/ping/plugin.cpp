@@ -68,27 +68,37 @@ private:
             done(checker::bad(about() + e.what()));
             return;
         }
+        if (request()) { // an address of this machine has answered as the call returns
+            return;
+        }
         loop().watch(echo_->descriptor(), EPOLLIN, [this](std::uint32_t) { heard(); });
-        request();
+        watched_ = true;
     }
-    void request() {
+    /// Was it answered?
+    bool request() {
         if (const auto failed = echo_->send()) {
             why_ = *failed; // the way may come back within this probe
+        } else if (heard()) {
+            return true;
         }
         again_ = loop().after(std::min(spec().timeout / requests, pause_max), [this] { request(); });
+        return false;
     }
-    void heard() {
-        switch (echo_->receive(why_)) {
-        case Echo::Heard::nothing: break;
-        case Echo::Heard::error: break; // a router says so; the address may answer all the same
-        case Echo::Heard::reply: done(checker::good()); break;
+    bool heard() {
+        // An error is what a router says: the address may answer all the same.
+        if (echo_->receive(why_) != Echo::Heard::reply) {
+            return false;
         }
+        done(checker::good());
+        return true;
     }
     void abandon() override {
         ++number_;
         loop_cancel();
         if (echo_) {
-            loop().unwatch(echo_->descriptor());
+            if (std::exchange(watched_, false)) {
+                loop().unwatch(echo_->descriptor());
+            }
             echo_.reset();
         }
     }
@@ -105,6 +115,7 @@ private:
 
     std::string host_, why_;
     std::optional<Echo> echo_;
+    bool watched_{};
     checker::Loop::TimerId again_{};
     std::uint64_t number_{};
 };

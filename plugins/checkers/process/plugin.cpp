@@ -209,6 +209,7 @@ void ProcessChecker::publish(std::size_t index) {
                   "Resource " + spec.resource + " set to " + text_of(verdict) + ": " + judge_.reason_of(index));
     }
     host_.publish(spec.resource, text_of(verdict));
+    host_.explain(spec.resource, verdict != Verdict::init ? judge_.reason_of(index) : "");
 }
 
 void ProcessChecker::on_update(plugin::Config config) {

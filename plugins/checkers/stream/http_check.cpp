@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "http_check.hpp"
 
+#include <algorithm>
+
 namespace stead::checkers {
 
 namespace {
@@ -8,7 +10,10 @@ namespace {
 /// The request line and headers are made of these: nothing in them may end a line.
 void check_visible(const char* attribute, std::string_view text) {
     if (text.empty() || !std::ranges::all_of(text, [](char c) { return c > ' ' && c < 0x7f; })) {
-        throw std::invalid_argument(std::string{"to/@"} + attribute + ": '" + std::string{text} +
+        std::string shown{text}; // on one line
+        std::ranges::replace_if(
+            shown, [](char c) { return static_cast<unsigned char>(c) < ' ' || c == 0x7f; }, '?');
+        throw std::invalid_argument(std::string{"to/@"} + attribute + ": '" + shown +
                                     "' is malformed; allowed: visible ASCII characters, others as %XX");
     }
 }

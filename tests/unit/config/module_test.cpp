@@ -198,7 +198,7 @@ TEST(Macros, Errors) {
     EXPECT_THAT(texts(with_var("%SERVICE_PROT%", "<macro name=\"SERVICE_PORT\" value=\"1\"/>")),
                 ElementsAre(HasSubstr("did you mean '%SERVICE_PORT%'?")));
     EXPECT_THAT(texts(with_var("", "<macro name=\"A\" value=\"%B%\"/><macro name=\"B\" value=\"%A%\"/>")),
-                Contains("E u.xml:1: macro 'A' contains itself"));
+                Contains(testing::StartsWith("E u.xml:1: macro 'A' contains itself: A -> ")));
     EXPECT_THAT(texts(with_var("", "<macro name=\"A\"/>")),
                 Contains("E u.xml:1: <macro> needs the attributes name and value"));
     EXPECT_THAT(texts(with_var("", "<macro name=\"1\" value=\"\"/>")), Contains(HasSubstr("'1' is not a macro name")));

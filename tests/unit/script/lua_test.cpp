@@ -40,6 +40,11 @@ TEST_F(LuaHook, ReachesItsHost) {
 TEST_F(LuaHook, EveryEndIsDistinct) {
     EXPECT_EQ(lua("return false, 'no disk'").reason, "no disk");
     EXPECT_EQ(lua("return 4").exit_code, 4);
+    for (const char* no_code :
+         {"return 0/0", "return 0.5", "return 1 << 32", "return -1", "return 256", "return 1e300"}) {
+        EXPECT_EQ(lua(no_code).end, End::failed) << no_code;
+        EXPECT_NE(lua(no_code).reason.find("allowed: an exit code of 0 to 255"), std::string::npos) << no_code;
+    }
     EXPECT_EQ(lua("pcall(stead.fail, 'because') stead.log.info('not reached')").reason, "because");
     EXPECT_TRUE(host.lines.empty());
     EXPECT_THAT(lua("\n\nlocal x = = 1").reason, StartsWith("bin/hook.lua:3: "));

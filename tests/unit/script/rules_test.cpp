@@ -111,7 +111,12 @@ TEST(LuaRules, ReachNothingAndEnd) {
     EXPECT_THAT(problems("while true do end"), ElementsAre(HasSubstr("more than 10 million instructions")));
     EXPECT_THAT(problems("local t = {} for i = 1, 1e9 do t[i] = {} end"), ElementsAre(HasSubstr("16 MiB")));
     EXPECT_THAT(problems("local s = 'x' while true do s = s .. s end"), ElementsAre(HasSubstr("memory")));
-    EXPECT_THAT(problems("error({})"), SizeIs(1));
+    EXPECT_THAT(problems("error({})"), ElementsAre(HasSubstr("raised an error that is no text, but a table")));
+    EXPECT_THAT(problems("error(nil)"), ElementsAre(HasSubstr("but a nil")));
+    EXPECT_THAT(problems("for i = 1, 1e6 do Rules = Rules + { ['a' .. i] = if_then('a.b', 'up', Action.stop) } end"),
+                testing::Contains(HasSubstr("more than 2000 calls of if_then; allowed: 1000 rules")));
+    EXPECT_THAT(problems("string.match(('a'):rep(1e6), '.-.-.-.-.-b')"),
+                ElementsAre(HasSubstr("it hangs in a built-in function")));
     EXPECT_THAT(problems("Rules = { a = 1 }"), ElementsAre(HasSubstr("Rules was replaced")));
     EXPECT_THAT(problems("Rules = Rules + 3"), SizeIs(1));
     EXPECT_THAT(problems("Rules = Rules + { if_then('a.b', 'up', Action.stop) }"), SizeIs(1));

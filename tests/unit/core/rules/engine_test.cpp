@@ -124,6 +124,24 @@ TEST(RuleEngine, TheStrongestActionCoversTheOthers) {
                                                  "restart a: tcp.x=down; covered by c", "assign d: tcp.x=down"));
 }
 
+TEST(RuleEngine, AssignmentsThatUndoEachOtherEnd) {
+    Bench bench("a: if (c.x != up && tcp.go == up) then c.x=up;\nb: if (c.x == up) then c.x=down;");
+    auto fired = bench.up("tcp.go");
+    int turns = 0;
+    for (; !fired.empty() && turns < 1000; ++turns) {
+        ASSERT_EQ(fired.size(), 1U);
+        fired = bench.put("c.x", fired[0].find(" a:") != std::string::npos ? Verdict::up : Verdict::down);
+    }
+    EXPECT_LT(turns, 3 * static_cast<int>(Engine::assignments_max)) << "they would go on for ever";
+    EXPECT_THAT(bench.run(seconds{60}), IsEmpty());
+    Bench slow("b: if (c.x == up) then d.y=down;");
+    for (int turn = 0; turn < 100; ++turn) { // what only happens often is no loop
+        EXPECT_THAT(slow.up("c.x"), ElementsAre("assign b: c.x=up"));
+        EXPECT_THAT(slow.put("c.x", Verdict::down), IsEmpty());
+        (void)slow.run(milliseconds{100});
+    }
+}
+
 TEST(RuleEngine, Wildcards) {
     Bench any("any: if (p.? == down) then stop();");
     EXPECT_THAT(any.up("p.a"), IsEmpty());

@@ -33,6 +33,9 @@ struct Finding {
     }
 };
 
+/// Of cluster.xml and userconfig.xml, each.
+inline constexpr std::size_t file_bytes_max = 1u << 20;
+
 /// A configuration, or all that is wrong with it (in file order). `value` is set only when no finding is an error.
 template <class T>
 struct Checked {

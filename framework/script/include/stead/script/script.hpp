@@ -51,6 +51,9 @@ struct HookResult {
     int exit_code{};    ///< executable: exit status; Lua: 0 or 1
     std::string reason; ///< one line: what to write to the log
     nanoseconds took{};
+    std::string last_line{}; ///< executable: what it wrote last, to stderr if there was any, cut; empty: nothing
+    /// The reason, and what the program itself said of it.
+    [[nodiscard]] std::string told() const { return ok() || last_line.empty() ? reason : reason + ": " + last_line; }
     [[nodiscard]] bool ok() const noexcept { return end == End::succeeded || end == End::not_found; }
 };
 

@@ -116,6 +116,15 @@ public:
             return 0;
         };
         set_functions_of_1_2();
+        c.hook_reason = [](void* h, char* out, std::uint64_t cap) {
+            const std::string why = of(h).copy(of(h).hook_reason_);
+            const std::size_t size = std::min<std::size_t>(why.size(), cap);
+            std::copy_n(why.data(), size, out);
+            return static_cast<std::int64_t>(size);
+        };
+        c.explain = [](void* h, stead_str name, stead_str why) {
+            of(h).change([&] { of(h).reasons_[text(name)] = text(why); });
+        };
     }
     FakeHost(const FakeHost&) = delete;
     FakeHost& operator=(const FakeHost&) = delete;
@@ -154,6 +163,13 @@ public:
             history_.clear();
         });
     }
+
+    /// What hook_reason() answers from now on.
+    void set_hook_reason(std::string why) {
+        change([&] { hook_reason_ = std::move(why); });
+    }
+    /// What explain() said last of a resource.
+    [[nodiscard]] std::string reason(const std::string& name) { return copy(reasons_)[name]; }
 
     /// The value; "" when there is none.
     [[nodiscard]] std::string resource(const std::string& name) {
@@ -258,6 +274,8 @@ private:
     std::map<std::string, std::string> published_;
     std::map<std::string, std::vector<std::string>> history_;
     std::map<std::uint64_t, std::uint64_t> timers_;
+    std::map<std::string, std::string> reasons_;
+    std::string hook_reason_;
 };
 
 /// The descriptor of a built plugin, which stays loaded.

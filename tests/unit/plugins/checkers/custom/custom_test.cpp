@@ -110,6 +110,17 @@ TEST_F(CustomChecker, OneThatDiesIsUnknownAndStartsAgain) {
     EXPECT_EQ(host_.calls(), 2U) << "started again while not armed";
 }
 
+TEST_F(CustomChecker, TheReasonIsWhatTheScriptSays) {
+    Running running(plugin_, host_, service({{"exec", "disk.lua"}, {"interval", "100ms"}, {"timeout", "5s"}}));
+    running.arm(STEAD_WHEN_PRIM);
+    ends(running, host_.call(1).token, 0);
+    EXPECT_EQ(host_.reason("custom.sql"), "");
+    host_.set_hook_reason("97 % of /srv is full");
+    ends(running, host_.call(2).token, 1);
+    EXPECT_TRUE(host_.wait_log("Resource custom.sql set to down: bin/disk: 97 % of /srv is full"));
+    EXPECT_EQ(host_.reason("custom.sql"), "bin/disk: 97 % of /srv is full") << "for state -v";
+}
+
 TEST_F(CustomChecker, OncePerIntervalTheExitCodeIsTheVerdict) {
     Running running(
         plugin_, host_,
@@ -122,6 +133,7 @@ TEST_F(CustomChecker, OncePerIntervalTheExitCodeIsTheVerdict) {
     ends(running, host_.call(2).token, 4);
     EXPECT_EQ(host_.resource("custom.sql"), "down");
     EXPECT_TRUE(host_.wait_log("set to down: bin/disk: exit code 4"));
+    EXPECT_EQ(host_.reason("custom.sql"), "bin/disk: exit code 4") << "a host that tells no reason";
     ends(running, host_.call(3).token, 0);
     EXPECT_EQ(host_.resource("custom.sql"), "up");
     // One that hangs is ended, and has failed.

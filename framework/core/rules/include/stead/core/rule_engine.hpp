@@ -23,6 +23,7 @@ struct Firing {
     std::string target;     ///< assign
     Verdict value{};        ///< assign
     bool acts{};            ///< false: rules are switched off, this is for the log only
+    bool muted{};           ///< assign: it undoes its own condition again and again, and is left out from now on
     std::string covered_by; ///< label of a stronger rule of the same step, which is to be performed instead
 };
 
@@ -42,6 +43,10 @@ struct Possible {
 
 class Engine {
 public:
+    /// An assignment that fires so often within assignment_span would go on for ever; it is left out until set_rules().
+    static constexpr unsigned assignments_max = 20;
+    static constexpr nanoseconds assignment_span = seconds{1};
+
     /// A rule that is the same as one before (label, expression, action) keeps what it has done.
     void set_rules(std::vector<Rule> rules);
     [[nodiscard]] const std::vector<Rule>& rules() const noexcept { return rules_; }
@@ -68,6 +73,9 @@ private:
         bool done{};    // fired, and true since
         bool unacted{}; // fired for the log only
         Instant since{};
+        Instant burst_since{}; // assignments
+        unsigned burst{};
+        bool muted{};
     };
     using Resources = std::map<std::string, std::map<std::string, Verdict, std::less<>>, std::less<>>;
 
@@ -78,6 +86,7 @@ private:
     [[nodiscard]] std::string because(const Expression& expression) const;
     void witnesses(const Condition& condition, bool value, std::set<std::string>& out) const;
     [[nodiscard]] bool can(Action action) const noexcept;
+    static void count_assignment(Progress& one, Instant now);
     void index_rules();
 
     std::vector<Rule> rules_;

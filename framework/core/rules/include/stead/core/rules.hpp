@@ -42,8 +42,12 @@ struct Subject {
 struct Condition {
     Subject subject;
     Verdict verdict{};
-    bool equal{true}; ///< false: !=
-    bool operator==(const Condition&) const = default;
+    bool equal{true};     ///< false: !=
+    int line{}, column{}; ///< where the subject is written, as in Place; 0: nowhere
+    /// The same condition, wherever it is written.
+    friend bool operator==(const Condition& a, const Condition& b) {
+        return a.subject == b.subject && a.verdict == b.verdict && a.equal == b.equal;
+    }
 };
 
 /// A tree in an array, children before parents; the last node is the root.

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <stead/config/config.hpp>
+#include <stead/core/rules.hpp>
+
+#include <filesystem>
+#include <span>
+#include <vector>
+
+namespace stead::host {
+
+/// One warning for each resource of a rule that nothing here is known to publish: no configured checker, no part of
+/// Stead, no rule and no file in `bin` names it. A person, another program or a plugin may still publish it later, so
+/// it cannot be an error; most often it is a slip, and then the rule never acts.
+[[nodiscard]] std::vector<config::Finding> unpublished_names(std::span<const rules::Rule> rules,
+                                                             const config::Module& module,
+                                                             const config::SchemaSet& schemas,
+                                                             const std::filesystem::path& bin);
+
+/// One warning for each check that a wait rule names and that is armed only after the start: the module would never get
+/// that far. `rules`: all that are in force. `file`: what findings call the file of the module.
+[[nodiscard]] std::vector<config::Finding> unarmed_waits(std::span<const rules::Rule> rules,
+                                                         const config::Module& module, const std::string& file);
+
+} // namespace stead::host
