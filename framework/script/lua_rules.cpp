@@ -171,7 +171,9 @@ private:
     // ---- Places and problems
 
     void problem(const Place& place, std::string text) {
-        if (out_.problems.size() < rules::problems_max) {
+        const bool again = !out_.problems.empty() && out_.problems.back().text == text &&
+                           out_.problems.back().place.line == place.line; // a loop
+        if (out_.problems.size() < rules::problems_max && !again) {
             out_.problems.push_back({place, std::move(text)});
         }
     }

@@ -122,6 +122,12 @@ private:
     Verdict verdict_{};
 };
 
+/// Turns that are a second or more apart lie on a grid that is the same for all checkers of the machine: those of many
+/// checks come together, and one wakeup of the processor serves them all. Which turn a check takes is left to chance.
+inline constexpr std::chrono::nanoseconds turn_grid = std::chrono::milliseconds{100};
+/// The last point of the grid that is not after `when`.
+[[nodiscard]] constexpr Instant on_grid(Instant when) noexcept { return when - when.time_since_epoch() % turn_grid; }
+
 /// Probes once per interval, on a grid in time that does not drift. A probe without finish() within the time-out has
 /// failed. While the verdict is still init, probes follow at most one second after each other, and failures make it
 /// down only once an interval has passed since arming: an application may take that long to answer after its start.
@@ -134,6 +140,9 @@ public:
         next_ =
             armed_at_ + std::chrono::nanoseconds{static_cast<std::int64_t>(
                             std::uniform_real_distribution<>{0, 1}(random()) * static_cast<double>(spread.count()))};
+        if (spec().interval >= first_probe_max) {
+            next_ = on_grid(next_);
+        }
         turn_ = loop().at(next_, [this] { turn(); });
     }
     void on_disarm() override {

@@ -123,7 +123,8 @@ private:
     }
     void schedule(nanoseconds delay) {
         loop().cancel(turn_);
-        turn_ = loop().after(delay, [this] { turn(); });
+        const Instant at = Clock::now() + delay; // turns of a second and more together, as those of other checkers
+        turn_ = loop().at(delay >= seconds{1} ? stead::checker::on_grid(at) : at, [this] { turn(); });
     }
 
     void look(nanoseconds age_max) {

@@ -146,6 +146,8 @@ TEST_F(Install, NotAModule) {
     refused(ZipMaker{}.module("a/").file("b/x", "1").bytes(), Errc::malformed, "conf/userconfig.xml is missing");
     refused(ZipMaker{}.link("conf/userconfig.xml", "x").bytes(), Errc::malformed, "conf/userconfig.xml is missing");
     refused(ZipMaker{}.bytes(), Errc::malformed, "conf/userconfig.xml is missing");
+    refused(ZipMaker{}.module().file("bin", "x").bytes(), Errc::malformed, "entry 'bin': is where scripts lie");
+    refused(ZipMaker{}.module("a/").file("a/bin", "x").bytes(), Errc::malformed, "allowed: a folder");
     EXPECT_EQ(install(root_ / "none.safe", root_ / "modules/am").error().code, Errc::not_found);
     EXPECT_EQ(install(root_, root_ / "modules/am").error().code, Errc::malformed);
 }
