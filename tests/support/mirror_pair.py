@@ -75,7 +75,7 @@ class Pair:
         self.page_lock = threading.Lock()
         self.began = time.monotonic()
         for node in (0, 1):
-            (self.disk(node) / "data").mkdir(parents=True)
+            (self.disk(node) / "data").mkdir(parents=True, exist_ok=True)
         self.over = threading.Event()
         self.renewer = threading.Thread(target=self.renew, daemon=True)
         self.renewer.start()
