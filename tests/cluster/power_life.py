@@ -5,14 +5,13 @@ import bisect
 import os
 import random
 import signal
-import sys
 import time
 
+from support import lab  # noqa: F401  (finds tests/support)
 from mirror_pair import Pair
 from power_writers import ANSWERED, BEGUN, KINDS, SYNCED
 
 EVENTS = ["lose_second", "lose_second", "lose_prim", "lose_both", "swap", "kill_second", "stop_second", "stop_both"]
-FOREVER = 1 << 63
 
 
 class PowerPair(Pair):
@@ -36,7 +35,7 @@ class Writers:
     def __init__(self, pair, folder, seed, strict):
         self.pair, self.folder, self.seed, self.strict = pair, folder, seed, strict
         self.all, self.running, self.enabled = [], {}, True  # all: (name, writer); running: pid -> node
-        self.ends = {}                                        # name -> when it was ended
+        self.dark = 0                                         # of the first so many, both nodes lost power meanwhile
         self.problems = []
 
     def start(self, node):
@@ -58,7 +57,7 @@ class Writers:
                     self.failed(node, name, error)
                 finally:
                     os._exit(0)
-            self.running[pid] = node, name
+            self.running[pid] = node
         self.pair.log(f"{node}: writers begin")
 
     def failed(self, node, name, error):
@@ -67,10 +66,10 @@ class Writers:
             file.write(f"{time.monotonic_ns()} node {node} {name}: {error!r}\n")
 
     def end(self, node):
-        for pid in [pid for pid, (on, _) in self.running.items() if on == node]:
+        for pid in [pid for pid, on in self.running.items() if on == node]:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-            self.ends[self.running.pop(pid)[1]] = time.monotonic_ns()
+            del self.running[pid]
 
     def survived(self, node):
         """An answered write survives the loss of either node: who serves now has all of it."""
@@ -81,8 +80,9 @@ class Writers:
     def judge(self, folder, at, promise, limit=None):
         """What is wrong below `folder` after a cut at `at`, given that what was noted as `promise` by `limit` must be there."""
         wrong = []
-        for name, writer in self.all:
-            least = writer.ledger.last(promise, min(at, limit or at))
+        for i, (name, writer) in enumerate(self.all):
+            kept = promise if i >= self.dark else SYNCED
+            least = writer.ledger.last(kept, at if limit is None else min(at, limit))
             most = writer.ledger.last(BEGUN, at)
             wrong += [f"{name}: {line}" for line in writer.wrong(f"{folder}/{name}", least, most)]
         return wrong
@@ -238,6 +238,7 @@ class Life:
         at = time.monotonic_ns()
         self.phase("dark", None, [at, at])
         cuts = self.power_off([0, 1], True)
+        self.writers.dark = len(self.writers.all)
         self.phase("return", None, [at, at])
         self.power_on([0, 1], cuts)
         self.equal()
@@ -286,13 +287,16 @@ class Life:
         self.meanwhile(0.5)
 
     def stop_both(self):
-        self.phase("stopping both", None)
-        for node in self.random.sample([0, 1], 2):
-            self.stop(node)
-            self.pair.pump(0.1)
-        self.phase("stopped", None)
+        """The second one to stop goes on for a moment, and is the last holder."""
+        first, last = self.random.sample([0, 1], 2)
+        bound = self.only(last, time.monotonic_ns())
+        self.phase("stopping both", None, bound)
+        self.stop(first)
+        self.pair.pump(0.1)
+        self.stop(last)
+        self.phase("stopped", None, bound)
         self.pair.pump(0.2)
-        self.phase("started", None)
+        self.phase("started", None, bound)
         for node in self.random.sample([0, 1], 2):
             self.pair.start(node)
         self.equal()
@@ -342,5 +346,5 @@ class Life:
             chosen.append((at, phase))
         return chosen
 
-    def report(self, file=sys.stdout):
-        print("\n".join(self.pair.trace[-200:]), file=file)
+    def report(self):
+        print("\n".join(self.pair.trace[-200:]))

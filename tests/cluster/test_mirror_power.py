@@ -32,6 +32,7 @@ class Cut:
         self.name = f"{life.seed}:{number}"
         self.way, self.first = self.random.choice(WAYS), self.random.randrange(2)
         self.problems, self.images, self.pair = [], [], None
+        self.split = False  # decided by a person, against what the other node had
 
     def describe(self):
         who = "" if self.way == "both" else f" node {self.first}"
@@ -96,6 +97,7 @@ class Cut:
         told = []
         self.ready(self.first)
         node = self.pair.nodes[self.first]
+        self.pair.tell_peer(self.first, "silent")
         self.pair.pump(0.05)
         if not node.serving():
             self.pair.command(self.first, "prim", lambda ok, text: told.append((ok, text)))
@@ -129,18 +131,20 @@ class Cut:
 
     def settle(self):
         """In sync for a while: what a node says of itself may be 250 ms old."""
-        pair, since, decided = self.pair, None, False
+        pair, since, ordered = self.pair, None, 0
         end = time.monotonic() + 30
         while since is None or time.monotonic() < since + 0.3:
             if time.monotonic() > end:
                 raise TimeoutError("both in sync: not within 30 s")
             pair.turn(0.01)
             since = (since or time.monotonic()) if pair.in_sync() else None
-            if not decided and self.may_split() and self.apart():
-                decided = True
-                pair.command(self.first, "second")
-            elif not decided and self.phase.name == "first" and self.lacks_second():
-                decided = True
+            if time.monotonic() < ordered:
+                continue
+            if self.may_split() and self.apart():
+                self.split, ordered = True, time.monotonic() + 1
+                pair.command(1 - (self.source() if self.source() is not None else self.first), "second")
+            elif self.phase.name == "first" and self.lacks_second():
+                ordered = time.monotonic() + 1
                 pair.command(1 - self.source(), "second")
 
     def may_split(self):
@@ -157,7 +161,7 @@ class Cut:
 
     def final(self):
         self.settle()
-        limit = None if not self.may_split() else min(self.at, self.phase.bound[self.first])
+        limit = self.phase.bound[self.first] if self.split else None
         for node in (0, 1):
             self.judge(node, limit, "in sync")
         self.equal_trees("in sync")
