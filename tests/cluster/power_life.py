@@ -25,6 +25,11 @@ class PowerPair(Pair):
     def holder(self, value):
         self.__dict__.setdefault("held", []).append((time.monotonic_ns(), value))
 
+    def environment(self):
+        """A library that lies about flushes, for a run that must find that out."""
+        library = os.environ.get("STEAD_FS_PRELOAD")
+        return {**os.environ, **({"LD_PRELOAD": library} if library else {})}
+
     def holder_at(self, at):
         return self.held[max(0, bisect.bisect_right([when for when, _ in self.held], at) - 1)][1]
 

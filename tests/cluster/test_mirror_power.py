@@ -9,6 +9,7 @@ Usage: test_mirror_power.py [--cuts N] [--seed N] [--cut LIFE:NUMBER] [--seconds
 --without-sync lies about every flush of stead-fs: the lab must find that out (it succeeds if it does)."""
 import argparse
 import os
+import pathlib
 import random
 import sys
 import time
@@ -143,9 +144,6 @@ class Cut:
             if self.may_split() and self.apart():
                 self.split, ordered = True, time.monotonic() + 1
                 pair.command(1 - (self.source() if self.source() is not None else self.first), "second")
-            elif self.phase.name == "first" and self.lacks_second():
-                ordered = time.monotonic() + 1
-                pair.command(1 - self.source(), "second")
 
     def may_split(self):
         """Told to be primary although it could not know what the other one did."""
@@ -153,11 +151,6 @@ class Cut:
 
     def source(self):
         return next((i for i, node in enumerate(self.pair.nodes) if node.serving()), None)
-
-    def lacks_second(self):
-        """Cut in the first copy, before or after the command that began it."""
-        source = self.source()
-        return source is not None and self.pair.nodes[1 - source].role == "waiting" and self.pair.nodes[source].mounted
 
     def final(self):
         self.settle()
@@ -276,17 +269,14 @@ class Run:
         return 1 if self.failed else 0
 
 
-def preload(library):
-    """A stead-fs whose flushes are lies."""
-    os.environ["LD_PRELOAD"] = library
-
-
 def main():
     options = arguments()
     os.environ.setdefault("STEAD_LAB_SECONDS", str(200 + 8 * options.cuts))
     lab.enter()
     blocklog = os.environ.get("STEAD_BLOCKLOG") or str(lab.ROOT / "build/release/tests/support/blocklog/stead-blocklog")
     program = os.path.abspath(options.program or lab.stage() / "libexec" / "stead" / "stead-fs")
+    if options.without_sync:
+        os.environ["STEAD_FS_PRELOAD"] = str(pathlib.Path(blocklog).parent / "libstead_no_sync.so")
     spaces = PoweredNamespaces(blocklog)
     print(f"seed {options.seed}, {options.cuts} cuts", flush=True)
     wrong = replay_is_exact(spaces)
