@@ -75,10 +75,14 @@ class Pair:
         self.page_lock = threading.Lock()
         self.began = time.monotonic()
         for node in (0, 1):
-            (self.disk(node) / "data").mkdir(parents=True)
+            (self.disk(node) / "data").mkdir(parents=True, exist_ok=True)
         self.over = threading.Event()
         self.renewer = threading.Thread(target=self.renew, daemon=True)
         self.renewer.start()
+
+    def environment(self):
+        """Of each stead-fs."""
+        return dict(os.environ)
 
     def disk(self, node):
         return self.spaces.disks[node] / self.name
@@ -112,7 +116,7 @@ class Pair:
                 err = os.open(f"/srv/{self.name}/stderr", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
                 os.dup2(err, 2)
                 os.closerange(5, 64)
-                os.execv(self.program, [self.program, "test"])
+                os.execve(self.program, [self.program, "test"], self.environment())
             finally:
                 os._exit(126)
         theirs.close()

@@ -11,6 +11,7 @@ import time
 from lab import sh
 
 CLONE_NEWNS, CLONE_NEWNET = 0x20000, 0x40000000
+MKFS = "mkfs.ext4 -q -m 0 -E lazy_itable_init=0,lazy_journal_init=0"
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -27,9 +28,7 @@ class Namespaces:
         for node in (0, 1):
             disk = self.folder / f"n{node}"
             disk.mkdir()
-            image = images / f"{node}.img"
-            sh(f"truncate -s {disk_mib}M {image} && mkfs.ext4 -q -m 0 -E lazy_itable_init=0,lazy_journal_init=0 {image} && "
-               f"mount -o loop {image} {disk}")
+            self.make_disk(images / f"{node}.img", disk, disk_mib)
             self.disks.append(disk)
             script = (f"mount --make-rprivate / && mount --bind {disk} /srv && mkdir -p /sys/fs/fuse/connections && "
                       f"ip link set lo up && touch {self.folder}/up{node} && exec sleep 86400")
@@ -43,6 +42,9 @@ class Namespaces:
             self.fds.append([os.open(f"/proc/{holder.pid}/ns/{kind}", os.O_RDONLY) for kind in ("net", "mnt")])
             sh(f"ip link add p{node} type veth peer name eth0 netns {holder.pid} && ip link set p{node} master brp up && "
                f"nsenter -n -t {holder.pid} sh -c 'ip addr add {self.address(node)}/24 dev eth0 && ip link set eth0 up'")
+
+    def make_disk(self, image, disk, mib):
+        sh(f"truncate -s {mib}M {image} && {MKFS} {image} && mount -o loop {image} {disk}")
 
     def address(self, node):
         return f"10.77.9.{node + 1}"

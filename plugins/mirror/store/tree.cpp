@@ -80,6 +80,7 @@ Result<void> StoredTree::start() {
         taken = inodes_.roots[i]->place.take();
     }
     taken = taken ? index_all() : taken;
+    taken = taken ? make_durable() : taken;
     taken = taken ? take_over() : taken;
     if (!taken) {
         hand_back();
@@ -97,6 +98,17 @@ void StoredTree::hand_back() {
             }
         }
     }
+}
+
+/// What was written before this life, by others or by a stead-fs that was killed, and the names that were just given:
+/// nobody accounts for it as unsynced any more, so a power cut may not take it back.
+Result<void> StoredTree::make_durable() const {
+    for (const auto& root : inodes_.roots) {
+        if (::syncfs(root->place.hidden()) != 0) {
+            return os_error(root->options.place.string(), "what is there cannot be flushed to its disk", errno);
+        }
+    }
+    return {};
 }
 
 /// What a life before this one left: the park, and the undo log of a resync that broke off.

@@ -57,7 +57,7 @@ void Written::failed(const Fid& fid, What what) {
     failed_.insert(fid);
 }
 
-Errno Written::sync_one(const Inodes& inodes, const Fid& fid, What what) {
+Errno Written::sync_one(const Inodes& inodes, const Fid& fid, What what, bool data_only) {
     const auto located = inodes.index.find(fid);
     if (!located) {
         return 0; // removed since
@@ -66,8 +66,7 @@ Errno Written::sync_one(const Inodes& inodes, const Fid& fid, What what) {
     if (!located->is_directory() && !located->is_file()) {
         error = sys::result(::syncfs(inodes.roots[located->root]->place.hidden()));
     } else if (const InodeRef inode = located->is_file() ? inodes.file(fid, error) : inodes.directory(fid, error)) {
-        const bool data_only = what == What::data && located->is_file();
-        error = sys::result(data_only ? ::fdatasync(inode->fd()) : ::fsync(inode->fd()));
+        error = sys::result(data_only && located->is_file() ? ::fdatasync(inode->fd()) : ::fsync(inode->fd()));
     } else if (error == ESTALE) {
         return 0;
     }
@@ -77,20 +76,52 @@ Errno Written::sync_one(const Inodes& inodes, const Fid& fid, What what) {
     return error;
 }
 
+/// What has to be synced of it: as much as was noted, and as much as another one is just syncing, for that is not on
+/// disk yet. Times alone stay noted: fdatasync leaves them for the next flush.
+Written::What Written::begin(const Fid& fid, std::uint64_t& id) {
+    What what = What::data;
+    if (const auto found = changed_.find(fid); found != changed_.end() && found->second != What::data) {
+        what = found->second;
+        changed_.erase(found);
+    }
+    if (const auto found = flushing_.find(fid); found != flushing_.end()) {
+        what = std::max(what, found->second);
+    }
+    for (const Syncing& other : syncing_) {
+        what = other.fid == fid ? std::max(what, other.what) : what;
+    }
+    id = ++last_sync_;
+    syncing_.push_back({id, fid, what});
+    return what;
+}
+
+void Written::end(std::uint64_t id) {
+    const std::lock_guard lock(mutex_);
+    std::erase_if(syncing_, [id](const Syncing& one) { return one.id == id; });
+    synced_.notify_all();
+}
+
+void Written::wait_for_syncs(std::uint64_t through) {
+    std::unique_lock lock(mutex_);
+    synced_.wait(lock, [&] {
+        return std::none_of(syncing_.begin(), syncing_.end(), [&](const Syncing& one) { return one.id <= through; });
+    });
+}
+
 /// After a failed sync the kernel calls the lost pages clean: the next one would succeed and mean nothing.
 Errno Written::sync(const Inodes& inodes, const Fid& fid) {
     What what = What::data;
+    std::uint64_t id = 0;
     {
         const std::lock_guard lock(mutex_);
         if (failed_.contains(fid)) {
             return EIO;
         }
-        if (const auto found = changed_.find(fid); found != changed_.end()) {
-            what = found->second;
-            changed_.erase(found);
-        }
+        what = begin(fid, id);
     }
-    return sync_one(inodes, fid, what);
+    const Errno error = sync_one(inodes, fid, what, what == What::data);
+    end(id);
+    return error;
 }
 
 Errno Written::sync_file_systems(const Inodes& inodes, const Changed& changed) {
@@ -112,7 +143,7 @@ Errno Written::sync_each(const Inodes& inodes, const Changed& changed) {
     std::atomic<int> first{0};
     const auto work = [&] {
         for (std::size_t i = next++; i < list.size(); i = next++) {
-            if (const int error = sync_one(inodes, list[i].first, list[i].second); error != 0) {
+            if (const int error = sync_one(inodes, list[i].first, list[i].second, false); error != 0) {
                 int none = 0;
                 first.compare_exchange_strong(none, error);
             }
@@ -130,18 +161,23 @@ Errno Written::sync_each(const Inodes& inodes, const Changed& changed) {
 }
 
 Errno Written::flush(const Inodes& inodes) {
-    Changed changed;
+    const std::lock_guard one_at_a_time(flush_);
+    std::uint64_t through = 0;
     bool doubtful = false;
     {
         const std::lock_guard lock(mutex_);
-        changed.swap(changed_);
         doubtful = !failed_.empty();
+        flushing_.swap(changed_);
+        through = last_sync_;
     }
-    const bool whole =
-        changed.size() > one_by_one_max ||
-        std::any_of(changed.begin(), changed.end(), [](const auto& entry) { return entry.second == What::elsewhere; });
-    const Errno error = whole ? sync_file_systems(inodes, changed) : sync_each(inodes, changed);
-    return error == 0 && doubtful ? EIO : error;
+    const bool whole = flushing_.size() > one_by_one_max ||
+                       std::any_of(flushing_.begin(), flushing_.end(),
+                                   [](const auto& entry) { return entry.second == What::elsewhere; });
+    const Errno error = whole ? sync_file_systems(inodes, flushing_) : sync_each(inodes, flushing_);
+    wait_for_syncs(through); // what they had taken is not on disk before
+    const std::lock_guard lock(mutex_);
+    Changed().swap(flushing_);
+    return error == 0 && (doubtful || !failed_.empty()) ? EIO : error;
 }
 
 } // namespace stead::mirror

@@ -3,6 +3,7 @@
 
 #include "inodes.hpp"
 
+#include <condition_variable>
 #include <mutex>
 #include <unordered_map>
 #include <unordered_set>
@@ -12,10 +13,12 @@
 namespace stead::mirror {
 
 /// What was changed and is not known to be on disk. Thread-safe.
+/// sync() is what an application asks for one inode; flush() is what the other node is told: all of what was noted
+/// before it began is on disk, times included, also where a sync of the same inode is still under way.
 class Written {
 public:
     enum class What : std::uint8_t {
-        data,     ///< bytes and times only: fdatasync is enough
+        data,     ///< bytes and times only: fdatasync is enough for an application
         all,      ///< also attributes, size by truncation, or a directory's names
         elsewhere ///< a device, fifo, socket or symbolic link: only syncfs reaches it
     };
@@ -44,7 +47,16 @@ public:
 
 private:
     using Changed = std::unordered_map<Fid, What, FidHash>;
-    [[nodiscard]] Errno sync_one(const Inodes& inodes, const Fid& fid, What what);
+    /// Inodes that are being synced right now, outside of flush().
+    struct Syncing {
+        std::uint64_t id{};
+        Fid fid;
+        What what{};
+    };
+    [[nodiscard]] What begin(const Fid& fid, std::uint64_t& id);
+    void end(std::uint64_t id);
+    void wait_for_syncs(std::uint64_t through);
+    [[nodiscard]] Errno sync_one(const Inodes& inodes, const Fid& fid, What what, bool data_only);
     [[nodiscard]] Errno sync_file_systems(const Inodes& inodes, const Changed& changed);
     [[nodiscard]] Errno sync_each(const Inodes& inodes, const Changed& changed);
     void failed(const Fid& fid, What what);
@@ -52,8 +64,13 @@ private:
 
     static thread_local Change* change_;
 
+    std::mutex flush_; ///< one flush() at a time; before mutex_
     std::mutex mutex_;
     Changed changed_;
+    Changed flushing_; ///< what flush() has taken; only it changes this
+    std::vector<Syncing> syncing_;
+    std::uint64_t last_sync_{};
+    std::condition_variable synced_;
     std::unordered_set<Fid, FidHash> failed_;
 };
 
