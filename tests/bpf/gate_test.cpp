@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The last gate of the NFQUEUE back end, renewed by a process that a busy machine keeps stopping.
 #include "nft_gate.hpp"
+#include "urgent.hpp"
 
 #include <stead/base/time.hpp>
 
@@ -25,6 +26,7 @@ std::uint64_t in_ns(nanoseconds after) { return static_cast<std::uint64_t>(to_ns
 
 /// Renews without end, so that every pause meets a renewal; 0 when the gate was open after each of them.
 [[noreturn]] void renew_until_told(NftGate& gate, int told) {
+    make_this_thread_urgent(); // as the back end's
     int closed = 0;
     for (char byte = 0; ::read(told, &byte, 1) < 0;) {
         const __u64 until = in_ns(lease);

@@ -87,6 +87,7 @@ TEST_P(Ip, AStrangersClaimIsAConflictUntilItFallsSilent) {
 }
 
 TEST_P(Ip, AMemberOfTheFarmIsNoStranger) {
+    host_.c.mode = stead::plugin::to_c("farm");
     host_.c.read = [](void*, std::uint32_t node, stead_str name, char* out, std::uint64_t cap) {
         if (node != 2 || stead::test::FakeHost::text(name) != "farm.mac.0") {
             return std::int64_t{-1};
