@@ -2,6 +2,7 @@
 #include "check.hpp"
 
 #include "facts.hpp"
+#include "own_places.hpp"
 
 #include <stead/base/files.hpp>
 
@@ -159,6 +160,7 @@ int check_module(const CheckRequest& request, const Registry& registry, const co
     if (module) {
         ask_plugins(*module, schemas, registry, {.findings = &findings, .file = "userconfig.xml"});
         std::ranges::move(unsupported(*module, registry), std::back_inserter(findings));
+        std::ranges::move(places_of_others(request.module, *module, schemas, paths), std::back_inserter(findings));
         check_mandatory_hooks(*module, request.bin, findings);
         std::ranges::move(read_rules(*module, {.defaults = paths.lua() / "rules/default.lua",
                                                .conf = request.conf,
