@@ -249,7 +249,7 @@ bool Core::State::may_promote() const {
 void Core::State::doubt(const std::string& reason) {
     eligible = behind = false;
     set_role(Role::waiting, reason);
-    if (!options.data && !mutant(Mutant::never_look_again)) {
+    if (!options.data) {
         repeat_at = now + look_again;
     }
 }
@@ -330,14 +330,12 @@ void Core::State::handle(const PeerLost& input) {
         reset_link("the primary went on without this node");
         doubt("the primary went on without this node");
     }
-    const bool counts =
-        needs_lease() ||
-        (!options.data && !mutant(Mutant::ignore_exclusion)); // without data the peer may take over at any time
+    const bool counts = needs_lease() || !options.data; // without data the peer may take over at any time
     excluded = excluded || (input.how == PeerLost::How::excluded_us && serving() && (counts || frozen));
     if (serving() && counts) {
         reset_link(peer == PeerState::died ? "the peer's process died" : "the peers lost each other");
     }
-    if (serving() && !options.data && claim == Claim::none && counts) {
+    if (serving() && !options.data && claim == Claim::none) {
         freeze(); // until it is known that this node may go on
         claim_reason.clear();
     }

@@ -106,8 +106,6 @@ INSTANTIATE_TEST_SUITE_P(All, MirrorMutant,
                                          Broken{"trust_damaged_log", Mutant::trust_damaged_log},
                                          Broken{"sync_one_side", Mutant::sync_one_side},
                                          Broken{"take_without_asking", Mutant::take_without_asking, false, false},
-                                         Broken{"ignore_exclusion", Mutant::ignore_exclusion, false, false},
-                                         Broken{"never_look_again", Mutant::never_look_again, false, false},
                                          Broken{"roles_no_outdate", Mutant::no_outdate, false, false}),
                          [](const auto& mutant) { return std::string{mutant.param.name}; });
 

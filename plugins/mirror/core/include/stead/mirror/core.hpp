@@ -32,8 +32,6 @@ enum class Mutant : std::uint8_t {
     sync_one_side,
     // Without data
     take_without_asking,
-    ignore_exclusion,
-    never_look_again,
 };
 
 struct Options {
