@@ -157,8 +157,10 @@ private:
             lans.push_back(lan.name);
         }
         const auto line = raw.attribute("name")->line;
-        if (raw.name == "lan" && !cluster_->find_lan(*name)) {
-            report_.error(line, "lan/@name: '" + shown(*name) +
+        const bool before_7_2 = raw.name == "heartbeat" && !raw.children.empty(); // its networks had addresses here
+        const bool is_lan = raw.name == "lan" || raw.name == "flow" || (raw.name == "heartbeat" && !before_7_2);
+        if (is_lan && !cluster_->find_lan(*name)) {
+            report_.error(line, raw.name + "/@name: '" + shown(*name) +
                                     "' is not a LAN of cluster.xml; allowed: " + join(lans, ", "));
         }
         if (raw.name == "host" && !cluster_->find(*name)) {

@@ -2,6 +2,7 @@
 #include "check.hpp"
 
 #include "facts.hpp"
+#include "own_places.hpp"
 #include "rule_names.hpp"
 
 #include <stead/base/files.hpp>
@@ -225,6 +226,7 @@ int check_module(const CheckRequest& request, const Registry& registry, const co
     if (module) {
         ask_plugins(*module, schemas, registry, {.findings = &findings, .file = "userconfig.xml"});
         std::ranges::move(unsupported(*module, registry), std::back_inserter(findings));
+        std::ranges::move(places_of_others(request.module, *module, schemas, paths), std::back_inserter(findings));
         check_mandatory_hooks(*module, request.bin, findings);
         check_rules(*module, schemas, request, paths, findings);
         Programs(*module, request.bin, findings).check();

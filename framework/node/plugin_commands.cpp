@@ -13,6 +13,17 @@ namespace json = boost::json;
 namespace exit_code = control::exit_code;
 namespace {
 
+std::string wrong_lost(const std::vector<std::string>& given) {
+    if (given[0] == "list") {
+        return given.size() == 1 ? "" : "'mirror lost list' takes no folder";
+    }
+    if (given[0] == "drop") {
+        return given.size() <= 2 ? "" : "'mirror lost drop' takes one name, as 'mirror lost list' shows it, or 'all'";
+    }
+    const bool absolute = given.size() == 2 && given[1].starts_with('/');
+    return absolute ? "" : "'mirror lost export' needs a folder, as an absolute path";
+}
+
 /// What is wrong with the words of the command, where its line in the command table cannot say it; empty: nothing.
 std::string wrong_arguments(const std::string& verb, const std::vector<std::string>& given) {
     const auto takes_only = [&](const char* word) {
@@ -26,9 +37,7 @@ std::string wrong_arguments(const std::string& verb, const std::vector<std::stri
         return takes_only("fullsync");
     }
     if (verb == "mirror lost") {
-        const bool absolute = given.size() == 2 && given[1].starts_with('/');
-        return given[0] == "list" ? (given.size() == 1 ? "" : "'mirror lost list' takes no folder")
-                                  : (absolute ? "" : "'mirror lost export' needs a folder, as an absolute path");
+        return wrong_lost(given);
     }
     if (verb != "rfssync" || given.empty()) {
         return {};

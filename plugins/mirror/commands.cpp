@@ -50,8 +50,8 @@ void MirrorPlugin::command(std::uint64_t token, const std::string& verb, const s
         const bool source = first == "external" && arguments.size() > 1 && arguments[1] == "prim";
         role_command(token, source ? "prim" : "second_full");
     } else {
-        const bool list = arguments.size() < 2 || arguments[1] == "list";
-        ask({{"do", list ? "lost_list" : "lost_export"}, {"folder", arguments.size() > 2 ? arguments[2] : ""}},
+        const std::string what = arguments.size() < 2 ? "list" : arguments[1];
+        ask({{"do", "lost_" + what}, {"name", arguments.size() > 2 ? arguments[2] : ""}},
             [this, token](bool ok, const std::string& text) { finish_command(token, ok, text); });
     }
 }
@@ -174,6 +174,9 @@ void MirrorPlugin::publish_status(const json::object& status) {
     publish("rfs.synced", equal ? "up" : "down");
     publish("rfs.resync",
             number_of(status, "targets_left") > 0 || (role_ == Role::second && !eligible) ? progress() : "no");
+    if (options_.sync_at) {
+        publish("rfs.syncat", flag_of(status, "waits_for_schedule") ? "down" : "up");
+    }
     publish("rfs.reintegre_failed", flag_of(status, "resync_failed") ? "up" : "down");
     lead();
     consider_swap_back();

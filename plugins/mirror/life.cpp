@@ -34,6 +34,7 @@ Settings MirrorPlugin::settings() const {
     s.readers = options_.readers;
     s.resync_bytes_per_second = options_.resync_bytes_per_second;
     s.slow_peer = options_.slow_peer;
+    s.batch = options_.sync_at.has_value();
     s.witness = host_.read(host_.self(), "splitbrain.uptodate").has_value();
     s.probe_vip = !network_.empty();
     s.local_address = host_.node_address(flow_lan(), host_.self()).value_or("");
@@ -102,6 +103,7 @@ void MirrorPlugin::watch_fs() {
             return;
         }
         child_->send({{"do", "ping"}});
+        keep_schedule();
         watch_fs();
     });
 }
@@ -175,6 +177,10 @@ void MirrorPlugin::lead() {
     switch (role_) {
     case Role::none: host_.set_role(STEAD_WAIT, reason_.empty() ? "starting" : reason_, true); break;
     case Role::waiting: {
+        if (flag_of(status_, "waits_for_schedule")) {
+            host_.set_role(STEAD_WAIT, "rfs_syncat_wait, the next synchronisation is at " + next_sync_, false);
+            break;
+        }
         const std::string handshake = text_of(status_, "handshake");
         host_.set_role(STEAD_WAIT, handshake.empty() ? reason_ : handshake, flag_of(status_, "deciding"));
         break;

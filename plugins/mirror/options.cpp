@@ -87,20 +87,48 @@ void check_path(const plugin::Config& element, std::string_view attribute, const
     if (path.empty() || relative.is_absolute() || climbs) {
         finding(element.line(), false,
                 std::string{element.name()} + "/@" + std::string{attribute} + ": '" + path +
-                    "' is not a path below dir; allowed: tmp, cache/pages");
+                    "' is not a path below dir; allowed: a relative path without '.' and '..', such as tmp or "
+                    "cache/pages");
     }
 }
 
+/// As it is used: for whole paths.
 void check_regex(const plugin::Config& element, const std::string& text, const Finding& finding) {
     regex_t compiled{};
-    const int failed = ::regcomp(&compiled, text.c_str(), REG_EXTENDED | REG_NOSUB);
+    const int failed = ::regcomp(&compiled, ("^(" + text + ")$").c_str(), REG_EXTENDED | REG_NOSUB);
     if (failed != 0) {
         std::array<char, 200> reason{};
         ::regerror(failed, &compiled, reason.data(), reason.size());
-        finding(element.line(), false, "notreplicated/@regexpath: '" + text + "': " + reason.data());
+        finding(element.line(), false,
+                "notreplicated/@regexpath: '" + text + "': " + reason.data() +
+                    "; allowed: a POSIX extended regular expression, such as .*\\.(tmp|swp)");
         return;
     }
     ::regfree(&compiled);
+    if (text.empty() || text.front() == '/') {
+        finding(element.line(), false,
+                "notreplicated/@regexpath: '" + text +
+                    "' fits no path: they are relative to dir; allowed: a POSIX extended regular expression, such as "
+                    "cache/.*");
+    }
+}
+
+void read_exclusion(const plugin::Config& element, ReplicatedDirectory& directory, const Finding& finding) {
+    const auto path = element.attribute("path");
+    const auto regex = element.attribute("regexpath");
+    if (!path && !regex) {
+        finding(element.line(), false,
+                "<notreplicated> says nothing; allowed: path=\"tmp\" (with all below it), regexpath=\".*\\.swp\", or "
+                "both");
+    }
+    if (path) {
+        directory.excluded.emplace_back(*path);
+        check_path(element, "path", directory.excluded.back(), finding);
+    }
+    if (regex) {
+        directory.excluded_regex.emplace_back(*regex);
+        check_regex(element, directory.excluded_regex.back(), finding);
+    }
 }
 
 ReplicatedDirectory read_directory(const plugin::Config& element, const std::string& suffix, const Finding& finding) {
@@ -109,7 +137,9 @@ ReplicatedDirectory read_directory(const plugin::Config& element, const std::str
         std::filesystem::path{std::string{element.attribute("dir").value_or("")}}.lexically_normal();
     directory.path = path.has_filename() ? path.string() : path.parent_path().string();
     if (directory.path.empty() || directory.path == "/") {
-        finding(element.line(), false, "replicated/@dir: the root of the system cannot be replicated");
+        finding(element.line(), false,
+                "replicated/@dir: '" + directory.path +
+                    "' is the root of the system, which cannot be replicated; allowed: a directory such as /srv/data");
     }
     directory.hidden_suffix = suffix;
     directory.read_only = element.attribute("mode").value_or("") == "read_only";
@@ -119,14 +149,7 @@ ReplicatedDirectory read_directory(const plugin::Config& element, const std::str
             check_path(child, "path", directory.to_check.back(), finding);
             continue;
         }
-        if (child.attribute("path")) {
-            directory.excluded.emplace_back(child.string("path"));
-            check_path(child, "path", directory.excluded.back(), finding);
-        }
-        if (child.attribute("regexpath")) {
-            directory.excluded_regex.emplace_back(child.string("regexpath"));
-            check_regex(child, directory.excluded_regex.back(), finding);
-        }
+        read_exclusion(child, directory, finding);
     }
     return directory;
 }
@@ -142,10 +165,13 @@ void read_directories(const plugin::Config& rfs, MirrorOptions& options, const F
     for (const auto& element : rfs.children("replicated")) {
         ReplicatedDirectory directory = read_directory(element, suffix, finding);
         for (const ReplicatedDirectory& other : options.directories) {
-            if (inside(directory.path, other.path) || inside(other.path, directory.path)) {
+            if (directory.path == other.path) {
+                finding(element.line(), false,
+                        "replicated/@dir: '" + directory.path + "' is given twice; allowed: each directory once");
+            } else if (inside(directory.path, other.path) || inside(other.path, directory.path)) {
                 finding(element.line(), false,
                         "replicated/@dir: '" + directory.path + "' and '" + other.path +
-                            "' lie one in the other; replicate the outer one");
+                            "' lie one in the other; allowed: the outer one alone");
             }
             using Both = std::pair<const ReplicatedDirectory*, const ReplicatedDirectory*>;
             for (const auto& [one, two] : {Both{&directory, &other}, Both{&other, &directory}}) {
@@ -159,10 +185,31 @@ void read_directories(const plugin::Config& rfs, MirrorOptions& options, const F
         options.directories.push_back(std::move(directory));
     }
     if (options.directories.size() > directories_max) {
-        finding(rfs.line(), false, "rfs: more than " + std::to_string(directories_max) + " replicated directories");
+        finding(rfs.line(), false,
+                "rfs: " + std::to_string(options.directories.size()) +
+                    " replicated directories; allowed: " + std::to_string(directories_max));
     }
     if (options.directories.empty()) {
         finding(rfs.line(), false, "rfs: nothing to replicate; add <replicated dir=\"/srv/data\"/>");
+    }
+}
+
+void read_schedule(const plugin::Config& rfs, MirrorOptions& options, const Finding& finding) {
+    if (const auto text = rfs.attribute("syncat")) {
+        auto table = Crontab::parse(*text);
+        if (table) {
+            options.sync_at = *table;
+        } else {
+            finding(rfs.line(), false, "rfs/@syncat: " + table.error().text());
+        }
+    }
+    options.sync_delta = rfs.duration("syncdelta");
+    if (options.sync_delta > std::chrono::minutes{1}) {
+        finding(rfs.line(), true,
+                "rfs/@syncdelta: a node that is isolated and was in sync up to " +
+                    std::to_string(options.sync_delta / std::chrono::minutes{1}) +
+                    " minutes ago serves what it has: what was acknowledged since then is lost, or a split when the "
+                    "other node returns");
     }
 }
 
@@ -186,6 +233,7 @@ void read_rfs(const plugin::Config& rfs, MirrorOptions& options, const Finding& 
     if (rfs.attribute("port")) {
         options.stream_port = static_cast<std::uint32_t>(rfs.integer("port"));
     }
+    read_schedule(rfs, options, finding);
     if (const auto flow = rfs.child("flow"); flow && options.flow_lan.empty()) {
         options.flow_lan = std::string{flow->string("name")};
     }

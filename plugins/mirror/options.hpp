@@ -2,11 +2,13 @@
 #pragma once
 
 #include <stead/base/time.hpp>
+#include <stead/mirror/crontab.hpp>
 #include <stead/mirror/settings.hpp>
 #include <stead/plugin.hpp>
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,6 +37,8 @@ struct MirrorOptions {
     std::uint32_t readers{6};
     std::uint64_t resync_bytes_per_second{};
     nanoseconds slow_peer{seconds{10}};
+    std::optional<Crontab> sync_at; ///< when a node that is behind is let in; none: always
+    nanoseconds sync_delta{};       ///< how old a copy may be that an isolated node serves; up to a minute: never
 
     /// What must be equal on both nodes.
     [[nodiscard]] std::uint64_t digest() const;

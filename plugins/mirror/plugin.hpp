@@ -102,6 +102,12 @@ private:
     [[nodiscard]] std::string flow_lan() const;
     [[nodiscard]] bool wants_prim() const;
 
+    // schedule.cpp
+    void keep_schedule();
+    void note_sync();
+    void consider_start_behind();
+    [[nodiscard]] std::filesystem::path sync_time_file() const;
+
     // commands.cpp
     void command(std::uint64_t token, const std::string& verb, const std::vector<std::string>& arguments);
     void finish_command(std::uint64_t token, bool ok, const std::string& text);
@@ -151,6 +157,10 @@ private:
     std::int64_t witness_ticket_{};
     std::uint64_t witness_asked_{};
     boost::json::object status_;
+    WallMinute looked_at_{}; ///< the schedule was looked at until here
+    std::string next_sync_;
+    std::int64_t syncs_noted_{}, sync_noted_at_{}; ///< as stead-fs counts them; seconds of the wall clock
+    unsigned isolated_ticks_{};
     std::map<std::string, std::string> published_;
 };
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """A mirror's life on two nodes: first copy, replication of everything a file system has, stop, start, swap, the data at
-their place when stopped, and scripts in order. Usage: test_mirror.py first|life"""
+their place when stopped, scripts in order, and a stop of both that leaves nothing to be sent again. Usage: test_mirror.py
+first|life|intent"""
 import json
 import sys
 
@@ -100,6 +101,39 @@ def life(nodes):
     mirror.same_trees(module, "what was changed behind the mount is part of the resync")
 
 
+def intent(nodes):
+    """With an intent log: who stops cleanly had nothing that was only intended."""
+    module = mirror.Mirror(nodes, rfs='intent="on"')
+    one, two = module.form()
+    one.sh(f"cd {DATA}; for i in 1 2 3 4 5 6 7 8; do head -c 6000000 /dev/urandom >f$i; done")
+    for turn in range(2):
+        one.sh(f"cd {DATA}; for i in 1 2 3 4 5 6 7 8; do echo {turn} | dd of=f$i bs=1 seek=5000000 conv=notrunc status=none; done")
+        module.stop()
+        for node in (two, one):
+            module.stead(node, "start")
+        lab.wait_for("both in service", lambda: sorted(node.state("data") for node in module.nodes) == [PRIM, SECOND], 30)
+        for node in module.nodes:
+            module.wait_ready(node, PRIM, SECOND)
+        one, two = sorted(module.nodes, key=lambda node: node.state("data"))
+        status = module.status(one)
+        check(status["copies"] <= 2 and status["stream"]["bytes_out"] < 1_000_000,
+              f"after a stop of both next to nothing is sent: {status['copies']} targets, {status['stream']['bytes_out']} bytes")
+        mirror.same_trees(module, "after a stop of both")
+    for node in (one, two):  # neither ended cleanly: what was intended is compared, not sent
+        node.power_off()
+    for node in (two, one):
+        mirror.power_on_again(node)
+        module.stead(node, "start", check=False)
+    lab.wait_for("both in service", lambda: sorted(node.state("data") for node in module.nodes) == [PRIM, SECOND], 40)
+    for node in module.nodes:
+        module.wait_ready(node, PRIM, SECOND)
+    one, two = sorted(module.nodes, key=lambda node: node.state("data"))
+    status = module.status(one)
+    check(status["stream"]["bytes_out"] < 4_000_000,
+          f"after a power loss of both what is equal is not sent: {status['copies']} targets, {status['stream']['bytes_out']} bytes")
+    mirror.same_trees(module, "after a power loss of both")
+
+
 if __name__ == "__main__":
     with mirror.cluster() as both:
-        {"first": first, "life": life}[sys.argv[1]](both)
+        {"first": first, "life": life, "intent": intent}[sys.argv[1]](both)

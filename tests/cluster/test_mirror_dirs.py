@@ -18,7 +18,10 @@ def refused(nodes):
     node.sh("mkdir -p /srv/data/sub /srv/other")
     cases = {
         '<replicated dir="/srv/data"/>\n<replicated dir="/srv/data/sub"/>': (":3: ", "/srv/data/sub", "one in the other"),
-        '<replicated dir="/srv/data"/>\n<replicated dir="/srv/data/"/>': (":3: ", "/srv/data", "one in the other"),
+        '<replicated dir="/srv/data"/>\n<replicated dir="/srv/data/"/>': (":3: ", "/srv/data", "given twice"),
+        '<replicated dir="/srv/data"/>\n<replicated dir="/srv//data"/>': (":3: ", "/srv/data", "given twice"),
+        '<replicated/>': (":2: ", "dir", "allowed"),
+        '<replicated dir=""/>': (":2: ", "dir", "allowed"),
         '<replicated dir="/srv/data/../other"/>': (":2: ", "/srv/data/../other", "absolute"),
         '<replicated dir="/srv/data"/>\n<replicated dir="/srv/data_For_SafeKit_Replication"/>':
             (":3: ", "_For_SafeKit_Replication", "aside"),
@@ -26,9 +29,20 @@ def refused(nodes):
         '<replicated dir="data"/>': (":2: ", "'data'"),
         '<replicated dir="/srv/data"><notreplicated path="../other"/></replicated>': (":2: ", "../other", "below dir"),
         '<replicated dir="/srv/data"><notreplicated path="/srv/data/tmp"/></replicated>': (":2: ", "/srv/data/tmp", "below dir"),
-        '<replicated dir="/srv/data"><notreplicated regexpath="a(b"/></replicated>': (":2: ", "a(b"),
+        '<replicated dir="/srv/data"><notreplicated regexpath="a(b"/></replicated>': (":2: ", "a(b", "allowed"),
+        '<replicated dir="/srv/data"><notreplicated regexpath=""/></replicated>': (":2: ", "regexpath", "allowed"),
+        '<replicated dir="/srv/data"><notreplicated regexpath="/srv/data/.*"/></replicated>':
+            (":2: ", "/srv/data/.*", "relative", "allowed"),
+        '<replicated dir="/srv/data"><notreplicated/></replicated>': (":2: ", "<notreplicated>", 'path="tmp"', "regexpath"),
+        '<replicated dir="/srv/data"><notreplicated path=""/></replicated>': (":2: ", "''", "below dir"),
+        '<replicated dir="/srv/data"><notreplicated path="a/./b"/></replicated>': (":2: ", "a/./b", "below dir"),
+        '<replicated dir="/srv/data"><tocheck/></replicated>': (":2: ", "path", "allowed"),
+        '<replicated dir="/srv/data"><tocheck path=""/></replicated>': (":2: ", "''", "below dir"),
+        '<replicated dir="/srv/data"><tocheck path="/srv/data/MARKER"/></replicated>': (":2: ", "/srv/data/MARKER", "below dir"),
+        "".join(f'<replicated dir="/srv/d{i}"/>' for i in range(33)): (":1: ", "33", "allowed: 32"),
         '<replicated dir="/srv/data"><tocheck path="../other"/></replicated>': (":2: ", "../other", "below dir"),
         '<replicated dir="/srv/data" mode="readonly"/>': (":2: ", "readonly", "read_only"),
+        '<flow name="nosuch"/><replicated dir="/srv/data"/>': (":2: ", "flow/@name", "'nosuch'", "allowed: default"),
         "": (":1: ", "nothing to replicate"),
     }
     for number, (xml, wanted) in enumerate(cases.items()):
@@ -37,6 +51,24 @@ def refused(nodes):
         done = node.stead(f"config -m m{number}", check=False)
         missing = [word for word in wanted if word not in done.stderr]
         check(done.returncode != 0 and not missing, f"refused: {xml!r}: {done.stderr.strip()} {missing or ''}")
+    others(node)
+
+
+def others(node):
+    """What another module has: as it is, inside, around, and where its data are kept aside."""
+    def configure(name, number, directory):
+        text = f'<safe><service mode="mirror"><rfs>\n<replicated dir="{directory}"/></rfs><user/></service></safe>\n'
+        node.stead(f"module install -m {name} -M {number} {make_safe(name, {}, text)}")
+        return node.stead(f"config -m {name}", check=False)
+    check(configure("owner", 50, "/srv/own/data").returncode == 0, "the first one has it")
+    check(node.stead("config -m owner", check=False).returncode == 0, "and may be configured again")
+    for number, directory in enumerate(("/srv/own/data", "/srv/own/data/sub", "/srv/own", "/srv/own/data_For_SafeKit_Replication")):
+        done = configure(f"other{number}", 51 + number, directory)
+        missing = [word for word in (":2: ", f"'{directory}'", "'owner'", "allowed") if word not in done.stderr]
+        check(done.returncode != 0 and not missing, f"refused: {directory} beside it: {done.stderr.strip()} {missing or ''}")
+    check(configure("beside", 60, "/srv/own/data2").returncode == 0, "a directory beside it is nobody's")
+    node.stead("deconfig -m owner")
+    check(node.stead("config -m other0", check=False).returncode == 0, "what is not configured any more is free")
 
 
 def several(nodes):

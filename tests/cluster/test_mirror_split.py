@@ -66,6 +66,16 @@ def lost(nodes):
     check(one.sh(f"readlink /srv/export{DATA}/tree/link").stdout == "deep\n", "links as well")
     refused = module.stead(one, "mirror lost export /srv/export", check=False)
     check(refused.returncode != 0 and "/srv/export" in refused.stderr, "an export overwrites nothing")
+    check("split-1: " in listed, f"the split has a name: {listed!r}")
+    wrong = module.stead(one, "mirror lost drop split-7", check=False)
+    check(wrong.returncode != 0 and "split-7" in wrong.stderr and "split-1" in wrong.stderr, f"no guess: {wrong.stderr}")
+    check("split-1" in module.stead(one, "mirror lost list").stdout, "nothing was dropped")
+    check("removed for good" in module.stead(one, "mirror lost drop").stdout, "the only one needs no name")
+    check(module.stead(one, "mirror lost list").stdout == "nothing was lost in a split\n", "it is gone")
+    left = one.sh(f"ls {DATA}_For_SafeKit_Replication /var/lib/stead/modules/data/*/mirror 2>&1 | grep -c lost", check=False)
+    check(left.stdout.strip() == "0", "and nothing of it is left on the disk")
+    check(one.sh(f"cmp /srv/kept/text /srv/export{DATA}/text").returncode == 0, "what was exported stays")
+    check(module.stead(one, "mirror lost drop").stdout == "nothing was lost in a split\n", "again: there is nothing")
     check(module.stead(two, "mirror lost list").stdout == "nothing was lost in a split\n", "the winner lost nothing")
 
 

@@ -262,7 +262,7 @@ def commands(one):
     node.stead("waitstate ALONE -m app -t 5")
     check(node.state("app") == ALONE, "state -lq")
     check(one.stead("rfssync external prim 4711").stdout.strip() == "external prim 4711", "words reach the plugin")
-    for wrong in ("rfssync external", "rfssync full prim", "swap now", "prim full", "mirror lost export relative",
+    for wrong in ("rfssync external", "rfssync full prim", "swap now", "prim full", "mirror lost export relative", "mirror lost drop a b",
                   "mirror lost", "mirror nothing"):
         check(node.stead(f"{wrong} -m app", check=False).returncode == 64, f"usage: {wrong}")
     check(node.stead("mirror status -m app").stdout.strip() == "in sync", "mirror status")

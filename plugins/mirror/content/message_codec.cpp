@@ -40,6 +40,8 @@ struct Put {
         what.set_intent_known(facts.intent_known);
         what.set_may_be_ahead(facts.may_be_ahead);
         what.set_sync_failed(facts.sync_failed);
+        what.set_held(facts.held);
+        what.set_leaves(facts.leaves);
     }
     void operator()(const message::Marks& from) const {
         v1::Marks& what = *to.mutable_marks();
@@ -132,6 +134,8 @@ Result<message::Body> get(const v1::Hello& from) {
     to.intent_known = from.intent_known();
     to.may_be_ahead = from.may_be_ahead();
     to.sync_failed = from.sync_failed();
+    to.held = from.held();
+    to.leaves = from.leaves();
     return message::Body{message::Hello{to}};
 }
 

@@ -62,6 +62,7 @@ json::object to_json(const Settings& s) {
             {"checkpoint_every_ns", s.checkpoint_every.count()},
             {"resync_bytes_per_second", s.resync_bytes_per_second},
             {"readers", s.readers},
+            {"batch", s.batch},
             {"full_sync", s.full_sync}};
 }
 
@@ -95,6 +96,7 @@ Settings settings_from(const json::object& object) {
     s.checkpoint_every = nanoseconds{number_of(object, "checkpoint_every_ns", s.checkpoint_every.count())};
     s.resync_bytes_per_second = static_cast<std::uint64_t>(number_of(object, "resync_bytes_per_second"));
     s.readers = static_cast<std::uint32_t>(number_of(object, "readers", s.readers));
+    s.batch = flag_of(object, "batch");
     s.full_sync = flag_of(object, "full_sync");
     return s;
 }

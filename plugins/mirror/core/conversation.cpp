@@ -118,6 +118,9 @@ void Core::State::converse() {
     conversing_with = peer_facts.incarnation;
     seq = std::max(seq, peer_facts.seq);
     decision = decide(*hello_sent, peer_facts);
+    if (decision.both_flushed) {
+        intended.clear();
+    }
     peer_current = peer_facts.record.current;
     peer_epoch = peer_facts.record.epoch;
     static constexpr std::array<const char*, 5> verdicts{"undecided", "refused", "split", "this node is the source",
@@ -130,7 +133,7 @@ void Core::State::converse() {
     }
     switch (decision.verdict) {
     case Verdict::source:
-        phase = Phase::marks;
+        phase = peer_is_held() ? Phase::apart : Phase::marks;
         if (!serving()) {
             phase = Phase::leading;
             become_alone(epoch_after(std::max(record.epoch, peer_facts.record.epoch), options.node),
@@ -141,6 +144,11 @@ void Core::State::converse() {
         if (serving()) {
             step_down("the peer has the good copy: " + decision.reason, false);
             reset_link("handshake again as one that does not serve");
+            return;
+        }
+        if (hello_sent->held) {
+            phase = Phase::apart;
+            handshake_text = "waits for the next synchronisation: " + decision.reason;
             return;
         }
         phase = Phase::marked;
@@ -248,6 +256,8 @@ void Core::State::try_finish_end() {
             unsynced.forget(Unsynced::self, through);
             unsynced.forget(Unsynced::peer, durable);
             log_memory = intent_known = log_usable = tainted = accept_loss = undoing = sync_failed = false;
+            outside = options.batch;
+            ++counters.syncs;
             peer_incarnation = conversing_with;
             eligible = peer == PeerState::present; // whoever sent End counts on us
             lapsed = now >= lease;
@@ -298,24 +308,25 @@ void Core::State::build_set() {
         return;
     }
     pending_total = {};
-    for (const TargetSet* set : {&dirty, &uncertain, &intended}) {
+    for (const TargetSet* set : {&dirty, &uncertain}) {
         std::for_each(set->begin(), set->end(), [this](const Target& target) { add_pending(target); });
     }
     for (const LogEntry& entry : peer_marks) {
-        if (entry.mark != Mark::unsynced) {
+        if (entry.mark == Mark::dirty) {
             add_pending(entry.target);
         }
     }
-    const auto compare = [this](const Target& target) { // most of what may be lost is not
+    const auto compare = [this](const Target& target) { // most of what may be lost, or was intended, is equal
         if (!pending.contains(target)) {
             add_pending(target);
             to_compare.insert(target);
         }
     };
     for_each_lost(compare);
+    std::for_each(intended.begin(), intended.end(), compare);
     std::set<Fid> may_be_cut;
     for (const LogEntry& entry : peer_marks) {
-        if (entry.mark == Mark::unsynced && !mutant(Mutant::forget_unsynced)) {
+        if (entry.mark == Mark::intent || (entry.mark == Mark::unsynced && !mutant(Mutant::forget_unsynced))) {
             compare(entry.target);
         }
         if (entry.mark != Mark::unsynced && entry.target.kind == TargetKind::inode) {
@@ -426,6 +437,7 @@ void Core::State::on(const message::EndAck&) {
 }
 
 void Core::State::become_equal() {
+    ++counters.syncs;
     phase = Phase::equal;
     dirty.clear();
     uncertain.clear();
@@ -434,7 +446,11 @@ void Core::State::become_equal() {
     unsynced.forget(Unsynced::peer, end_seq);
     peer_incarnation = conversing_with;
     checkpoint_at = now + options.checkpoint_every;
-    set_role(Role::prim, "the peer is in sync");
+    if (hello_received->leaves) { // it asked for no more: from here on as if its stream had broken
+        reset_link("the peer has everything, and leaves until its next synchronisation");
+    } else {
+        set_role(Role::prim, "the peer is in sync");
+    }
 }
 
 // ---- Checkpoint ---------------------------------------------------------------------------------------------------

@@ -180,6 +180,8 @@ Facts Core::State::facts() const {
     facts.memory = !peer_incarnation.none() || log_memory;
     facts.intent_known = intent_known;
     facts.sync_failed = sync_failed;
+    facts.held = outside;
+    facts.leaves = options.batch;
     return facts;
 }
 
@@ -222,13 +224,16 @@ bool Core::State::accounts_for(const Target& target, const Decision* with) const
 // ---- Time ---------------------------------------------------------------------------------------------------------
 
 Instant Core::State::deadline() const {
-    Instant at = std::min({checkpoint_at, repeat_at, order_until});
+    Instant at = std::min({checkpoint_at, repeat_at, order_until, announce_at});
     return unacknowledged.empty() ? at : std::min(at, unacknowledged.front().second + options.slow_peer);
 }
 
 void Core::State::timers() {
     if (now >= checkpoint_at) {
         checkpoint();
+    }
+    if (now >= announce_at) {
+        announce();
     }
     if (now >= repeat_at) {
         repeat_at = never;
@@ -289,7 +294,7 @@ bool Core::accounts_for(const Target& target, const Decision* decision) const {
     return state_->accounts_for(target, decision);
 }
 bool Core::queued(const Target& target) const { return state_->queued(target); }
-bool Core::eligible() const noexcept { return state_->may_promote(); }
+bool Core::eligible() const noexcept { return !state_->behind && state_->may_promote(); }
 Facts Core::facts() const { return state_->facts(); }
 const Counters& Core::counters() const noexcept { return state_->counters; }
 bool Core::verifying() const noexcept {

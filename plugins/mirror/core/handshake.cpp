@@ -154,6 +154,7 @@ Decision decide(const Facts& self, const Facts& peer) {
     decision.reason = found.reason;
     decision.unsynced_self = may_have_lost(self, peer);
     decision.unsynced_peer = may_have_lost(peer, self);
+    decision.both_flushed = flushed(self) && flushed(peer);
     if (found.source == nullptr) {
         decision.verdict = found.otherwise;
     } else {

@@ -40,6 +40,15 @@ std::vector<LogEntry> Core::State::all_entries() const {
     return entries;
 }
 
+/// Never the same again: what another log has left on the disk cannot be taken for this one.
+std::uint64_t Core::State::fresh_log() {
+    std::uint64_t id = 0;
+    while (id == 0 || id == record.log) {
+        id = fresh().high;
+    }
+    return id;
+}
+
 /// True when every extent that `op` touches is in the log of a generation of our own; else it is called again later.
 bool Core::State::ensure_logged(Ticket op) {
     const Running& running = ops.at(op);
@@ -90,7 +99,7 @@ void Core::State::start_generation(std::function<void(int)> then) {
         return;
     }
     generating = true;
-    const std::uint64_t id = record.log + 1;
+    const std::uint64_t id = fresh_log();
     std::vector<LogEntry> entries = all_entries();
     for (const Target& target : std::exchange(log_wanted, {})) {
         entries.push_back({target, Mark::dirty});
@@ -154,7 +163,7 @@ void Core::State::record_foreign(const TargetSet& foreign) {
     note(std::to_string(foreign.size()) + " targets were changed while the module was stopped", true);
     claim = Claim::recording;
     dirty.insert(foreign.begin(), foreign.end());
-    const std::uint64_t id = record.log + 1;
+    const std::uint64_t id = fresh_log();
     std::vector<LogEntry> entries = all_entries();
     TargetSet covered;
     for (const LogEntry& entry : entries) {
@@ -226,7 +235,7 @@ void Core::State::log_failed(const std::vector<Ticket>& waiters, int error) {
 /// Both sides are equal: a new intent log, named by the record, with what the disks may still lack. `in_any_case`:
 /// `then` also if the stream breaks meanwhile, or without such a log if it cannot be written.
 void Core::State::reset_intents(std::function<void()> then, bool in_any_case) {
-    const std::uint64_t id = record.log + 1;
+    const std::uint64_t id = fresh_log();
     intended.clear();
     logged_intents.clear();
     for (const auto side : {Unsynced::self, Unsynced::peer}) {

@@ -182,8 +182,12 @@ void Core::State::follow_second() {
         return;
     } else if (role == Role::second && theirs == PeerServes::yes && !full) {
         finish_order(true, "this node follows already");
+    } else if (waits_for_schedule() && theirs == PeerServes::yes && !full) {
+        handle(LetIn{});
+        finish_order(true, "this node is let in now");
     } else {
         accept_loss = true;
+        outside = false;
         if (full) {
             record.unknown = true;
             persist([] {});

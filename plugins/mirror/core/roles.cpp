@@ -7,16 +7,39 @@
 namespace stead::mirror {
 namespace {
 constexpr nanoseconds look_again = seconds{5}; ///< after a doubt, where there is no data that could be behind
+constexpr nanoseconds announce_every = milliseconds{500};
 } // namespace
 
 /// Without data no record tells who may serve. The witness must know of every claim, or it grants the next one to a
 /// node that was not there.
-bool Core::State::every_claim_is_asked() const { return !options.data && options.witness; }
+bool Core::State::every_claim_is_asked() const {
+    return !options.data && options.witness && !mutant(Mutant::take_without_asking);
+}
 
 void Core::State::set_role(Role to, const std::string& reason) {
     if (role != to) {
         role = to;
         out.emplace_back(RoleChanged{to, record.epoch, reason});
+        announce_at = to == Role::alone && !options.data ? now : never;
+        tell_witness();
+    }
+}
+
+/// Of an epoch that came by a handshake or a swap: else the witness would give it, or a lower one than this, to a node
+/// that was not there. Whatever it answers, this node serves with the other one's consent.
+void Core::State::tell_witness() {
+    if (serving() && every_claim_is_asked() && record.epoch != granted_epoch) {
+        granted_epoch = record.epoch;
+        out.emplace_back(AskWitness{expect([](const Done&) {}), record.epoch});
+    }
+}
+
+/// Without data nothing but the other one's word stops a node that serves, and the stream may be cut where the bus is
+/// not: whoever serves in a lower epoch hears of this one.
+void Core::State::announce() {
+    announce_at = now + announce_every;
+    if (serving() && !frozen && peer == PeerState::present && phase != Phase::equal) {
+        out.emplace_back(BusSend{{record.epoch, message::Stale{}}});
     }
 }
 
@@ -77,6 +100,7 @@ void Core::State::witness_answered(const Done& answer) {
     claim = Claim::none;
     const bool primary = serving();
     if (answer.yes) {
+        granted_epoch = epoch_after(record.epoch, options.node);
         become_alone(epoch_after(record.epoch, options.node), "the witness granted it");
         counters.promotions += primary ? 0 : 1;
     } else if (!answer.unanswered && primary) {
@@ -100,7 +124,7 @@ void Core::State::witness_answered(const Done& answer) {
 void Core::State::become_alone(Epoch epoch, std::string reason) {
     ++reign;
     claim = Claim::becoming;
-    accept_loss = false;
+    accept_loss = behind = false;
     freeze();
     for (const auto& [ticket, running] : ops) {
         if (running.remote && !(running.answered && running.peer_done)) {
@@ -137,6 +161,7 @@ void Core::State::become_alone(Epoch epoch, std::string reason) {
 void Core::State::alone_now(const std::string& reason) {
     claim = Claim::none;
     frozen = excluded = false;
+    outside = options.batch;
     give_up_at = never;
     set_role(Role::alone, reason);
     std::vector<Ticket> tickets;
@@ -160,7 +185,9 @@ void Core::State::alone_now(const std::string& reason) {
     }
     answer_held();
     prepare_everything();
-    if (phase == Phase::leading) {
+    if (phase == Phase::leading && peer_is_held()) {
+        reset_link("the peer waits for its next synchronisation"); // and is to hear that this node serves
+    } else if (phase == Phase::leading) {
         phase = Phase::marks;
     }
 }
@@ -213,13 +240,14 @@ bool Core::State::may_promote() const {
     if (!options.data) {
         return role == Role::second || role == Role::waiting;
     }
-    return role == Role::second && eligible && record.in_sync && !record.outdated && record.inconsistent.none();
+    return (role == Role::second && eligible && record.in_sync && !record.outdated && record.inconsistent.none()) ||
+           (role == Role::waiting && behind);
 }
 
 /// The primary may have gone on, or not: if it did, its generation will tell. Until both meet, this node does not
 /// serve.
 void Core::State::doubt(const std::string& reason) {
-    eligible = false;
+    eligible = behind = false;
     set_role(Role::waiting, reason);
     if (!options.data) {
         repeat_at = now + look_again;
@@ -240,7 +268,7 @@ void Core::State::try_promote() {
         set_role(Role::waiting, "the primary is gone and failover is off");
         return;
     }
-    trusted = peer == PeerState::died && !lapsed;
+    trusted = peer == PeerState::died && !lapsed && !behind;
     claim = Claim::draining;
 }
 
@@ -319,6 +347,7 @@ void Core::State::handle(const PeerBack&) {
     if ((claim == Claim::draining && !trusted) || claim == Claim::probing) {
         claim = Claim::none; // nothing was asked or written yet
     }
+    behind = false;
     claim_on();
 }
 
@@ -356,6 +385,9 @@ void Core::State::be_outdated(const BusMessage& message, std::uint64_t asked) {
     record.outdated = true;
     if (role == Role::second) {
         set_role(Role::waiting, "the primary goes on alone");
+    }
+    if (!options.data && !serving()) {
+        repeat_at = now + look_again; // it was heard just now, whatever the bus says
     }
     // From here on this life does not take over, and no later one does so by itself: a disk that hangs here must not
     // hold up the primary. The record is for the eyes of an administrator.

@@ -75,7 +75,7 @@ struct Incoming { ///< at the receiving side, until it is done
 };
 
 struct Core::State {
-    explicit State(const Options& o) : options(o) {}
+    explicit State(const Options& o) : options(o), outside(o.batch) {}
 
     // ---- core.cpp: inputs, completions, time
     void handle(const Tick&) {}
@@ -90,6 +90,8 @@ struct Core::State {
     void handle(const Lease& input);
     void handle(const PeerLost& input);
     void handle(const PeerBack&);
+    void handle(const LetIn&);
+    void handle(const StartBehind&);
     void settle(); ///< whatever can go on now, goes on
     void timers();
     [[nodiscard]] Instant deadline() const;
@@ -106,6 +108,7 @@ struct Core::State {
     void send(message::Body body) { out.emplace_back(Send{Message{record.epoch, std::move(body)}}); }
     void note(std::string text, bool alarm = false) { out.emplace_back(Note{alarm, std::move(text)}); }
     [[nodiscard]] Gen fresh();
+    [[nodiscard]] std::uint64_t fresh_log();
     [[nodiscard]] bool mutant(Mutant which) const noexcept { return options.mutant == which; }
 
     // ---- log.cpp: generations and the change log
@@ -167,7 +170,6 @@ struct Core::State {
     void stream_lost();
     void greet();
     void converse();
-    void follow();
     void on(const message::Hello& hello);
     void on(const message::Marks& marks);
     void on(const message::Begin& begin);
@@ -189,6 +191,8 @@ struct Core::State {
     void try_end();
     void try_finish_end();
     void become_equal();
+    [[nodiscard]] bool peer_is_held() const { return hello_received && hello_received->held; }
+    [[nodiscard]] bool waits_for_schedule() const;
     void checkpoint();
 
     // ---- replica.cpp: the receiving side
@@ -226,6 +230,8 @@ struct Core::State {
     void go_on_stopping();
     void roll_back_and_serve(bool force);
     void freeze();
+    void announce();
+    void tell_witness();
 
     // ---- orders.cpp: what a person asks for
     enum class PeerServes : std::uint8_t { no, yes, unknown, not_heard };
@@ -253,6 +259,8 @@ struct Core::State {
     Claim claim{Claim::none};
     bool dead{}, link_up{}, frozen{}, stop_wanted{}, accept_loss{};
     bool excluded{}; ///< primary: the peer may have gone on; its silence says nothing any more
+    bool outside{};  ///< with options.batch: not let in
+    bool behind{};   ///< may take over although it is behind
     bool eligible{}; ///< second: the primary counts on this node, so it may take over
     bool log_memory{}, intent_known{}, tainted{}, sync_failed{};
     Gen incarnation, peer_incarnation; ///< the peer's when both were equal
@@ -330,12 +338,13 @@ struct Core::State {
 
     // Roles
     std::uint64_t nonce{};
-    Instant repeat_at{never}, give_up_at{never};
+    Instant repeat_at{never}, give_up_at{never}, announce_at{never};
     std::string claim_reason;
     /// What the witness may have granted although no answer came: whoever goes on later does so at least in this epoch,
     /// or the peer's own question, one higher than what it knows, would be refused for ever.
     Epoch asked_epoch{};
-    bool trusted{}; ///< the peer is known to have stopped serving
+    Epoch granted_epoch{}; ///< that the witness knows to be this node's
+    bool trusted{};        ///< the peer is known to have stopped serving
     Instant frozen_since{};
     Gen peer_current; ///< as the peer last said
     Epoch peer_epoch{};

@@ -54,6 +54,7 @@ void Core::State::status(Status& status) const {
     status.outdated = record.outdated;
     status.half_resynced = !record.inconsistent.none();
     status.unknown = record.unknown;
+    status.waits_for_schedule = waits_for_schedule();
     status.source = phase == Phase::begun || phase == Phase::copying || phase == Phase::ending;
     status.resyncing = status.source || phase == Phase::receiving;
     status.comparing = status.source && !to_compare.empty();

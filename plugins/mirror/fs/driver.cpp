@@ -43,18 +43,6 @@ void Driver::end_threads() {
 }
 
 Result<void> Driver::open() {
-    Tree::Options options;
-    options.state = settings_.state_folder;
-    options.note = [this](bool alarm, const std::string& text) { note(alarm, text); };
-    for (const ReplicatedDirectory& directory : settings_.directories) {
-        options.roots.push_back(
-            {directory.path, directory.hidden_suffix, directory.excluded, directory.excluded_regex});
-    }
-    auto tree = Tree::open(std::move(options));
-    if (!tree) {
-        return tree.error();
-    }
-    tree_ = std::move(*tree);
     auto files = StateFiles::open(settings_.state_folder);
     if (!files) {
         return files.error();
@@ -69,11 +57,19 @@ Result<void> Driver::open() {
     if (start.record && start.record->log != 0) {
         start.log = files_->load_log(start.record->log);
     }
-    if (start.record && !start.record->current.none()) {
-        if (const auto checked = check_markers(); !checked) {
-            return checked.error();
-        }
+    const bool has_data = start.record && !start.record->current.none();
+    Tree::Options options;
+    options.state = settings_.state_folder;
+    options.note = [this](bool alarm, const std::string& text) { note(alarm, text); };
+    for (const ReplicatedDirectory& directory : settings_.directories) {
+        options.roots.push_back({directory.path, directory.hidden_suffix, directory.excluded, directory.excluded_regex,
+                                 has_data ? directory.to_check : std::vector<std::string>{}});
     }
+    auto tree = Tree::open(std::move(options));
+    if (!tree) {
+        return tree.error();
+    }
+    tree_ = std::move(*tree);
     start.foreign = tree_->foreign();
     if (!start.foreign.empty()) {
         note(true, "changed behind the mirror while it was stopped: " + std::to_string(start.foreign.size()) +
@@ -107,6 +103,7 @@ Options core_options(const Settings& settings) {
     options.window_copies = 4 * std::clamp<std::uint32_t>(settings.readers, 1, 16);
     options.checkpoint_every = settings.checkpoint_every;
     options.slow_peer = settings.slow_peer;
+    options.batch = settings.batch;
     return options;
 }
 
@@ -254,6 +251,18 @@ void Driver::say(const json::object& message) {
 
 void Driver::note(bool alarm, const std::string& text) { say({{"say", "note"}, {"alarm", alarm}, {"text", text}}); }
 
+/// For what a peer can cause as often as it likes.
+void Driver::note_seldom(bool alarm, const std::string& text) {
+    std::optional<std::string> told;
+    {
+        const std::lock_guard lock(limit_mutex_);
+        told = limit_.admit(BootClock::now(), text);
+    }
+    if (told) {
+        note(alarm, *told);
+    }
+}
+
 /// To be ended without the lock, which its thread may want. An event of it that comes meanwhile meets no link.
 std::unique_ptr<Link> Driver::take_link() {
     const std::lock_guard lock(mutex_);
@@ -308,7 +317,7 @@ void Driver::start_link(std::uint8_t peer, const std::string& address) {
         run_all(work);
     };
     events.down = [this](std::uint64_t generation, const std::string& reason) {
-        note(false, "stream to the peer: " + reason);
+        note_seldom(false, "stream to the peer: " + reason);
         Work work;
         {
             const std::lock_guard lock(mutex_);

@@ -4,12 +4,14 @@
 #include "front.hpp"
 
 #include "link.hpp"
+#include "note_limit.hpp"
 #include "pacer.hpp"
 #include "pool.hpp"
 
 #include <stead/mirror/channel.hpp>
 #include <stead/mirror/core.hpp>
 #include <stead/mirror/lease.hpp>
+#include <stead/mirror/lost.hpp>
 #include <stead/mirror/settings.hpp>
 #include <stead/mirror/state_files.hpp>
 #include <stead/mirror/tree.hpp>
@@ -61,6 +63,7 @@ private:
     void release_withheld(Work& work);
     void wake() noexcept;
     void note(bool alarm, const std::string& text);
+    void note_seldom(bool alarm, const std::string& text);
     void say(const boost::json::object& message);
     [[nodiscard]] std::unique_ptr<Link> take_link();
     void start_link(std::uint8_t peer, const std::string& address);
@@ -105,11 +108,12 @@ private:
     void mount(std::int64_t id);
     void unmount(std::int64_t id, bool force);
     void lost(const boost::json::object& message);
+    [[nodiscard]] Result<std::string> export_sets(const std::vector<LostSet>& sets, const std::string& folder) const;
+    [[nodiscard]] Result<std::string> drop_sets(const std::vector<LostSet>& sets, const std::string& name) const;
     void differences(std::int64_t id);
     void done(std::int64_t id, bool ok, const std::string& text);
     void follow_role();
     void show_read_only(bool shown);
-    [[nodiscard]] Result<void> check_markers() const;
     [[nodiscard]] boost::json::object status();
     void tell_status(bool now);
     void measure_resync(Instant now, std::uint64_t left);
@@ -119,6 +123,8 @@ private:
     Channel& channel_;
     LeasePage lease_;
     std::mutex channel_mutex_;
+    std::mutex limit_mutex_;
+    NoteLimit limit_;
     std::unique_ptr<Tree> tree_;
     std::unique_ptr<StateFiles> files_;
     Pacer pacer_;
@@ -147,6 +153,7 @@ private:
     std::mutex fronts_mutex_;
     std::vector<std::unique_ptr<Front>> fronts_;
     std::vector<std::string> shown_; ///< places that show a read-only view
+    std::mutex lost_mutex_;          ///< what was lost in splits, on disk
     std::atomic<bool> host_gone_{};
     std::string last_status_;
     Instant status_at_{}, rate_at_{};

@@ -110,6 +110,18 @@ Errno add_size(const State& state, change::Attributes& to, std::uint64_t size, c
     return 0;
 }
 
+/// A SETATTR that names nothing is chown(-1, -1): it moves ctime and takes set-uid away, as a new owner would.
+Errno owner_again(State& state, Node& node, change::Attributes& out) {
+    struct stat value {};
+    if (const Errno error = state.attributes(node, value); error != 0) {
+        return error;
+    }
+    out.set |= change::Attributes::owner_set | change::Attributes::group_set;
+    out.owner = value.st_uid;
+    out.group = value.st_gid;
+    return 0;
+}
+
 Errno attributes_wanted(State& state, fuse_req_t request, Node& node, const struct stat& wanted, int set,
                         change::Attributes& out) {
     const Time at = now();
@@ -135,7 +147,7 @@ Errno attributes_wanted(State& state, fuse_req_t request, Node& node, const stru
     if ((set & FUSE_SET_ATTR_SIZE) != 0) {
         return add_size(state, out, static_cast<std::uint64_t>(wanted.st_size), at);
     }
-    return 0;
+    return set == 0 ? owner_again(state, node, out) : 0;
 }
 
 void reply_attributes(State& state, fuse_req_t request, const Node& node) {

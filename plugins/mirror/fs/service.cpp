@@ -34,11 +34,13 @@ constexpr CommandName command_names[] = {
     {"stop", Command::stop},           {"verify", Command::verify},           {"repair", Command::repair},
 };
 
+std::string name_of(const LostSet& set) { return "split-" + std::to_string(set.number); }
+
 std::string text_of_lost(const std::vector<LostSet>& sets) {
     constexpr std::size_t shown_max = 100;
     std::string text;
     for (const LostSet& set : sets) {
-        text += "split " + std::to_string(set.number) + ": " + std::to_string(set.items.size()) + " items\n";
+        text += name_of(set) + ": " + std::to_string(set.items.size()) + " items\n";
         for (std::size_t i = 0; i < std::min(set.items.size(), shown_max); ++i) {
             const LostItem& item = set.items[i];
             text += "  " + item.path +
@@ -112,10 +114,14 @@ void Driver::serve(const json::object& message) {
         if (auto decoded = decode_bus_message(from_hex(text_of(message, "bytes")))) {
             feed(BusReceived{std::move(*decoded)});
         } else {
-            note(true, "message of the peer over the bus: " + decoded.error().text());
+            note_seldom(true, "message of the peer over the bus: " + decoded.error().text());
         }
     } else if (what == "command") {
         on_command(message);
+    } else if (what == "let_in") {
+        feed(LetIn{});
+    } else if (what == "start_behind") {
+        feed(StartBehind{});
     } else if (what == "mount") {
         mount(id);
     } else if (what == "unmount") {
@@ -128,7 +134,7 @@ void Driver::serve(const json::object& message) {
         feed(answer);
     } else if (what == "differences") {
         differences(id);
-    } else if (what == "lost_list" || what == "lost_export") {
+    } else if (what == "lost_list" || what == "lost_export" || what == "lost_drop") {
         lost(message);
     } else if (what == "ping") {
         say({{"say", "pong"}}); // the host's watchdog asks
@@ -288,47 +294,63 @@ void Driver::show_read_only(bool shown) {
     }
 }
 
-/// `tocheck`: an empty or wrong directory must never be taken for the good copy.
-Result<void> Driver::check_markers() const {
-    for (std::size_t i = 0; i < settings_.directories.size(); ++i) {
-        const ReplicatedDirectory& directory = settings_.directories[i];
-        for (const std::string& marker : directory.to_check) {
-            const std::string path = directory.path + directory.hidden_suffix + "/data/" + marker;
-            struct stat found {};
-            if (::lstat(path.c_str(), &found) != 0) {
-                return Error{Errc::not_found, directory.path + "/" + marker,
-                             "is named by <tocheck> and missing: is the right disk mounted? Nothing was started"};
-            }
-        }
-    }
-    return {};
-}
-
 // ---- What was lost in a split
 // -----------------------------------------------------------------------------------------
 
+/// One after the other: what is exported must not be dropped meanwhile.
 void Driver::lost(const json::object& message) {
-    const std::int64_t id = number_of(message, "id");
-    const bool list = text_of(message, "do") == "lost_list";
-    reader_pool_->post([this, id, list, folder = text_of(message, "folder")] {
-        const auto sets = list_lost(settings_.state_folder);
-        if (!sets || sets->empty()) {
-            done(id, static_cast<bool>(sets), sets ? "nothing was lost in a split" : sets.error().text());
-        } else if (list) {
-            done(id, true, text_of_lost(*sets));
-        } else {
-            std::size_t count = 0;
-            for (const LostSet& set : *sets) { // of several splits: a folder each
-                const std::string to = folder + (sets->size() == 1 ? "" : "/split-" + std::to_string(set.number));
-                const auto written = export_lost(settings_.state_folder, set.number, to);
-                if (!written) {
-                    return done(id, false, written.error().text());
-                }
-                count += *written;
+    reader_pool_->post(
+        [this, id = number_of(message, "id"), what = text_of(message, "do"), name = text_of(message, "name")] {
+            const std::lock_guard lock(lost_mutex_);
+            const auto sets = list_lost(settings_.state_folder);
+            if (!sets || sets->empty()) {
+                done(id, static_cast<bool>(sets), sets ? "nothing was lost in a split" : sets.error().text());
+                return;
             }
-            done(id, true, std::to_string(count) + " items written below " + folder);
+            const auto told = what == "lost_list"     ? Result<std::string>(text_of_lost(*sets))
+                              : what == "lost_export" ? export_sets(*sets, name)
+                                                      : drop_sets(*sets, name);
+            done(id, static_cast<bool>(told), told ? *told : told.error().text());
+        });
+}
+
+/// Of several splits: a folder each.
+Result<std::string> Driver::export_sets(const std::vector<LostSet>& sets, const std::string& folder) const {
+    std::size_t count = 0;
+    for (const LostSet& set : sets) {
+        const std::string to = folder + (sets.size() == 1 ? "" : "/" + name_of(set));
+        const auto written = export_lost(settings_.state_folder, set.number, to);
+        if (!written) {
+            return written.error();
         }
-    });
+        count += *written;
+    }
+    return std::to_string(count) + " items written below " + folder;
+}
+
+/// Nothing is dropped by guessing: of several splits a person says which.
+Result<std::string> Driver::drop_sets(const std::vector<LostSet>& sets, const std::string& name) const {
+    std::string names;
+    std::vector<const LostSet*> chosen;
+    for (const LostSet& set : sets) {
+        names += (names.empty() ? "" : ", ") + name_of(set);
+        if (name == "all" || name == name_of(set) || (name.empty() && sets.size() == 1)) {
+            chosen.push_back(&set);
+        }
+    }
+    if (chosen.empty()) {
+        return Error{Errc::not_found, "mirror lost drop",
+                     (name.empty() ? "there are several" : "'" + name + "' is none") + "; allowed: " + names + ", all"};
+    }
+    std::string text;
+    for (const LostSet* set : chosen) {
+        if (const auto dropped = drop_lost(settings_.state_folder, set->number); !dropped) {
+            return dropped.error();
+        }
+        text += (text.empty() ? "" : "\n") + name_of(*set) + ": " + std::to_string(set->items.size()) +
+                " items removed for good";
+    }
+    return text;
 }
 
 /// What the last comparison found, by path.

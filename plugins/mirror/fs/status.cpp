@@ -62,6 +62,7 @@ json::object Driver::status() {
                      {"eligible", eligible},
                      {"outdated", s.outdated},
                      {"half_resynced", s.half_resynced},
+                     {"waits_for_schedule", s.waits_for_schedule},
                      {"resyncing", s.resyncing},
                      {"source", s.source},
                      {"comparing", s.comparing},
@@ -88,6 +89,7 @@ json::object Driver::status() {
                      {"refused", link.refused},
                      {"queued_bytes", link.queued_bytes}};
     all["resyncs"] = counters.resyncs;
+    all["syncs"] = counters.syncs;
     all["copies"] = counters.copies;
     all["promotions"] = counters.promotions;
     all["repairs"] = counters.repairs;

@@ -168,6 +168,10 @@ LoadedLog ChangeLog::load(std::uint64_t id) {
         if (!round || (newest && *newest > *round)) {
             continue;
         }
+        if (newest == round) { // no two logs are of one id and round
+            found = LoadedLog{id, false, {}};
+            continue;
+        }
         newest = round;
         found = read(*bytes, id, next_);
         active_ = slot;

@@ -207,6 +207,11 @@ std::string encode_lost_paths(const std::vector<LostPath>& paths) {
     return out;
 }
 
+/// It becomes a path below the folder of an export.
+static bool is_sound(std::string_view path) {
+    return path.starts_with('/') && fs::path(path).lexically_normal() == fs::path(path);
+}
+
 Result<std::vector<LostPath>> decode_lost_paths(const std::string& where, std::string_view bytes) {
     const auto fields = split(bytes);
     std::size_t count = 0;
@@ -220,7 +225,7 @@ Result<std::vector<LostPath>> decode_lost_paths(const std::string& where, std::s
     for (std::size_t i = 0; i < count; ++i) {
         const auto* field = &fields[1 + 4 * i];
         const auto fid = sys::fid_of(field[0]);
-        if (!fid || field[2].empty() || field[2].front() != '/') {
+        if (!fid || !is_sound(field[2]) || (!field[3].empty() && !is_sound(field[3]))) {
             return Error{Errc::malformed, where, "entry " + std::to_string(i) + " is not a FID and an absolute path"};
         }
         paths.push_back({*fid, field[1] == "whole", std::string(field[2]), std::string(field[3])});

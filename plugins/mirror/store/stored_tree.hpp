@@ -166,6 +166,8 @@ private:
     [[nodiscard]] Result<void> index_all();
     [[nodiscard]] std::filesystem::path manifest_path() const;
     void hand_back();
+    [[nodiscard]] Result<void> check_markers() const;
+    void hand_back_all();
     void say(bool alarm, const std::string& text) const;
 
     Options options_;

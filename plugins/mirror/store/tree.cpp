@@ -75,6 +75,12 @@ Result<void> StoredTree::start() {
         open->place = std::move(*place);
         inodes_.roots.push_back(std::move(open));
     }
+    const Result<void> marked = check_markers();
+    const bool moved = std::any_of(inodes_.roots.begin(), inodes_.roots.end(),
+                                   [](const auto& root) { return !root->place.was_stopped(); });
+    if (!marked && !moved) {
+        return marked; // nothing was touched
+    }
     Result<void> taken;
     for (std::size_t i = 0; i < inodes_.roots.size() && taken; ++i) {
         taken = inodes_.roots[i]->place.take();
@@ -84,8 +90,43 @@ Result<void> StoredTree::start() {
     taken = taken ? take_over() : taken;
     if (!taken) {
         hand_back();
+    } else if (!marked) {
+        hand_back_all();
     }
-    return taken;
+    return taken ? marked : taken;
+}
+
+/// An empty or wrong directory must never be taken for the good copy.
+Result<void> StoredTree::check_markers() const {
+    for (const auto& root : inodes_.roots) {
+        const std::filesystem::path& place = root->options.place;
+        const std::filesystem::path data =
+            root->place.was_stopped() ? place : std::filesystem::path{root->place.hidden_path()} / "data";
+        for (const std::string& marker : root->options.to_check) {
+            struct stat found {};
+            if (::lstat((data / marker).c_str(), &found) != 0) {
+                return Error{Errc::not_found, (place / marker).string(),
+                             "is named by <tocheck> and missing: is the right disk mounted? Nothing was started"};
+            }
+        }
+    }
+    return {};
+}
+
+/// As close() does, so that whoever puts the marker there finds the data, and what else he changes is noticed. A
+/// manifest that still tells of changes stays as it is.
+void StoredTree::hand_back_all() {
+    if (foreign_.empty()) {
+        if (const auto written = Manifest::write(manifest_path(), inodes_); !written) {
+            say(true, written.error().text()); // then everything is compared
+        }
+    }
+    inodes_.forget_all();
+    for (const auto& root : inodes_.roots) {
+        if (const auto back = root->place.give_back(); !back) {
+            say(true, back.error().text());
+        }
+    }
 }
 
 /// Nothing was done to the data: those that were in their place go there again.

@@ -42,6 +42,9 @@ void Disk::perform(Tree& tree, const Change& change) {
 }
 
 void Disk::write(Change change) {
+    if (change.is_data() && !sync_fails) {
+        failed_.erase(change.inode); // as Tree::sync(): until it is written anew
+    }
     change.group = group_;
     perform(cache, change);
     pending_.push_back(change);
@@ -225,9 +228,13 @@ void Disk::settle_data(std::uint64_t inode, bool keep, Random& random) {
 
 int Disk::sync(const Fid& fid, Random& random) {
     const std::uint64_t inode = fid.high == 2 ? fid.low : ~std::uint64_t{0}; // a directory: the journal
-    errors += sync_fails ? 1 : 0;
     settle_data(inode, !sync_fails, random);
-    return sync_fails ? EIO : 0;
+    if (sync_fails && fid.high == 2) {
+        failed_.insert(inode);
+    }
+    const bool failed = sync_fails || failed_.erase(inode) > 0; // whoever waited for it meanwhile hears of it, too
+    errors += failed ? 1 : 0;
+    return failed ? EIO : 0;
 }
 
 int Disk::flush(Random& random) {

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -124,6 +125,7 @@ private:
     Tree durable_;
     std::vector<Change> pending_;
     std::uint64_t group_{};
+    std::set<std::uint64_t> failed_; ///< inodes of which a sync has failed since they were written
     std::map<Target, Payload> undo_; ///< nullptr: was not there
 };
 

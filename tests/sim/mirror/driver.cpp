@@ -123,9 +123,12 @@ void World::on(unsigned n, const Apply& o) {
 }
 
 void World::on(unsigned n, const SyncInode& o) {
-    effect(n, sync_time(n), o.ticket, [this, n, fid = o.fid](Done& result) {
+    effect(n, sync_time(n), o.ticket, [this, n, fid = o.fid, ticket = o.ticket](Done& result) {
         result.error = disk(n).sync(fid, random_);
-        nodes_[n].distrusted = result.error != 0;
+        if (result.error != 0) {
+            nodes_[n].distrusted.insert(ticket);
+            note(n, "sync of " + std::to_string(fid.low) + " failed", 2);
+        }
     });
 }
 
@@ -178,7 +181,10 @@ void World::on(unsigned n, const Send& o) {
     send(n, o.message);
 }
 void World::on(unsigned n, const CloseLink&) { close_stream(n); }
-void World::on(unsigned n, const Note& o) { note(n, o.text); }
+void World::on(unsigned n, const Note& o) {
+    statistics.batches += o.text.find("leaves until") != std::string::npos ? 1 : 0;
+    note(n, o.text);
+}
 
 void World::on(unsigned n, const BusSend& o) {
     if (!cut_[1][n] && !random_.chance(5)) {

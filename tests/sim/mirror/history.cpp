@@ -15,6 +15,7 @@ public:
         world_.start(0);
         world_.start(1);
         world_.command(0, Command::prim);
+        world_.let_in(1); // the first copy
         world_.run_for(milliseconds{400 + random_.below(800)});
         const std::uint64_t faults = 1 + random_.below(14);
         for (std::uint64_t i = 0; i < faults && !world_.failed(); ++i) {
@@ -211,7 +212,7 @@ private:
         case 25: ping_pong(); break;
         case 26: swap_and_stop(node); break;
         case 27: hung_disk(node); break;
-        case 28: order(node); break;
+        case 28: world_.batch() && random_.chance(30) ? world_.start_behind(node) : order(node); break;
         case 29:
         case 30: half_then_prim(node); break;
         default:
@@ -226,6 +227,7 @@ private:
     void settle() {
         world_.heal();
         world_.run_for(seconds{3}); // the longest pause is over
+        world_.end_batches();
         for (int round = 0; round < 30 && !world_.failed() && !world_.equal(); ++round) {
             for (unsigned node = 0; node < 2; ++node) {
                 if (!world_.alive(node)) {

@@ -165,6 +165,7 @@ void World::on(unsigned n, const Answer& answer) {
     }
     const Request_ request = found->second;
     requests_.erase(found);
+    note(n, "answered " + describe(request.operation) + " error " + std::to_string(answer.error), 2);
     ++statistics.answers;
     const bool other_serves = serving(1 - n) && core(1 - n).answers(now_) &&
                               nodes_[1 - n].core->record().epoch > nodes_[n].core->record().epoch;
@@ -231,6 +232,10 @@ void World::check() {
     if (failed()) {
         return;
     }
+    if (!options_.data) {
+        check_roles();
+        return;
+    }
     if (!split_ && alive(0) && alive(1) && core(0).answers(now_) && core(1).answers(now_)) {
         split_ = true;
         ++statistics.splits;
@@ -292,7 +297,7 @@ void World::check_content(unsigned n, const Tree& needed, bool queued_counts, co
 /// I3, I4: who serves has everything that was answered and not rightly lost since.
 void World::check_serving() {
     for (unsigned n = 0; n < 2 && !split_; ++n) {
-        if (alive(n) && core(n).answers(now_) && !nodes_[n].distrusted) {
+        if (alive(n) && core(n).answers(now_) && nodes_[n].distrusted.empty()) {
             check_content(n, required_, false, "I3/I4");
         }
     }

@@ -32,20 +32,46 @@ TEST(MirrorSim, KeepsItsPromises) {
     }
     std::printf("%llu steps, %llu answers, %llu syncs, %llu faults, %llu power losses, %llu resyncs, %llu copies, "
                 "%llu probes, %llu promotions, %llu repairs, %llu splits, %llu changed behind the mount, %llu commands "
-                "(%llu refused)\n",
+                "(%llu refused), %llu batches\n",
                 static_cast<unsigned long long>(sum.steps), static_cast<unsigned long long>(sum.answers),
                 static_cast<unsigned long long>(sum.syncs), static_cast<unsigned long long>(sum.faults),
                 static_cast<unsigned long long>(sum.power_losses), static_cast<unsigned long long>(sum.resyncs),
                 static_cast<unsigned long long>(sum.copies), static_cast<unsigned long long>(sum.probes),
                 static_cast<unsigned long long>(sum.promotions), static_cast<unsigned long long>(sum.repairs),
                 static_cast<unsigned long long>(sum.splits), static_cast<unsigned long long>(sum.tampered),
-                static_cast<unsigned long long>(sum.commands), static_cast<unsigned long long>(sum.refused));
+                static_cast<unsigned long long>(sum.commands), static_cast<unsigned long long>(sum.refused),
+                static_cast<unsigned long long>(sum.batches));
+}
+
+// Goal: without data one serves, whoever took over asked the witness, and quiet needs no administrator.
+// Method: as above.
+TEST(MirrorSim, RolesAloneKeepTheirPromises) {
+    if (std::getenv("STEAD_SIM_SEED") != nullptr) {
+        const auto trace = static_cast<unsigned>(option("STEAD_SIM_TRACE", 0));
+        EXPECT_EQ(run_roles_history({.seed = option("STEAD_SIM_SEED", 0), .trace = trace}), "");
+        return;
+    }
+    Statistics sum;
+    const std::uint64_t seeds = option("STEAD_SIM_SEEDS", 1000);
+    for (std::uint64_t seed = option("STEAD_SIM_FIRST", 0); seed < seeds; ++seed) {
+        EXPECT_EQ(run_roles_history({.seed = seed}, &sum), "")
+            << "replay with: STEAD_SIM_SEED=" << seed << " STEAD_SIM_TRACE=1 ctest -R sim_mirror -V";
+        if (HasFailure() && std::getenv("STEAD_SIM_GO_ON") == nullptr) {
+            return;
+        }
+    }
+    std::printf("%llu steps, %llu faults, %llu power losses, %llu promotions, %llu times two served, %lld ms at most\n",
+                static_cast<unsigned long long>(sum.steps), static_cast<unsigned long long>(sum.faults),
+                static_cast<unsigned long long>(sum.power_losses), static_cast<unsigned long long>(sum.promotions),
+                static_cast<unsigned long long>(sum.overlaps),
+                static_cast<long long>(sum.overlap_max / milliseconds{1}));
 }
 
 struct Broken {
     const char* name;
     Mutant mutant;
     bool lease_from_receipt{};
+    bool data{true};
 };
 
 class MirrorMutant : public testing::TestWithParam<Broken> {};
@@ -53,8 +79,9 @@ class MirrorMutant : public testing::TestWithParam<Broken> {};
 // Goal: the simulator sees each broken rule. Method: histories until one fails.
 TEST_P(MirrorMutant, IsCaught) {
     for (std::uint64_t seed = 0; seed < 5000; ++seed) {
-        const std::string failure = run_history(
-            {.seed = seed, .mutant = GetParam().mutant, .mutant_lease_from_receipt = GetParam().lease_from_receipt});
+        const sim::Setup setup{
+            .seed = seed, .mutant = GetParam().mutant, .mutant_lease_from_receipt = GetParam().lease_from_receipt};
+        const std::string failure = GetParam().data ? run_history(setup) : run_roles_history(setup);
         if (!failure.empty()) {
             std::printf("seed %llu: %s\n", static_cast<unsigned long long>(seed), failure.c_str());
             return;
@@ -77,7 +104,9 @@ INSTANTIATE_TEST_SUITE_P(All, MirrorMutant,
                                          Broken{"ignore_epoch", Mutant::ignore_epoch},
                                          Broken{"answer_after_lease", Mutant::answer_after_lease},
                                          Broken{"trust_damaged_log", Mutant::trust_damaged_log},
-                                         Broken{"sync_one_side", Mutant::sync_one_side}),
+                                         Broken{"sync_one_side", Mutant::sync_one_side},
+                                         Broken{"take_without_asking", Mutant::take_without_asking, false, false},
+                                         Broken{"roles_no_outdate", Mutant::no_outdate, false, false}),
                          [](const auto& mutant) { return std::string{mutant.param.name}; });
 
 } // namespace

@@ -239,6 +239,9 @@ void World::on(unsigned n, const AskWitness& ask) {
                 answer->unanswered = false;
                 answer->yes = newer || same;
             }
+            if (newer || same) {
+                granted_[n] = std::max(granted_[n], counter(epoch));
+            }
         });
     }
     at(cut_[2][n] ? nanoseconds{witness_timeout} : nanoseconds{milliseconds{60}}, [this, n, answer, life] {

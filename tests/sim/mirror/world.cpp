@@ -44,15 +44,22 @@ void Statistics::add(const Statistics& other) {
     tampered += other.tampered;
     commands += other.commands;
     refused += other.refused;
+    batches += other.batches;
+    overlaps += other.overlaps;
+    overlap_max = std::max(overlap_max, other.overlap_max);
 }
 
 World::World(const Setup& setup) : setup_(setup), random_{setup.seed * 2 + 1} {
     options_ = choose_options(random_, setup.mutant);
+    options_.data = setup.data;
+    options_.batch = setup.data && setup.seed % 8 == 5;
+    load_ = setup.data;
     if (setup_.trace > 0) {
-        std::fprintf(stderr, "seed %llu ack %d intent %d witness %d probe %d\n",
+        std::fprintf(stderr, "seed %llu ack %d intent %d witness %d probe %d batch %d\n",
                      static_cast<unsigned long long>(setup.seed), static_cast<int>(options_.ack), options_.intent_log,
-                     options_.witness, options_.probe_vip);
+                     options_.witness, options_.probe_vip, options_.batch);
     }
+    schedule();
     at(milliseconds{1}, [this] { client(); });
     at(milliseconds{1}, [this] { reconnect(); });
 }
@@ -111,6 +118,7 @@ void World::start(unsigned n) {
     node.inbox.clear();
     const LoadedLog log = node.disk.load_log(random_);
     node.commands = 0;
+    node.distrusted.clear();
     step(n, Start{node.disk.record, log, {random_.next(), random_.next()}, node.disk.foreign()});
     node.disk.log_damaged = false;
     at(nanoseconds{random_.below(1'000'000)}, [this, n, life = node.life] {
@@ -241,6 +249,38 @@ void World::command(unsigned n, Command command) {
     }
 }
 
+/// The time of the schedule, on both nodes and not at once.
+void World::schedule() {
+    if (options_.batch) {
+        at(milliseconds{100 + random_.below(1500)}, [this] { schedule(); });
+        let_in(static_cast<unsigned>(random_.below(2)));
+    }
+}
+
+void World::let_in(unsigned n) {
+    if (alive(n)) {
+        on_node(n, [this, n] { step(n, LetIn{}); });
+    }
+}
+
+/// Whoever configures that throws away what was answered.
+void World::start_behind(unsigned n) {
+    if (alive(n) && !paused(n)) {
+        note(n, "--- may start behind");
+        split_ = true;
+        step(n, StartBehind{});
+    }
+}
+
+void World::end_batches() {
+    if (std::exchange(options_.batch, false)) {
+        for (unsigned n = 0; n < 2; ++n) {
+            crash(n, false);
+            start(n);
+        }
+    }
+}
+
 bool World::serving(unsigned n) const { return nodes_[n].core != nullptr && nodes_[n].serves; }
 
 bool World::equal() const {
@@ -258,7 +298,9 @@ void World::step(unsigned n, const Input& input) {
         return;
     }
     const std::uint64_t life = node.life;
-    node.distrusted = node.distrusted && !std::holds_alternative<Done>(input);
+    if (const auto* done = std::get_if<Done>(&input)) {
+        node.distrusted.erase(done->ticket);
+    }
     const Counters before = node.core->counters();
     const std::vector<Output> outputs = node.core->step(now_, input);
     const Counters& after = node.core->counters();

@@ -20,12 +20,15 @@ struct Setup {
     std::uint64_t seed{1};
     Mutant mutant{Mutant::none};
     bool mutant_lease_from_receipt{};
+    bool data{true};  ///< false: a mirror of roles only
     unsigned trace{}; ///< 1: what happens; 2: also each message and each effect on the tree
 };
 
 struct Statistics {
     std::uint64_t steps{}, answers{}, syncs{}, faults{}, resyncs{}, copies{}, probes{}, promotions{}, repairs{},
-        roll_backs{}, splits{}, verified_rot{}, power_losses{}, tampered{}, commands{}, refused{};
+        roll_backs{}, splits{}, verified_rot{}, power_losses{}, tampered{}, commands{}, refused{}, batches{},
+        overlaps{};
+    nanoseconds overlap_max{}; ///< of two that served without data: until one of them heard of the other
     void add(const Statistics& other);
 };
 
@@ -57,6 +60,9 @@ public:
     void tamper(unsigned node); ///< if it was stopped cleanly
     void rot(unsigned node, const Target& target);
     void command(unsigned node, Command command);
+    void let_in(unsigned node);
+    void start_behind(unsigned node);
+    void end_batches(); ///< both nodes start anew, and stay equal from now on
     void set_load(bool on) { load_ = on; }
 
     // ---- What is
@@ -67,9 +73,11 @@ public:
     [[nodiscard]] bool equal() const; ///< one prim, one second, nothing on its way
     [[nodiscard]] std::size_t outstanding() const { return requests_.size(); }
     [[nodiscard]] bool witness() const noexcept { return options_.witness; }
+    [[nodiscard]] bool batch() const noexcept { return options_.batch; }
     [[nodiscard]] std::size_t commands_open(unsigned node) const { return nodes_[node].commands; }
     [[nodiscard]] Decision decision() const; ///< of node 0, both alive
     void check_equal_trees();
+    void look() { check(); }
     [[nodiscard]] bool silent_both_ways() const;
     Statistics statistics;
 
@@ -99,8 +107,8 @@ private:
         std::size_t commands{}; ///< not answered yet
         VerifyCounts verified;  ///< by the last comparison
         bool serves{};
-        bool distrusted{};  ///< a sync failed, and the core has not heard of it yet
-        bool left_behind{}; ///< the other one went on alone since both were equal
+        std::set<Ticket> distrusted; ///< syncs that failed, and the core has not heard of it yet
+        bool left_behind{};          ///< the other one went on alone since both were equal
     };
     struct Request_ {
         unsigned node{};
@@ -162,6 +170,7 @@ private:
 
     // Client and ledger
     void client();
+    void schedule();
     std::optional<Operation> choose(unsigned node);
     Operation choose_name_change(unsigned node);
     Operation choose_write(std::uint64_t inode);
@@ -174,6 +183,8 @@ private:
     void check_serving();
     void check_second();
     void check_accounting();
+    void check_roles();
+    [[nodiscard]] bool acts(unsigned node) const;
     [[nodiscard]] bool accounted(const Target& target, const std::array<Decision, 2>* would) const;
     void check_content(unsigned node, const Tree& needed, bool queued_counts, const char* what);
 
@@ -200,6 +211,11 @@ private:
     std::uint64_t witness_counter_{};
     unsigned witness_holder_{};
     bool load_{true}, fully_cut_{}, split_{};
+    // Without data
+    std::array<std::uint64_t, 2> granted_{}, promotions_{}; ///< highest counter that the witness gave to each node
+    Instant disturbed_at_{}; ///< the last time that something kept the two from hearing each other
+    Instant one_way_at_{};   ///< the last time that one was heard and did not hear
+    Instant both_since_{never};
     std::uint64_t versions_{};
     std::map<OpId, Request_> requests_;
     Tree required_, synced_; ///< versions that must not be lost: answered, and answered by fsync
@@ -215,6 +231,8 @@ private:
 [[nodiscard]] std::string describe(const Message& message);
 [[nodiscard]] std::string describe(const Operation& operation);
 
+/// As below, of a mirror without data.
+[[nodiscard]] std::string run_roles_history(const Setup& setup, Statistics* statistics = nullptr);
 /// One history full of faults, then quiet. Returns an empty string, or what went wrong.
 [[nodiscard]] std::string run_history(const Setup& setup, Statistics* statistics = nullptr);
 

@@ -102,6 +102,19 @@ TEST(MirrorHandshake, BothCrashedMeansCompareAllUnlessIntentsAreKnown) {
     EXPECT_EQ(decided(both).extent, Extent::compare_all);
 }
 
+TEST(MirrorHandshake, IntentsCountUnlessBothHadFlushedEverything) {
+    auto both = pair();
+    restarted(both[0]);
+    restarted(both[1]);
+    both[0].intent_known = true;
+    EXPECT_FALSE(decided(both).both_flushed);
+    both[0].record.clean = true; // the last primary stopped, and the other one's disk may lack what was intended
+    EXPECT_FALSE(decided(both).both_flushed);
+    both[1].record.since_clean = true;
+    EXPECT_TRUE(decided(both).both_flushed);
+    EXPECT_TRUE(decide(both[1], both[0]).both_flushed);
+}
+
 TEST(MirrorHandshake, WhoWentOnAloneIsTheSource) {
     auto both = pair();
     went_on(both[1], g1);

@@ -45,7 +45,7 @@ Facts some_facts() {
     facts.record.history[0] = {7, 8};
     facts.record.role = Role::prim;
     facts.seq = 77;
-    facts.serving = facts.dirty_known = facts.intent_known = facts.sync_failed = true;
+    facts.serving = facts.dirty_known = facts.intent_known = facts.sync_failed = facts.held = true;
     return facts;
 }
 
@@ -57,8 +57,8 @@ TEST(MessageCodec, Hello) {
     EXPECT_EQ(got.incarnation, sent.incarnation);
     EXPECT_EQ(got.peer_incarnation, sent.peer_incarnation);
     EXPECT_EQ(got.seq, 77u);
-    EXPECT_TRUE(got.serving && got.dirty_known && got.intent_known && got.sync_failed);
-    EXPECT_FALSE(got.accept_loss || got.memory || got.may_be_ahead);
+    EXPECT_TRUE(got.serving && got.dirty_known && got.intent_known && got.sync_failed && got.held);
+    EXPECT_FALSE(got.accept_loss || got.memory || got.may_be_ahead || got.leaves);
     Facts none = sent;
     none.version = 0;
     EXPECT_THAT(refusal(message::Hello{none}), HasSubstr("version 0"));

@@ -4,7 +4,9 @@
 #include <sys/xattr.h>
 
 #include <array>
+#include <chrono>
 #include <cstdint>
+#include <thread>
 
 /// Owners, modes, ACLs and extended attributes: what holds on the backing file system holds on the mount.
 namespace stead::mirror {
@@ -47,6 +49,28 @@ TEST_P(PosixRights, AWriteByRootKeepsSetIds) {
     const std::string path = owned("f", 06755);
     ASSERT_EQ(write_as(0, path), 0);
     EXPECT_EQ(mode(path), 06755u);
+}
+
+TEST_P(PosixRights, ChownToNobodyNewMovesCtimeAndTakesSetIdsAway) {
+    const std::string path = owned("f", 06755);
+    const auto ctime_of = [&](const std::string& of) {
+        const struct stat found = status(of);
+        return std::pair{found.st_ctim.tv_sec, found.st_ctim.tv_nsec};
+    };
+    const struct stat before = status(path);
+    std::this_thread::sleep_for(std::chrono::milliseconds{20}); // longer than the file system's clock ticks
+    ASSERT_EQ(chown(path.c_str(), static_cast<uid_t>(-1), static_cast<gid_t>(-1)), 0);
+    EXPECT_GT(ctime_of(path), (std::pair{before.st_ctim.tv_sec, before.st_ctim.tv_nsec}));
+    EXPECT_EQ(mode(path), 0755u);
+    EXPECT_EQ(status(path).st_uid, before.st_uid);
+    EXPECT_EQ(status(path).st_mtim.tv_nsec, before.st_mtim.tv_nsec);
+    ASSERT_EQ(mkdir(at("d").c_str(), 0755), 0);
+    ASSERT_EQ(chmod(at("d").c_str(), 02755), 0);
+    const auto directory = ctime_of(at("d"));
+    std::this_thread::sleep_for(std::chrono::milliseconds{20});
+    ASSERT_EQ(chown(at("d").c_str(), static_cast<uid_t>(-1), static_cast<gid_t>(-1)), 0);
+    EXPECT_GT(ctime_of(at("d")), directory);
+    EXPECT_EQ(mode(at("d")), 02755u);
 }
 
 TEST_P(PosixRights, SetIdsThatAreSetAgainAreTakenAwayAgain) {

@@ -6,6 +6,7 @@
 /// The data move aside while a tree is open, and back; a crash at any point loses nothing.
 namespace stead::mirror::test {
 
+using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
@@ -156,6 +157,48 @@ TEST_F(Places, CloseSaysWhatIsStillMounted) {
     EXPECT_FALSE(closed);
     EXPECT_THAT(closed.error().text(), HasSubstr("is a mount point: unmount it"));
     ::umount(place.c_str());
+    stop();
+}
+
+TEST_F(Places, AMissingMarkerStopsBeforeAnythingMoves) {
+    to_check = {"sub/MARKER"};
+    spew(place / "a", "hello");
+    EXPECT_THAT(refusal(), AllOf(HasSubstr((place / "sub/MARKER").string()), HasSubstr("<tocheck>")));
+    EXPECT_EQ(slurp(place / "a"), "hello");
+    EXPECT_EQ(xattr(place / "a", "trusted.stead.fid"), "none") << "it may be anybody's";
+    fs::create_directory(place / "sub");
+    spew(place / "sub/MARKER", "");
+    start();
+    stop();
+    fs::remove(place / "sub/MARKER");
+    EXPECT_THAT(refusal(), HasSubstr("<tocheck>"));
+    EXPECT_EQ(slurp(place / "a"), "hello");
+    spew(place / "sub/MARKER", "again");
+    start();
+    EXPECT_THAT(tree->foreign(), testing::Contains(directory(at_name(root, "sub"))))
+        << "what was changed until the marker was back is noticed";
+}
+
+TEST_F(Places, AMissingMarkerBringsBackWhatACrashLeftAside) {
+    to_check = {"MARKER"};
+    spew(place / "a", "hello");
+    spew(place / "MARKER", "");
+    start();
+    tree.reset(); // a crash: aside, behind an immutable mount point
+    fs::remove(aside / "MARKER");
+    EXPECT_THAT(refusal(), AllOf(HasSubstr((place / "MARKER").string()), HasSubstr("<tocheck>")));
+    EXPECT_EQ(slurp(place / "a"), "hello") << "the data are at their place";
+    spew(place / "MARKER", "again");
+    spew(place / "a", "hello again");
+    start();
+    EXPECT_EQ(slurp(aside / "a"), "hello again");
+    EXPECT_THAT(tree->foreign(), testing::IsSupersetOf({inode(at_name(root, "a")), inode(at_name(root, "MARKER"))}));
+    tree.reset(); // again, before what was changed is accounted for
+    fs::remove(aside / "MARKER");
+    EXPECT_THAT(refusal(), HasSubstr("<tocheck>"));
+    spew(place / "MARKER", "");
+    start();
+    EXPECT_THAT(tree->foreign(), testing::Contains(inode(at_name(root, "a")))) << "it is not forgotten";
     stop();
 }
 

@@ -261,7 +261,7 @@ TEST_F(Storing, TwoRoots) {
     stop();
     fs::create_directory(base / "other");
     Tree::Options two = options();
-    two.roots.push_back({base / "other", suffix, {}, {}});
+    two.roots.push_back({base / "other", suffix, {}, {}, {}});
     auto opened = Tree::open(two);
     ASSERT_TRUE(opened) << opened.error().text();
     tree = std::move(*opened);

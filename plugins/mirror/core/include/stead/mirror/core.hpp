@@ -30,6 +30,8 @@ enum class Mutant : std::uint8_t {
     answer_after_lease,
     trust_damaged_log,
     sync_one_side,
+    // Without data
+    take_without_asking,
 };
 
 struct Options {
@@ -40,6 +42,7 @@ struct Options {
     bool probe_vip{};     ///< ask for the virtual IP before a promotion
     bool failover{true};  ///< false: a secondary that loses its primary waits
     bool data{true};      ///< false: there is nothing to replicate, only a role: no node is ever behind
+    bool batch{};         ///< as a target it waits for LetIn, and leaves again once both are equal
     bool keep_undo{true}; ///< after a split: what the loser had stays exportable
     std::uint64_t zones_per_extent{1024};
     /// A change of at least so many zones is applied on both sides at the same time: the peer says when it has received
@@ -116,8 +119,14 @@ struct PeerLost {
     } how{};
 };
 struct PeerBack {};
+/// With Options::batch: this node may become a target now, or when its source comes. Until both were equal.
+struct LetIn {};
+/// The peer is gone, and what this node last had counts as young enough to serve it, although it is behind: what was
+/// answered since is lost. Taken up once, like the death of a primary (probe, witness); ignored where it is not needed
+/// or where no complete copy is here. A peer that comes back, or a refusal, ends it.
+struct StartBehind {};
 using Input = std::variant<Tick, Start, Command, Request, Done, LinkUp, LinkDown, Received, BusReceived, Lease,
-                           PeerLost, PeerBack>;
+                           PeerLost, PeerBack, LetIn, StartBehind>;
 
 // ---- Outputs: perform in order. Those with a ticket are answered by Done, once --------------------------------------
 
@@ -225,7 +234,7 @@ using Output = std::variant<Persist, LogReset, LogAppend, Apply, SyncInode, Flus
                             AskWitness, ProbeVip, CommandDone, ForeignKept, Stopped, Note>;
 
 struct Counters {
-    std::uint64_t resyncs{}, copies{}, probes{}, verify_mismatches{}, stale_refused{}, promotions{}, repairs{};
+    std::uint64_t resyncs{}, syncs{}, copies{}, probes{}, verify_mismatches{}, stale_refused{}, promotions{}, repairs{};
 };
 
 /// What observers may see: plugin, console, logs. A snapshot; gathering it costs the number of operations in flight.
@@ -241,6 +250,7 @@ struct Status {
     bool frozen{};
     Instant frozen_since{}; ///< when `frozen`
     bool equal{}, in_sync{}, outdated{}, half_resynced{}, unknown{};
+    bool waits_for_schedule{};               ///< for LetIn
     bool resyncing{}, source{}, comparing{}; ///< resyncing: Begin was sent or received, and End was not
     std::array<Kind, 3> resync{};            ///< by TargetKind; at the source, of the present or last resync
     std::uint64_t received_copies{};         ///< at the target, in this conversation

@@ -22,6 +22,8 @@ struct Facts {
     bool intent_known{}; ///< has a readable intent log
     bool may_be_ahead{}; ///< `commit` without a readable intent log after a crash
     bool sync_failed{};  ///< an fsync failed here since they were equal: its cache counts for nothing
+    bool held{};         ///< it becomes nobody's target now, but when its schedule lets it in (`syncat`)
+    bool leaves{};       ///< as a target it goes away again once both are equal (`syncat`)
 };
 
 enum class Verdict : std::uint8_t { nobody, refuse, split, source, target };
@@ -32,6 +34,8 @@ struct Decision {
     Extent extent{Extent::marks};
     /// That side's disk may have lost what was unsynced there: those targets are compared as well.
     bool unsynced_self{}, unsynced_peer{};
+    /// Both had flushed everything when they last ended: what was only about to be sent is on both, or on neither.
+    bool both_flushed{};
     std::string reason;
     bool operator==(const Decision&) const = default;
 };

@@ -25,6 +25,7 @@ struct Root {
     std::string hidden_suffix{"_For_SafeKit_Replication"};
     std::vector<std::string> excluded;       ///< relative paths that are not replicated, with all below them
     std::vector<std::string> excluded_regex; ///< POSIX extended, matched against the whole relative path
+    std::vector<std::string> to_check;       ///< relative paths that the data must have, or nothing is opened
 };
 
 /// A failed system call of the backing file system; errno values.
@@ -42,7 +43,8 @@ public:
     };
     /// Moves the data aside (renameat2 RENAME_EXCHANGE), indexes all inodes, gives those without FID a new one, and
     /// compares with the manifest of the last close(). Errors name the directory and what to do: missing, a mount
-    /// point, a sub-mount inside, a file system without trusted xattrs or file handles.
+    /// point, a sub-mount inside, a file system without trusted xattrs or file handles. Where Root::to_check names
+    /// something that is missing, the data are at their place afterwards, also those that a crash had left aside.
     [[nodiscard]] static Result<std::unique_ptr<Tree>> open(Options options);
     /// Without close() the data stay aside, as after a crash.
     virtual ~Tree() = default;

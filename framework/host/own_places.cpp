@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "own_places.hpp"
+
+#include <stead/base/files.hpp>
+
+#include <algorithm>
+#include <filesystem>
+
+namespace stead::host {
+namespace {
+namespace fs = std::filesystem;
+
+constexpr std::size_t xml_bytes_max = 4u << 20;
+
+struct Place {
+    std::string path;   ///< normal, without '/' at its end
+    std::string suffix; ///< `path` + this is used as well
+    int line{};
+};
+
+std::vector<Place> places_of(const config::Module& module) {
+    std::vector<Place> places;
+    const config::Element* rfs = module.service.child("rfs");
+    if (rfs == nullptr) {
+        return places;
+    }
+    for (const config::Element& element : rfs->children) {
+        const auto dir = element.name == "replicated" ? element.attribute("dir") : std::nullopt;
+        if (dir) {
+            const fs::path path = fs::path{*dir}.lexically_normal();
+            places.push_back({path.has_filename() ? path.string() : path.parent_path().string(),
+                              std::string{rfs->attribute("mountoversuffix").value_or("")}, element.line});
+        }
+    }
+    return places;
+}
+
+bool inside(const std::string& inner, const std::string& outer) { return (inner + "/").starts_with(outer + "/"); }
+
+/// How `mine` meets `other`; empty: not at all.
+std::string meets(const Place& mine, const Place& other) {
+    if (mine.path == other.path) {
+        return "is replicated by";
+    }
+    if (inside(mine.path, other.path)) {
+        return "lies in '" + other.path + "' of";
+    }
+    if (inside(other.path, mine.path)) {
+        return "holds '" + other.path + "' of";
+    }
+    const bool aside = inside(mine.path, other.path + other.suffix) || inside(other.path, mine.path + mine.suffix);
+    return aside ? "or '" + other.path + "' is where the data of the other one are kept aside by" : "";
+}
+
+} // namespace
+
+std::vector<config::Finding> places_of_others(const std::string& name, const config::Module& module,
+                                              const config::SchemaSet& schemas, const control::Paths& paths) {
+    std::vector<config::Finding> findings;
+    const std::vector<Place> mine = places_of(module);
+    std::error_code failed;
+    for (fs::directory_iterator it(paths.modules(), failed), end; !mine.empty() && !failed && it != end;
+         it.increment(failed)) {
+        const std::string other = it->path().filename().string();
+        const auto text = read_file(paths.active(other) / "safeconf.xml", xml_bytes_max);
+        if (other == name || !text) {
+            continue;
+        }
+        const auto parsed = config::parse_module(*text, "safeconf.xml", schemas, nullptr);
+        for (const Place& theirs : parsed.value ? places_of(*parsed.value) : std::vector<Place>{}) {
+            for (const Place& one : mine) {
+                if (const std::string how = meets(one, theirs); !how.empty()) {
+                    findings.push_back({.warning = false,
+                                        .file = "userconfig.xml",
+                                        .line = one.line,
+                                        .message = "replicated/@dir: '" + one.path + "' " + how + " module '" + other +
+                                                   "'; allowed: a directory that has nothing in common with those of "
+                                                   "other modules ('stead deconfig -m " +
+                                                   other + "' frees them)"});
+                }
+            }
+        }
+    }
+    return findings;
+}
+
+} // namespace stead::host
