@@ -59,6 +59,7 @@ json::object to_json(const Settings& s) {
             {"port", s.port},
             {"keys", std::move(keys)},
             {"slow_peer_ns", s.slow_peer.count()},
+            {"heard_for_ns", s.heard_for.count()},
             {"checkpoint_every_ns", s.checkpoint_every.count()},
             {"resync_bytes_per_second", s.resync_bytes_per_second},
             {"readers", s.readers},
@@ -93,6 +94,7 @@ Settings settings_from(const json::object& object) {
         s.keys.push_back(from_hex(key));
     }
     s.slow_peer = nanoseconds{number_of(object, "slow_peer_ns", s.slow_peer.count())};
+    s.heard_for = nanoseconds{number_of(object, "heard_for_ns", s.heard_for.count())};
     s.checkpoint_every = nanoseconds{number_of(object, "checkpoint_every_ns", s.checkpoint_every.count())};
     s.resync_bytes_per_second = static_cast<std::uint64_t>(number_of(object, "resync_bytes_per_second"));
     s.readers = static_cast<std::uint32_t>(number_of(object, "readers", s.readers));

@@ -103,6 +103,7 @@ Options core_options(const Settings& settings) {
     options.window_copies = 4 * std::clamp<std::uint32_t>(settings.readers, 1, 16);
     options.checkpoint_every = settings.checkpoint_every;
     options.slow_peer = settings.slow_peer;
+    options.witness_wait = std::max(options.witness_wait, settings.heard_for + seconds{1});
     options.batch = settings.batch;
     return options;
 }

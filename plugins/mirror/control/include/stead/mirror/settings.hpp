@@ -32,6 +32,7 @@ struct Settings {
     std::uint16_t port{};          ///< TCP, of both nodes
     std::vector<std::string> keys; ///< 32 bytes each
     nanoseconds slow_peer{seconds{10}};
+    nanoseconds heard_for{seconds{2}}; ///< how long a node that died silently still counts as heard
     nanoseconds checkpoint_every{seconds{30}};
     std::uint64_t resync_bytes_per_second{}; ///< 0 = no cap
     std::uint32_t readers{6};                ///< copies of a resync under way at once, times 4

@@ -52,6 +52,8 @@ struct Options {
     std::uint32_t window_copies{16};
     nanoseconds checkpoint_every{seconds{30}};
     nanoseconds repeat_every{milliseconds{200}};
+    /// How long a primary without its peer waits to be told that it may go on, before it stops serving. Longer than a
+    /// peer that died silently still counts as heard: for that one never answers.
     nanoseconds witness_wait{seconds{3}};
     nanoseconds slow_peer{seconds{10}};
     nanoseconds command_wait{seconds{10}}; ///< how long `prim` and `second` wait to learn what the peer is
