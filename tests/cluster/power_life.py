@@ -390,7 +390,7 @@ class Life:
         for i in range(count):
             phase = self.random.choice([one for one in phases if one.name == names[i % len(names)]])
             times = []
-            if self.random.random() < 0.6:
+            if self.random.random() < 0.8:
                 node = self.random.randrange(2)
                 times = self.image_at(node, phase.ended).moments(phase.began, phase.ended)
             at = self.random.choice(times) if times else self.random.randrange(phase.began, phase.ended)

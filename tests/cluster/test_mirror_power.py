@@ -209,7 +209,7 @@ def arguments():
         parser.add_argument(flag, action="store_true")
     options = parser.parse_args()
     long = bool(os.environ.get("STEAD_LONG"))
-    options.cuts = options.cuts or (1000 if long else 15)
+    options.cuts = options.cuts or (1000 if long else 20)
     options.seconds = options.seconds or (25 if options.cuts > 50 else 8)
     options.per_life = options.per_life or min(options.cuts, 50)
     options.seed = options.seed or random.SystemRandom().randrange(1, 1_000_000)
