@@ -11,7 +11,8 @@ from support import lab  # noqa: F401  (finds tests/support)
 from mirror_pair import Pair
 from power_writers import ANSWERED, BEGUN, KINDS, SYNCED
 
-EVENTS = ["lose_second", "lose_second", "lose_prim", "lose_both", "swap", "kill_second", "stop_second", "stop_both"]
+EVENTS = ["lose_second", "lose_second", "lose_prim", "lose_both", "swap", "kill_second", "stop_second", "stop_both", "bad_disk",
+          "bad_disk"]
 
 
 class PowerPair(Pair):
@@ -47,7 +48,9 @@ class Writers:
         if not self.enabled:
             return
         self.survived(node)
-        for kind, make in KINDS.items():
+        chance = random.Random(f"{self.seed} {len(self.all)}")
+        for kind in ["pages", *chance.sample(sorted(KINDS.keys() - {"pages"}), chance.choice([1, 3, len(KINDS) - 1]))]:
+            make = KINDS[kind]
             name = f"{kind}{len(self.all)}"
             writer = make(f"{self.seed}.{name}", self.folder / name)
             self.all.append((name, writer))
@@ -119,7 +122,7 @@ class Life:
         self.writers = Writers(self.pair, self.ledgers, f"{seed}", self.ack != 0)
         self.pair.app_start, self.pair.app_end = self.writers.start, self.writers.end
         self.phases, self.problems = [], self.writers.problems
-        self.live_cuts = 0
+        self.events, self.live_cuts = EVENTS, 0
 
     # ---- what is known of a moment
 
@@ -142,10 +145,20 @@ class Life:
 
     def freeze(self, node):
         """Not a step more: what it says after its disk went dark would be a lie."""
-        pid = self.pair.nodes[node].pid
-        if pid:
-            os.kill(pid, signal.SIGSTOP)
-            os.waitpid(pid, os.WUNTRACED)
+        one = self.pair.nodes[node]
+        one.restart_at = None
+        try:
+            if one.pid:
+                os.kill(one.pid, signal.SIGSTOP)
+            while one.pid and self.state_of(one.pid) not in "TZ":
+                time.sleep(0.0005)
+        except OSError:  # it ended, and was reaped
+            one.pid = None
+
+    @staticmethod
+    def state_of(pid):
+        with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+            return file.read().rsplit(")", 1)[1].split()[0]
 
     def power_off(self, nodes, silent):
         """Returns when; the disks have then what a cut at that moment leaves, by chance."""
@@ -307,6 +320,39 @@ class Life:
         self.equal()
         self.meanwhile(0.5)
 
+    def bad_disk(self):
+        """A disk answers EIO for a while. Whether its node gets over that is its own affair: it may be out of sync, and its
+        file system read-only until it is mounted again; nobody may lose anything."""
+        prim = self.pair.prim()
+        victim = self.random.randrange(2)
+        kind, count = self.random.choice(["data", "data", "data", "flush"]), self.random.choice([1, 1, 4, 1000])
+        self.phase("bad disk", None if victim == prim else prim, self.only(1 - victim, time.monotonic_ns()))
+        self.pair.log(f"{victim}: EIO for {count} operations: {kind}")
+        self.spaces.tell(victim, f"fail {kind} {count}")
+        self.pair.pump(self.random.choice([0.5, 1.5]))
+        self.spaces.tell(victim, f"fail {kind} 0")
+        if self.writable(victim):
+            self.equal()
+        else:
+            cuts = self.power_off([victim], True)
+            self.away("bad disk", 1 - victim)
+            self.return_of([victim], cuts, 1 - victim, self.phases[-1].bound[victim])
+        if not self.writers.running:
+            self.writers.start(self.pair.prim())
+        self.meanwhile(0.5)
+
+    def writable(self, node):
+        """Is its file system still one to write to? The kernel makes it read-only when its journal cannot be written."""
+        try:
+            with open(self.pair.disk(node) / "probe", "wb") as file:
+                file.write(b"probe")
+                file.flush()
+                os.fsync(file.fileno())
+            return self.pair.nodes[node].pid is not None
+        except OSError as error:
+            self.pair.log(f"{node}: {error}")
+            return False
+
     # ---- all of it
 
     def run(self):
@@ -315,7 +361,7 @@ class Life:
             self.begin()
             while time.monotonic() < begun + self.seconds:
                 self.pair.log("event")
-                getattr(self, self.random.choice(EVENTS))()
+                getattr(self, self.random.choice(self.events))()
             self.phase("end", None)
         except Exception as error:  # noqa: BLE001  (a life's failure is a result)
             self.problems.append(f"{type(error).__name__}: {error}")
@@ -344,7 +390,7 @@ class Life:
         for i in range(count):
             phase = self.random.choice([one for one in phases if one.name == names[i % len(names)]])
             times = []
-            if self.random.random() < 0.6:
+            if self.random.random() < 0.8:
                 node = self.random.randrange(2)
                 times = self.image_at(node, phase.ended).moments(phase.began, phase.ended)
             at = self.random.choice(times) if times else self.random.randrange(phase.began, phase.ended)

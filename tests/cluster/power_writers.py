@@ -30,9 +30,10 @@ class Ledger:
 
     def last(self, kind, at):
         """The last step of which this had been noted by then; 0 = none."""
-        if self.read is None or self.read[0] != self.path.stat().st_size:
+        size = self.path.stat().st_size if self.path.exists() else 0
+        if self.read is None or self.read[0] != size:
             events = {BEGUN: ([], []), ANSWERED: ([], []), SYNCED: ([], [])}
-            text = self.path.read_text() if self.path.exists() else ""
+            text = self.path.read_text() if size else ""
             for line in text.splitlines():
                 what, step, when = line.split()
                 events[what][0].append(int(when))

@@ -33,6 +33,7 @@ class Cut:
         self.name = f"{life.seed}:{number}"
         self.way, self.first = self.random.choice(WAYS), self.random.randrange(2)
         self.problems, self.images, self.pair = [], [], None
+        self.counts = {}    # operations that were flushed, not flushed, kept of those, torn
         self.split = False  # decided by a person, against what the other node had
 
     def describe(self):
@@ -48,6 +49,8 @@ class Cut:
             left, counts = image.at(at, self.random.randrange(1 << 32), f"cut-{node}")
             self.images.append(left)
             self.trace(f"{node}: {counts}")
+            for key, value in counts.items():
+                self.counts[key] = self.counts.get(key, 0) + value
             wrong = spaces.recovered(left)
             if wrong:
                 self.problems.append(f"node {node}: file system: {wrong}")
@@ -155,17 +158,18 @@ class Cut:
     def final(self):
         self.settle()
         limit = self.phase.bound[self.first] if self.split else None
-        for node in (0, 1):
-            self.judge(node, limit, "in sync")
-        self.equal_trees("in sync")
+        self.judge(0, limit, "in sync")
+        if not self.equal_trees("in sync"):
+            self.judge(1, limit, "in sync")
         self.verify()
         if self.random.random() < 0.25:
             self.stop_and_start()
 
     def equal_trees(self, when):
         trees = [tree(self.pair.data(node)) for node in (0, 1)]
-        for one in differences(*trees)[:8]:
-            self.problems.append(f"{when}: trees differ: {one}")
+        found = differences(*trees)
+        self.problems += [f"{when}: trees differ: {one}" for one in found[:8]]
+        return not found
 
     def verify(self):
         pair, told, prim = self.pair, [], self.pair.prim()
@@ -199,12 +203,13 @@ def arguments():
     parser.add_argument("--cut", default="", help="LIFE:NUMBER, as a failure names it")
     parser.add_argument("--seconds", type=float, default=0, help="of a life")
     parser.add_argument("--per-life", type=int, default=0)
+    parser.add_argument("--events", default="", help="only these, by name, with commas between them")
     parser.add_argument("--program", default="")
     for flag in ("--without-sync", "--verbose", "--keep"):
         parser.add_argument(flag, action="store_true")
     options = parser.parse_args()
     long = bool(os.environ.get("STEAD_LONG"))
-    options.cuts = options.cuts or (1000 if long else 15)
+    options.cuts = options.cuts or (1000 if long else 20)
     options.seconds = options.seconds or (25 if options.cuts > 50 else 8)
     options.per_life = options.per_life or min(options.cuts, 50)
     options.seed = options.seed or random.SystemRandom().randrange(1, 1_000_000)
@@ -215,10 +220,12 @@ class Run:
     def __init__(self, options, spaces, program):
         self.options, self.spaces, self.program = options, spaces, program
         self.failed, self.done, self.live_cuts, self.began = [], 0, 0, time.monotonic()
+        self.counts = {"flushed": 0, "pending": 0, "kept": 0, "torn": 0}
 
     def life(self, seed, count, only=None):
         """One life and `count` cuts of it."""
         life = Life(self.spaces, self.program, seed, self.options.seconds)
+        life.events = self.options.events.split(",") if self.options.events else life.events
         if life.run():
             self.failed.append(f"life {seed}")
             print(f"\nFAILED life {seed}\n  " + "\n  ".join(life.problems[:20]))
@@ -239,7 +246,10 @@ class Run:
     def cut(self, cut):
         at = time.monotonic()
         self.done += 1
-        if cut.run():
+        cut.run()
+        for key, value in cut.counts.items():
+            self.counts[key] += value
+        if cut.problems:
             self.failed.append(cut.name)
             print(f"\nFAILED {cut.describe()}\n  " + "\n  ".join(cut.problems[:20]))
             cut.report()
@@ -262,7 +272,8 @@ class Run:
 
     def result(self):
         took = time.monotonic() - self.began
-        print(f"{self.done} cuts and {self.live_cuts} in the lives, {took:.0f} s, {len(self.failed)} failed: {self.failed[:30]}")
+        print(f"{self.done} cuts and {self.live_cuts} in the lives, {took:.0f} s, {len(self.failed)} failed: {self.failed[:30]}; "
+              f"operations: {self.counts}")
         if self.options.without_sync:
             print("ok: without flushes something is lost" if self.failed else "FAILED: nobody missed the flushes")
             return 0 if self.failed else 1

@@ -52,16 +52,17 @@ class Image:
         return Image(self.folder, left, self.program), json.loads(told.stdout)
 
     def moments(self, begin, end):
-        """When it was asked for something between those times."""
-        times = []
+        """When it was asked for something between those times; the more that was not flushed then, the more often."""
+        times, pending = [], 0
         if self.log is not None and self.log.stat().st_size:
             with open(self.log, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as log:
                 at = 0
                 while at + ENTRY.size <= len(log):
                     _, kind, when, _, length = ENTRY.unpack_from(log, at)
                     at += ENTRY.size + (length if kind == WRITE else 0)
+                    pending = 0 if kind == FLUSH else pending + 1
                     if begin <= when < end:
-                        times.append(when)
+                        times += [when] * min(1 + pending, 30)
         return times
 
     def drop(self):

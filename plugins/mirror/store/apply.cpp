@@ -80,9 +80,6 @@ Errno StoredTree::perform(const change::Write& change, const Manner& manner) {
     if (error == 0 && change.kill_privileges) {
         error = kill_privileges(file->fd());
     }
-    if (error == 0) {
-        written_.rewritten(change.file);
-    }
     const int times = file->written(manner.at);
     return error != 0 ? error : times;
 }

@@ -31,9 +31,6 @@ Errno StoredTree::store(const Target& target, const Content& content, Seq park, 
                zone != nullptr && target.kind == TargetKind::zone) {
         error = store_zone(target.fid, target.index, *zone, park);
     }
-    if (error == 0) {
-        written_.rewritten(target.fid);
-    }
     return error;
 }
 

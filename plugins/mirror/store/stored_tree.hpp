@@ -160,6 +160,7 @@ private:
     /// The root that a FID was made for, when it was made by a Tree; the first otherwise.
     [[nodiscard]] std::uint8_t root_of(const Fid& fid) const noexcept;
     [[nodiscard]] Result<void> make_durable() const;
+    [[nodiscard]] Errno forget_cached() const;
     [[nodiscard]] Result<void> take_over();
 
     // foreign.cpp

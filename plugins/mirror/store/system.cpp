@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "system.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <cstring>
 #include <vector>
@@ -8,6 +9,7 @@
 #include <dirent.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
 #include <sys/xattr.h>
@@ -281,6 +283,42 @@ int read_up_to(int fd, std::size_t bytes, std::uint64_t offset, std::string& out
     }
     out.resize(have);
     return 0;
+}
+
+namespace {
+
+/// Whether any page of it is in memory; EBUSY: one is.
+int look_for_pages(int fd) {
+    constexpr off_t window = off_t{64} << 20;
+    const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+    struct stat now {};
+    int error = attributes(fd, now);
+    for (off_t from = 0; error == 0 && from < now.st_size; from += window) {
+        const auto length = static_cast<std::size_t>(std::min(window, now.st_size - from));
+        void* const at = ::mmap(nullptr, length, PROT_READ, MAP_SHARED, fd, from);
+        if (at == MAP_FAILED) {
+            return errno;
+        }
+        std::vector<unsigned char> resident((length + page - 1) / page);
+        error = result(::mincore(at, length, resident.data()));
+        ::munmap(at, length);
+        const bool any =
+            std::any_of(resident.begin(), resident.end(), [](unsigned char one) { return (one & 1) != 0; });
+        error = error == 0 && any ? EBUSY : error;
+    }
+    return error;
+}
+
+} // namespace
+
+int drop_cache(int fd) {
+    int error = EBUSY;
+    for (int attempt = 0; error == EBUSY && attempt < 8; ++attempt) {
+        static_cast<void>(::fdatasync(fd)); // a changed page would stay; that it may fail is known
+        error = ::posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+        error = error == 0 ? look_for_pages(fd) : error;
+    }
+    return error;
 }
 
 int set_immutable(int fd, bool on) {

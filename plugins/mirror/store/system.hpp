@@ -89,6 +89,11 @@ inline constexpr std::string_view own_xattrs = "trusted.stead.";
 /// Up to `bytes`; fewer only at the end of the file.
 [[nodiscard]] int read_up_to(int fd, std::size_t bytes, std::uint64_t offset, std::string& out);
 
+/// Lets go of what of a file is in memory, so that it reads as the disk has it: after a sync that failed the kernel
+/// calls lost pages clean, and ext4 never brings to the file what is written over them. EBUSY: others write to it all
+/// the time.
+[[nodiscard]] int drop_cache(int fd);
+
 /// FS_IMMUTABLE_FL. Errors where the file system has no such flag.
 [[nodiscard]] int set_immutable(int fd, bool on);
 

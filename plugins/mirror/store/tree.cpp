@@ -142,14 +142,36 @@ void StoredTree::hand_back() {
 }
 
 /// What was written before this life, by others or by a stead-fs that was killed, and the names that were just given:
-/// nobody accounts for it as unsynced any more, so a power cut may not take it back.
+/// nobody accounts for it as unsynced any more, so a power cut may not take it back. What could not be written is not
+/// kept in memory, where it would look as if it had been.
 Result<void> StoredTree::make_durable() const {
     for (const auto& root : inodes_.roots) {
+        const std::string place = root->options.place.string();
+        if (::syncfs(root->place.hidden()) == 0) {
+            continue;
+        }
+        say(true,
+            os_error(place, "not all of what is there could be written; it is read from the disk again", errno).text());
+        if (const Errno error = forget_cached(); error != 0) {
+            return os_error(place, "what is in memory and not on the disk cannot be dropped", error);
+        }
         if (::syncfs(root->place.hidden()) != 0) {
-            return os_error(root->options.place.string(), "what is there cannot be flushed to its disk", errno);
+            return os_error(place, "what is there cannot be flushed to its disk", errno);
         }
     }
     return {};
+}
+
+Errno StoredTree::forget_cached() const {
+    for (std::size_t shard = 0; shard < Index::shards; ++shard) {
+        for (const Located& located : inodes_.index.shard(shard)) {
+            const Fd fd(located.is_file() ? inodes_.open(located, O_RDWR) : -1);
+            if (const int error = fd ? sys::drop_cache(fd.get()) : 0; error != 0) {
+                return error;
+            }
+        }
+    }
+    return 0;
 }
 
 /// What a life before this one left: the park, and the undo log of a resync that broke off.

@@ -40,21 +40,49 @@ void Written::add(const Fid& fid, What what) {
     noted = std::max(noted, what);
 }
 
-void Written::rewritten(const Fid& fid) {
-    const std::lock_guard lock(mutex_);
-    failed_.erase(fid);
-}
-
 void Written::gone(const Fid& fid) {
     const std::lock_guard lock(mutex_);
-    failed_.erase(fid);
+    hopeless_.erase(fid);
     changed_.erase(fid);
 }
 
-void Written::failed(const Fid& fid, What what) {
+/// Of a directory nothing is lost: what the journal cannot write makes the file system read-only.
+bool Written::let_go(const Inodes& inodes, const Fid& fid) {
+    const auto located = inodes.index.find(fid);
+    int error = 0;
+    if (located && located->is_file()) {
+        const InodeRef file = inodes.file(fid, error);
+        error = file != nullptr ? sys::drop_cache(file->fd()) : error;
+        // The file system would tell the same once more to whoever syncs all of it; a file itself tells what is new.
+        static_cast<void>(::syncfs(inodes.roots[located->root]->place.hidden()));
+    }
+    return error == 0 || error == ESTALE;
+}
+
+void Written::failed(const Inodes& inodes, const Fid& fid, What what) {
     add(fid, what);
+    const bool hopeless = !let_go(inodes, fid);
     const std::lock_guard lock(mutex_);
-    failed_.insert(fid);
+    ++failures_;
+    if (hopeless) {
+        hopeless_.insert(fid);
+    } else {
+        hopeless_.erase(fid);
+    }
+}
+
+void Written::try_hopeless(const Inodes& inodes) {
+    std::unordered_set<Fid, FidHash> left;
+    {
+        const std::lock_guard lock(mutex_);
+        left = hopeless_;
+    }
+    for (const Fid& fid : left) {
+        if (let_go(inodes, fid)) {
+            const std::lock_guard lock(mutex_);
+            hopeless_.erase(fid);
+        }
+    }
 }
 
 Errno Written::sync_one(const Inodes& inodes, const Fid& fid, What what, bool data_only) {
@@ -71,7 +99,7 @@ Errno Written::sync_one(const Inodes& inodes, const Fid& fid, What what, bool da
         return 0;
     }
     if (error != 0) {
-        failed(fid, what);
+        failed(inodes, fid, what);
     }
     return error;
 }
@@ -108,13 +136,12 @@ void Written::wait_for_syncs(std::uint64_t through) {
     });
 }
 
-/// After a failed sync the kernel calls the lost pages clean: the next one would succeed and mean nothing.
 Errno Written::sync(const Inodes& inodes, const Fid& fid) {
     What what = What::data;
     std::uint64_t id = 0;
     {
         const std::lock_guard lock(mutex_);
-        if (failed_.contains(fid)) {
+        if (hopeless_.contains(fid)) {
             return EIO;
         }
         what = begin(fid, id);
@@ -132,7 +159,7 @@ Errno Written::sync_file_systems(const Inodes& inodes, const Changed& changed) {
         }
     }
     for (auto at = changed.begin(); first != 0 && at != changed.end(); ++at) {
-        failed(at->first, at->second); // nobody knows whose it was
+        failed(inodes, at->first, at->second); // nobody knows whose it was
     }
     return first;
 }
@@ -162,11 +189,12 @@ Errno Written::sync_each(const Inodes& inodes, const Changed& changed) {
 
 Errno Written::flush(const Inodes& inodes) {
     const std::lock_guard one_at_a_time(flush_);
+    try_hopeless(inodes);
     std::uint64_t through = 0;
-    bool doubtful = false;
+    std::uint64_t failures = 0;
     {
         const std::lock_guard lock(mutex_);
-        doubtful = !failed_.empty();
+        failures = failures_;
         flushing_.swap(changed_);
         through = last_sync_;
     }
@@ -177,7 +205,7 @@ Errno Written::flush(const Inodes& inodes) {
     wait_for_syncs(through); // what they had taken is not on disk before
     const std::lock_guard lock(mutex_);
     Changed().swap(flushing_);
-    return error == 0 && (doubtful || !failed_.empty()) ? EIO : error;
+    return error == 0 && (failures != failures_ || !hopeless_.empty()) ? EIO : error;
 }
 
 } // namespace stead::mirror

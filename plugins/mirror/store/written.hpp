@@ -14,7 +14,8 @@ namespace stead::mirror {
 
 /// What was changed and is not known to be on disk. Thread-safe.
 /// sync() is what an application asks for one inode; flush() is what the other node is told: all of what was noted
-/// before it began is on disk, times included, also where a sync of the same inode is still under way.
+/// before it began is on disk, times included, also where a sync of the same inode is still under way. After a sync
+/// that failed, the file reads as the disk has it: whoever compares it with the other node's sees what was lost.
 class Written {
 public:
     enum class What : std::uint8_t {
@@ -38,8 +39,6 @@ public:
         Change* outer_;
         std::vector<std::pair<Fid, What>> noted_;
     };
-    /// Its bytes were given again: an earlier failed sync of it is history.
-    void rewritten(const Fid& fid);
     void gone(const Fid& fid);
 
     [[nodiscard]] Errno sync(const Inodes& inodes, const Fid& fid);
@@ -59,8 +58,10 @@ private:
     [[nodiscard]] Errno sync_one(const Inodes& inodes, const Fid& fid, What what, bool data_only);
     [[nodiscard]] Errno sync_file_systems(const Inodes& inodes, const Changed& changed);
     [[nodiscard]] Errno sync_each(const Inodes& inodes, const Changed& changed);
-    void failed(const Fid& fid, What what);
+    void failed(const Inodes& inodes, const Fid& fid, What what);
     void add(const Fid& fid, What what);
+    [[nodiscard]] bool let_go(const Inodes& inodes, const Fid& fid);
+    void try_hopeless(const Inodes& inodes);
 
     static thread_local Change* change_;
 
@@ -71,7 +72,8 @@ private:
     std::vector<Syncing> syncing_;
     std::uint64_t last_sync_{};
     std::condition_variable synced_;
-    std::unordered_set<Fid, FidHash> failed_;
+    std::uint64_t failures_{};                  ///< syncs that failed so far
+    std::unordered_set<Fid, FidHash> hopeless_; ///< what is read of them may still be what a failed sync lost
 };
 
 } // namespace stead::mirror

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 /// A disk that remembers. `serve` mounts a file system with one file, `disk`, for a loop device to lie on; whatever
 /// that device asks for goes into an image and, with its time, into a log. `replay` makes the image that a power cut at
@@ -25,6 +26,8 @@ struct Entry {
     std::uint64_t length{};
 };
 
+inline constexpr std::string_view data_mark = "step ";
+
 struct Served {
     std::string mountpoint, image, log;
 };
@@ -32,6 +35,8 @@ struct Served {
 /// The file `control` beside the disk takes one line at a time:
 ///   off                          power is cut: from now on everything is answered and nothing is kept
 ///   fail write|read|flush N      the next N operations of this kind are answered with EIO
+///   fail data N                  the next N writes in which a sector begins with `data_mark`: bytes of a file, for a
+///                                file system promises less when its own blocks cannot be written
 /// and reading it gives one line: the time of the power cut or 0, and how many operations are still to fail.
 /// Returns the exit code.
 [[nodiscard]] int serve(const Served& what);

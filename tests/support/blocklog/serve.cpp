@@ -4,6 +4,7 @@
 
 #include <fuse.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdio>
@@ -26,7 +27,7 @@ constexpr std::string_view disk_path = "/disk", control_path = "/control";
 struct Server {
     int image{-1}, log{-1};
     std::uint64_t off_at{}; ///< when power was cut; 0 = it is on
-    unsigned fail_writes{}, fail_reads{}, fail_flushes{};
+    unsigned fail_writes{}, fail_data{}, fail_reads{}, fail_flushes{};
 };
 
 Server& server() { return *static_cast<Server*>(fuse_get_context()->private_data); }
@@ -96,8 +97,8 @@ int read_file(const char* path, char* to, std::size_t size, off_t offset, fuse_f
     if (path == control_path) {
         char text[64];
         const int length =
-            std::snprintf(text, sizeof text, "%llu %u %u %u\n", static_cast<unsigned long long>(from.off_at),
-                          from.fail_writes, from.fail_reads, from.fail_flushes);
+            std::snprintf(text, sizeof text, "%llu %u %u %u %u\n", static_cast<unsigned long long>(from.off_at),
+                          from.fail_writes, from.fail_data, from.fail_reads, from.fail_flushes);
         if (offset >= length) {
             return 0;
         }
@@ -129,6 +130,8 @@ int command(Server& to, std::string line) {
     const unsigned stored = count == 0 ? 0 : count + 1; // fails() counts down to 1 and below
     if (kind == "write") {
         to.fail_writes = stored;
+    } else if (kind == "data") {
+        to.fail_data = stored;
     } else if (kind == "read") {
         to.fail_reads = stored;
     } else if (kind == "flush") {
@@ -137,6 +140,15 @@ int command(Server& to, std::string line) {
         return -EINVAL;
     }
     return 0;
+}
+
+bool is_data(std::string_view bytes) {
+    for (; bytes.size() >= data_mark.size(); bytes.remove_prefix(std::min<std::size_t>(512, bytes.size()))) {
+        if (bytes.starts_with(data_mark)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 int write_file(const char* path, const char* bytes, std::size_t size, off_t offset, fuse_file_info*) {
@@ -148,7 +160,7 @@ int write_file(const char* path, const char* bytes, std::size_t size, off_t offs
     if (to.off_at != 0) {
         return static_cast<int>(size);
     }
-    if (fails(to.fail_writes)) {
+    if (fails(to.fail_writes) || (is_data({bytes, size}) && fails(to.fail_data))) {
         return -EIO;
     }
     if (::pwrite(to.image, bytes, size, offset) != static_cast<ssize_t>(size)) {
