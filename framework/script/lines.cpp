@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lines.hpp"
 
+#include <stead/script/script.hpp>
+
 #include <cstdint>
 
 namespace stead::script {

@@ -24,6 +24,4 @@ private:
     bool cut_{};
 };
 
-[[nodiscard]] std::string printable(std::string_view bytes);
-
 } // namespace stead::script

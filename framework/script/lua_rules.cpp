@@ -468,7 +468,12 @@ LuaRules load_lua_rules(std::string_view text, const Place& start, const rules::
             const std::lock_guard lock(shared->mutex);
             shared->thread_id = ::gettid();
         }
-        LuaRules loaded = Loader(shared->text, start, dialect, hold).load();
+        LuaRules loaded;
+        try {
+            loaded = Loader(shared->text, start, dialect, hold).load();
+        } catch (const std::exception& error) { // out of memory
+            loaded.problems.push_back({start, std::string{"rules: "} + error.what()});
+        }
         const std::lock_guard lock(shared->mutex);
         shared->result = std::move(loaded);
         shared->ended.notify_all();

@@ -155,7 +155,6 @@ public:
         return held_from(count);
     }
     std::string backend_note() const override {
-        const std::lock_guard lock{gate_mutex_};
         return note_ + ", packets that came to the last gate after the lease: " + std::to_string(gate_->dropped());
     }
     Audit audit() override {
@@ -436,7 +435,7 @@ private:
     UserEngine engine_;
     std::string note_;
     mutable InheritingMutex mutex_; ///< the engine and the queue's socket; taken before gate_mutex_
-    mutable InheritingMutex gate_mutex_;
+    InheritingMutex gate_mutex_;
     std::unique_ptr<NftGate> gate_;
     std::string gate_error_;
     std::thread server_, renewer_;

@@ -226,6 +226,7 @@ Result<void> NftGate::renew(const __u64& lease_until_ns, std::uint32_t claims) {
             std::max(margin_ns_, until > now ? (until - now) / 32 : 0); // long leases can wait
         const std::uint64_t left_ms = tries <= renewals_max ? gate_ms(until, now, margin_ns) : 0;
         if (left_ms == 0 && !open_) {
+            margin_ns_ = std::max(margin_ns_ / 2, renewal_min_ns); // or what was slow once would keep it closed
             return {};
         }
         auto done = open_for(left_ms, claims);
@@ -236,7 +237,8 @@ Result<void> NftGate::renew(const __u64& lease_until_ns, std::uint32_t claims) {
             return done;
         }
         // Either renewals are slow here, or this one was held up: a pause, however long, is no measure for the next.
-        margin_ns_ = std::min(2 * margin_ns_, renewal_max_ns);
+        const std::uint64_t quarter_ns = until > now ? (until - now) / 4 : 0;
+        margin_ns_ = std::min(2 * margin_ns_, std::clamp(quarter_ns, renewal_min_ns, renewal_max_ns));
     }
 }
 
@@ -270,12 +272,13 @@ bool NftGate::present() {
     return true;
 }
 
-std::uint64_t NftGate::dropped() {
-    if (context_ == nullptr ||
-        nft_run_cmd_from_buffer(context_, ("list chain inet " + table_ + " gate").c_str()) != 0) {
+std::uint64_t NftGate::dropped() const {
+    const std::unique_ptr<nft_ctx, decltype(&nft_ctx_free)> context{quiet_context(),
+                                                                    nft_ctx_free}; // of this call alone
+    if (!context || nft_run_cmd_from_buffer(context.get(), ("list chain inet " + table_ + " gate").c_str()) != 0) {
         return 0;
     }
-    const std::string shown = nft_ctx_get_output_buffer(context_);
+    const std::string shown = nft_ctx_get_output_buffer(context.get());
     std::uint64_t sum = 0;
     constexpr std::string_view word = "counter packets ";
     for (auto at = shown.find(word); at != std::string::npos; at = shown.find(word, at)) {

@@ -34,7 +34,9 @@ public:
     [[nodiscard]] Result<void> renew(const __u64& lease_until_ns, std::uint32_t claims);
     [[nodiscard]] bool open() const noexcept { return open_; } ///< by the last renewal
     [[nodiscard]] bool present();
-    [[nodiscard]] std::uint64_t dropped(); ///< packets that met a closed gate since the last install()
+    /// Packets that met a closed gate since the last install(). Beside the other calls, from any thread: to list a
+    /// chain may take longer than a renewal can wait.
+    [[nodiscard]] std::uint64_t dropped() const;
     void remove();
     static void remove(std::uint8_t module_id);
 

@@ -200,6 +200,8 @@ void MirrorPlugin::lead() {
 /// The process is gone with all that it had open: nobody waits for a file any more.
 void MirrorPlugin::on_fs_end(int code, const std::string& how) {
     child_.reset();
+    witness_token_.clear(); // its answer is not for the next one, whose questions have the same numbers
+    witness_timer_.cancel();
     for (auto& [id, reply] : std::exchange(replies_, {})) {
         reply(false, "stead-fs ended");
     }

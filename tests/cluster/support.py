@@ -92,7 +92,8 @@ def lapses(farm):
         gate = re.findall(r"last gate after the lease: (\d+)", shown)
         figures = [*words, ("lease-closed", "+".join(closed + gate))]
         told.append(f"{node.name}: " + ", ".join(f"{name} {value}" for name, value in figures) + drops(node))
-    return "; ".join(told) + f"; client:{drops(farm.client)}"
+    known = farm.client.sh(f"ip neigh show {lab.VIP}", check=False).stdout.strip()
+    return "; ".join(told) + f"; client:{drops(farm.client)}, the address is at {known}"
 
 
 def drops(host):
@@ -102,9 +103,12 @@ def drops(host):
     queue = [line.split() for line in shown.splitlines()]
     lines = [line.split() for line in host.sh("grep ^Udp: /proc/net/snmp").stdout.splitlines()]
     udp_counts = dict(zip(*lines))
+    tcp_lines = [line.split() for line in host.sh("grep ^TcpExt: /proc/net/netstat").stdout.splitlines()]
+    tcp_counts = dict(zip(*tcp_lines))
     backlog = sum(int(line.split()[1], 16) for line in host.sh("cat /proc/net/softnet_stat").stdout.splitlines())
-    return (f", queue full {sum(int(one[5]) for one in queue)}, its reader slow {sum(int(one[6]) for one in queue)}, "
-            f"udp sockets full {udp_counts['RcvbufErrors']}, backlog full (machine) {backlog}")
+    return (f", in the queue {sum(int(one[2]) for one in queue)}, queue full {sum(int(one[5]) for one in queue)}, its reader slow {sum(int(one[6]) for one in queue)}, "
+            f"udp sockets full {udp_counts['RcvbufErrors']}, listeners full {tcp_counts['ListenOverflows']}, "
+            f"SYNs dropped {tcp_counts['ListenDrops']}, backlog full (machine) {backlog}")
 
 
 def exactly_once(seen, farm=None):

@@ -120,7 +120,7 @@ def foreign_programs(farm):
               '__attribute__((section("tc"), used)) int guest_tc(void *c) { return -1; }\n'
               'char _license[] __attribute__((section("license"), used)) = "GPL";\n')
     node1.sh("cat > /tmp/bpf/guest.c <<'EOF'\n" + source + "EOF\n"
-             "clang -O2 -g -target bpf -c /tmp/bpf/guest.c -o /tmp/bpf/guest.o")
+             "clang-14 -O2 -g -target bpf -c /tmp/bpf/guest.c -o /tmp/bpf/guest.o")
     node1.sh("ip link set dev eth0 xdpgeneric obj /tmp/bpf/guest.o sec xdp")
     names(node1, "XDP", "guest_xdp", "eth0", "xdp", what="a foreign XDP program")
     node1.sh("ip link set dev eth0 xdpgeneric off")

@@ -89,7 +89,7 @@ public:
             watch_->poll();
             look(nanoseconds{0});
         });
-        turn();
+        turn(nanoseconds{0}); // nothing older than the watch: what came before it makes no event
     }
     void on_disarm() override {
         loop().cancel(turn_);
@@ -110,9 +110,9 @@ private:
     }
 
     /// Presence and claims, each interval and sooner where something is in doubt.
-    void turn() {
+    void turn(nanoseconds age_max = same_turn) {
         find_members();
-        look(same_turn);
+        look(age_max);
         if (claims_) {
             if (const auto asked = claims_->ask(); !asked) {
                 host().debug(spec().resource + ": " + asked.error().text());

@@ -130,7 +130,9 @@ void Inquiry::ask() {
             asked_[i].reason = e.what();
         }
     }
-    again_ = loop_.after(ask_again, [this] { ask(); });
+    if (!asked_.empty()) { // else an answer that came at once has ended it
+        again_ = loop_.after(ask_again, [this] { ask(); });
+    }
 }
 
 void Inquiry::ask_echo(std::size_t index) {

@@ -146,8 +146,12 @@ void Core::State::converse() {
             reset_link("handshake again as one that does not serve");
             return;
         }
+        eligible = false; // until the end of a resync, whatever is said or lost meanwhile
         if (hello_sent->held) {
             phase = Phase::apart;
+            if (role == Role::second) {
+                set_role(Role::waiting, "waits for the next synchronisation");
+            }
             handshake_text = "waits for the next synchronisation: " + decision.reason;
             return;
         }

@@ -102,6 +102,7 @@ void Core::State::forget_data() {
 void Core::State::handle(const Start& input) {
     STEAD_ASSERT(role == Role::none);
     load(input);
+    outside = options.batch && record.inconsistent.none(); // one that broke off is made up for at once
     set_role(Role::waiting, "start");
     if (input.foreign.empty() || record.current.none()) {
         out.emplace_back(ForeignKept{}); // nothing, or nothing that could count

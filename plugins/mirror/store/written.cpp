@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <atomic>
 #include <thread>
+#include <utility>
 
 #include <unistd.h>
 
@@ -53,17 +54,29 @@ bool Written::let_go(const Inodes& inodes, const Fid& fid) {
     if (located && located->is_file()) {
         const InodeRef file = inodes.file(fid, error);
         error = file != nullptr ? sys::drop_cache(file->fd()) : error;
-        // The file system would tell the same once more to whoever syncs all of it; a file itself tells what is new.
-        static_cast<void>(::syncfs(inodes.roots[located->root]->place.hidden()));
     }
     return error == 0 || error == ESTALE;
 }
 
+/// The file systems would tell of a failure once more to whoever syncs all of them. What they tell here may be of other
+/// files, too: the next flush asks each one by itself.
+void Written::hear_out(const Inodes& inodes) {
+    bool told = false;
+    for (const auto& root : inodes.roots) {
+        told = ::syncfs(root->place.hidden()) != 0 || told;
+    }
+    const std::lock_guard lock(mutex_);
+    swallowed_ = swallowed_ || told;
+}
+
 void Written::failed(const Inodes& inodes, const Fid& fid, What what) {
     add(fid, what);
+    {
+        const std::lock_guard lock(mutex_);
+        ++failures_; // before anything is read away that a flush under way counts on
+    }
     const bool hopeless = !let_go(inodes, fid);
     const std::lock_guard lock(mutex_);
-    ++failures_;
     if (hopeless) {
         hopeless_.insert(fid);
     } else {
@@ -100,14 +113,16 @@ Errno Written::sync_one(const Inodes& inodes, const Fid& fid, What what, bool da
     }
     if (error != 0) {
         failed(inodes, fid, what);
+        hear_out(inodes);
     }
     return error;
 }
 
 /// What has to be synced of it: as much as was noted, and as much as another one is just syncing, for that is not on
 /// disk yet. Times alone stay noted: fdatasync leaves them for the next flush.
-Written::What Written::begin(const Fid& fid, std::uint64_t& id) {
+Written::What Written::begin(const Fid& fid, std::uint64_t& id, bool& shared) {
     What what = What::data;
+    shared = flushing_.contains(fid);
     if (const auto found = changed_.find(fid); found != changed_.end() && found->second != What::data) {
         what = found->second;
         changed_.erase(found);
@@ -117,6 +132,7 @@ Written::What Written::begin(const Fid& fid, std::uint64_t& id) {
     }
     for (const Syncing& other : syncing_) {
         what = other.fid == fid ? std::max(what, other.what) : what;
+        shared = shared || other.fid == fid;
     }
     id = ++last_sync_;
     syncing_.push_back({id, fid, what});
@@ -138,16 +154,22 @@ void Written::wait_for_syncs(std::uint64_t through) {
 
 Errno Written::sync(const Inodes& inodes, const Fid& fid) {
     What what = What::data;
-    std::uint64_t id = 0;
+    std::uint64_t id = 0, failures = 0;
+    bool shared = false;
     {
         const std::lock_guard lock(mutex_);
         if (hopeless_.contains(fid)) {
             return EIO;
         }
-        what = begin(fid, id);
+        failures = failures_;
+        what = begin(fid, id, shared);
     }
-    const Errno error = sync_one(inodes, fid, what, what == What::data);
+    Errno error = sync_one(inodes, fid, what, what == What::data);
     end(id);
+    if (error == 0 && shared) { // the kernel tells each failure once, maybe to the other one
+        const std::lock_guard lock(mutex_);
+        error = failures != failures_ ? EIO : 0;
+    }
     return error;
 }
 
@@ -160,6 +182,9 @@ Errno Written::sync_file_systems(const Inodes& inodes, const Changed& changed) {
     }
     for (auto at = changed.begin(); first != 0 && at != changed.end(); ++at) {
         failed(inodes, at->first, at->second); // nobody knows whose it was
+    }
+    if (first != 0) {
+        hear_out(inodes);
     }
     return first;
 }
@@ -192,20 +217,22 @@ Errno Written::flush(const Inodes& inodes) {
     try_hopeless(inodes);
     std::uint64_t through = 0;
     std::uint64_t failures = 0;
+    bool swallowed = false;
     {
         const std::lock_guard lock(mutex_);
         failures = failures_;
+        swallowed = std::exchange(swallowed_, false);
         flushing_.swap(changed_);
         through = last_sync_;
     }
-    const bool whole = flushing_.size() > one_by_one_max ||
-                       std::any_of(flushing_.begin(), flushing_.end(),
-                                   [](const auto& entry) { return entry.second == What::elsewhere; });
+    const bool whole = !swallowed && (flushing_.size() > one_by_one_max ||
+                                      std::any_of(flushing_.begin(), flushing_.end(),
+                                                  [](const auto& entry) { return entry.second == What::elsewhere; }));
     const Errno error = whole ? sync_file_systems(inodes, flushing_) : sync_each(inodes, flushing_);
     wait_for_syncs(through); // what they had taken is not on disk before
     const std::lock_guard lock(mutex_);
     Changed().swap(flushing_);
-    return error == 0 && (failures != failures_ || !hopeless_.empty()) ? EIO : error;
+    return error == 0 && (failures != failures_ || (whole && swallowed_) || !hopeless_.empty()) ? EIO : error;
 }
 
 } // namespace stead::mirror

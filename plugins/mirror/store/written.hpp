@@ -52,7 +52,8 @@ private:
         Fid fid;
         What what{};
     };
-    [[nodiscard]] What begin(const Fid& fid, std::uint64_t& id);
+    /// `shared`: somebody else is syncing it as well.
+    [[nodiscard]] What begin(const Fid& fid, std::uint64_t& id, bool& shared);
     void end(std::uint64_t id);
     void wait_for_syncs(std::uint64_t through);
     [[nodiscard]] Errno sync_one(const Inodes& inodes, const Fid& fid, What what, bool data_only);
@@ -62,6 +63,7 @@ private:
     void add(const Fid& fid, What what);
     [[nodiscard]] bool let_go(const Inodes& inodes, const Fid& fid);
     void try_hopeless(const Inodes& inodes);
+    void hear_out(const Inodes& inodes);
 
     static thread_local Change* change_;
 
@@ -73,6 +75,7 @@ private:
     std::uint64_t last_sync_{};
     std::condition_variable synced_;
     std::uint64_t failures_{};                  ///< syncs that failed so far
+    bool swallowed_{};                          ///< a file system told of a failure of nobody knows whom
     std::unordered_set<Fid, FidHash> hopeless_; ///< what is read of them may still be what a failed sync lost
 };
 

@@ -88,4 +88,7 @@ public:
 /// Compiles every bin/*.lua without running it. Errors: "bin/start_both.lua:12: …".
 [[nodiscard]] std::vector<Error> check_scripts(const std::filesystem::path& bin);
 
+/// One line of UTF-8 out of any bytes.
+[[nodiscard]] std::string printable(std::string_view bytes);
+
 } // namespace stead::script
