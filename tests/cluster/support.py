@@ -91,7 +91,9 @@ def lapses(farm):
         closed = re.findall(r"lease-closed (\d+)", shown)
         gate = re.findall(r"last gate after the lease: (\d+)", shown)
         figures = [*words, ("lease-closed", "+".join(closed + gate))]
-        told.append(f"{node.name}: " + ", ".join(f"{name} {value}" for name, value in figures) + drops(node))
+        busiest = node.sh("ps -eLo comm,cputimes --no-headers --sort=-cputimes | head -3", check=False).stdout.split()
+        told.append(f"{node.name}: " + ", ".join(f"{name} {value}" for name, value in figures) + drops(node) +
+                    f", busiest threads (s) {' '.join(busiest)}")
     known = farm.client.sh(f"ip neigh show {lab.VIP}", check=False).stdout.strip()
     return "; ".join(told) + f"; client:{drops(farm.client)}, the address is at {known}"
 

@@ -24,7 +24,8 @@ with echo_farm(**macros) as farm:
     check(table["flows"] == 15000 and table["elsewhere"] == 0,
           f"every flow was answered by the owner of its bucket ({table['elsewhere']} were not)")
     seen = lab.result(tcp(farm, "--rate", 1000, "--count", 10000, "--seconds", 60))
-    check(seen["failed"] == 0, f"no connection failed ({seen['failed']}: {seen['reasons']}); {lapses(farm)}")
+    check(seen["failed"] == 0, f"no connection failed ({seen['failed']}: {seen['reasons']}; served {seen['served']}); "
+                               f"{lapses(farm)}")
     check(sum(seen["served"].values()) == 10000, "all 10000 connections were served")
     check_shares({"names": seen["served"]}, {"node1": 3, "node2": 2, "node3": 1})
     six = lab.result(farm.traffic("udp", "--target", lab.VIP6, "--port", 7000, "--sources", "fd42::c:1+50",
