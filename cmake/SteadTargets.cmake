@@ -159,7 +159,4 @@ function(stead_test name)
     add_test(NAME ${name} COMMAND ${name} ${A_ARGS})
   endif()
   set_tests_properties(${name} PROPERTIES LABELS ${A_LABEL} TIMEOUT ${A_TIMEOUT} SKIP_RETURN_CODE 77)
-  if(A_LABEL STREQUAL sim) # calculates all the time: counts as two of scripts/test's jobs, of which there are more than cores
-    set_tests_properties(${name} PROPERTIES PROCESSORS 2)
-  endif()
 endfunction()

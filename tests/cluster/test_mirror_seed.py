@@ -16,10 +16,10 @@ def sent(module, node):
 
 
 def seed(nodes):
-    module = mirror.Mirror(nodes, rfs='syncat="0 3 * * *" syncdelta="10m" scripts="on" nbremconn="2" roflags="0x10"')
+    module = mirror.Mirror(nodes, rfs='scripts="on" nbremconn="2" roflags="0x10"')
     one, two = module.nodes
     done = one.stead("config -m data")
-    for name in ("syncat", "syncdelta", "scripts", "nbremconn", "roflags"):
+    for name in ("scripts", "nbremconn", "roflags"):
         check(f"rfs/@{name}" in done.stderr + done.stdout, f"config says that {name} has no effect")
     module.stead(one, "start")  # the other one not before it has its copy: it would follow at once
     module.wait(one, WAIT)
