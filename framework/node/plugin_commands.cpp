@@ -20,6 +20,9 @@ std::string wrong_lost(const std::vector<std::string>& given) {
     if (given[0] == "drop") {
         return given.size() <= 2 ? "" : "'mirror lost drop' takes one name, as 'mirror lost list' shows it, or 'all'";
     }
+    if (given[0] != "export") {
+        return "mirror lost '" + given[0] + "'; allowed: list, export, drop";
+    }
     const bool absolute = given.size() == 2 && given[1].starts_with('/');
     return absolute ? "" : "'mirror lost export' needs a folder, as an absolute path";
 }

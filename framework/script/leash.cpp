@@ -149,8 +149,9 @@ void become_user(const char* name) {
     ::setenv("LOGNAME", name, 1);
 }
 
-[[noreturn]] void become(const Orders& orders, const sigset_t& signals) {
-    char** const argv = orders.program;
+/// After vfork, in its parent's memory: it allocates nothing and writes only to its own stack. `shell`: the program as
+/// /bin/sh runs it.
+[[noreturn]] void become(const Orders& orders, char** shell, const sigset_t& signals) {
     ::setsid();
     if (*orders.user != '\0') {
         become_user(orders.user);
@@ -159,14 +160,9 @@ void become_user(const char* name) {
         ::prctl(PR_SET_PDEATHSIG, SIGKILL); // (changing the user clears it) somebody killed the leash
     }
     ::sigprocmask(SIG_SETMASK, &signals, nullptr);
-    ::execv(argv[0], argv);
+    ::execv(orders.program[0], orders.program);
     if (errno == ENOEXEC) { // a script without a first line "#!": what shells do with it
-        std::vector<char*> shell{const_cast<char*>("/bin/sh")};
-        for (char** a = argv; *a != nullptr; ++a) {
-            shell.push_back(*a);
-        }
-        shell.push_back(nullptr);
-        ::execv(shell[0], shell.data());
+        ::execv(shell[0], shell);
     }
     report('x', errno);
     ::_exit(127);
@@ -286,11 +282,16 @@ int main(int argc, char** argv) {
     if (::fcntl(status_fd, F_SETFD, FD_CLOEXEC) != 0 || ::pipe2(started, O_CLOEXEC) != 0) {
         return 70;
     }
+    std::vector<char*> shell{const_cast<char*>("/bin/sh")};
+    for (char** a = orders.program; *a != nullptr; ++a) {
+        shell.push_back(*a);
+    }
+    shell.push_back(nullptr);
     // vfork copies no page tables, which is most of what a script of one line costs; not where names of users are
     // looked up between it and the program.
     const pid_t child = orders.supervise ? ::fork() : ::vfork();
     if (child == 0) {
-        become(orders, before);
+        become(orders, shell.data(), before);
     }
     if (child < 0) {
         report('x', errno);

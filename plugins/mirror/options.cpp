@@ -259,10 +259,10 @@ MirrorOptions read_options(const plugin::Config& service, const Finding& finding
 }
 
 std::uint64_t MirrorOptions::digest() const {
-    Settings common; // what the two streams and trees must agree in
+    Settings common; // what the two streams and trees must agree in, and nothing that only one of two builds knows
     common.directories = directories;
-    common.ack = ack;
-    const std::string text = boost::json::serialize(to_json(common));
+    const std::string text =
+        boost::json::serialize(to_json(common).at("directories")) + std::to_string(static_cast<int>(ack));
     std::uint64_t hash = 0xcbf29ce484222325u; // FNV-1a
     for (const char c : text) {
         hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;

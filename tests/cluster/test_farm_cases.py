@@ -96,11 +96,11 @@ def two():
         lab.wait_for("the second module serves", lambda: ask("10.42.0.101", 200)["unanswered"] == 0, 15)
         for address, powers in ((lab.VIP, (1, 1, 1)), ("10.42.0.101", (2, 1, 1))):
             seen = ask(address)
-            exactly_once(seen)
+            exactly_once(seen, farm)
             check_shares(seen, dict(zip(("node1", "node2", "node3"), powers)), tolerance=3)
         farm.nodes[1].stead("stop -m other")
-        exactly_once(ask(lab.VIP))
-        exactly_once(ask("10.42.0.101"))
+        exactly_once(ask(lab.VIP), farm)
+        exactly_once(ask("10.42.0.101"), farm)
 
 
 def tempo():
@@ -110,7 +110,7 @@ def tempo():
 
         def share():
             seen = lab.result(udp(farm, "--flows", 2000, "--rate", 5000, "--count", 2000))
-            exactly_once(seen)
+            exactly_once(seen, farm)
             return shares(seen).get("node3", 0)
         lab.wait_for("all shares have grown", lambda: 31 < share() < 36, 20)
         node3.stead("stop -m echo")

@@ -88,12 +88,12 @@ def stock_light(node):
     check(len(node.sh("pgrep -f [7]6001", check=False).stdout.split()) == 1, "its background program stays")
     node.stead("restart -m stl")
     lab.wait_for("the restart", lambda: node.ready("stl") and
-                 node.stead("get -m stl -r custom.level", check=False).stdout.strip() == "2", 90)
+                 node.stead("get -m stl -r custom.level", check=False).stdout.strip() == "2", 30)
     check(len(node.sh("pgrep -f [7]6001", check=False).stdout.split()) == 1, "processtree kill ended the first one")
     node.sh("touch /run/fail.delta")
     node.stead("stopstart -m stl")
     lab.wait_for("STOP after the start, not the one before it", lambda: node.state("stl") == 0 and
-                 "delta does not start" in node.stead("log -m stl -s 1000").stdout, 90)
+                 "delta does not start" in node.stead("log -m stl -s 1000").stdout, 30)
     log = node.stead("log -m stl -s 1000").stdout
     check("delta does not start" in log and "Action stop called by" in log, "a start that fails stops the module")
     node.sh("rm /run/fail.delta")

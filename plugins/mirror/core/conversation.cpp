@@ -118,7 +118,7 @@ void Core::State::converse() {
     conversing_with = peer_facts.incarnation;
     seq = std::max(seq, peer_facts.seq);
     decision = decide(*hello_sent, peer_facts);
-    if (decision.both_flushed) {
+    if (decision.both_flushed || mutant(Mutant::forget_intents)) {
         intended.clear();
     }
     peer_current = peer_facts.record.current;

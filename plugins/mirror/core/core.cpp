@@ -261,6 +261,7 @@ void Core::State::settle() {
     try_end();
     try_finish_end();
     follow_order();
+    go_on_prim();
 }
 
 Core::Core(const Options& options) : state_(std::make_unique<State>(options)) {}

@@ -124,12 +124,24 @@ void Core::State::follow_prim() {
 
 void Core::State::begin_prim() {
     order_begun = true;
-    const bool force = *order == Command::primforce;
     if (peer == PeerState::silent || peer == PeerState::unknown) {
         note("an administrator makes this node primary while the peer is not heard: if it serves, that is a split",
              true);
     }
     reset_link("an administrator said prim");
+    claim = Claim::emptying;
+}
+
+/// What was received is applied first: it would come over what was rolled back, or over what the application writes.
+void Core::State::go_on_prim() {
+    if (claim != Claim::emptying || (!incoming.empty() && !mutant(Mutant::promote_without_drain))) {
+        return;
+    }
+    if (!order) { // the module stops
+        claim = Claim::none;
+        return;
+    }
+    const bool force = *order == Command::primforce;
     if (!record.inconsistent.none() && !(force && record.current.none())) {
         roll_back_and_serve(force);
         return;

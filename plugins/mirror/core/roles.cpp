@@ -555,7 +555,7 @@ void Core::State::roll_back_and_serve(bool force) {
         if (done.error != 0) {
             note("the undo log cannot be restored", true);
         }
-        if (done.error != 0 && !force) {
+        if ((done.error != 0 && !force) || !order) { // or the module stops
             claim = Claim::none;
             return;
         }

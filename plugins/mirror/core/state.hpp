@@ -43,6 +43,7 @@ enum class Claim : std::uint8_t {
     handing,   ///< primary: finishing its operations
     handed,    ///< Handover sent
     taking,    ///< secondary: flushing and persisting
+    emptying,  ///< on order: applying what was received
     rolling,   ///< restoring the undo log
     stopping,
     recording, ///< at start: writing down what was changed behind the mount
@@ -241,6 +242,7 @@ struct Core::State {
     void follow_swap();
     void follow_prim();
     void begin_prim();
+    void go_on_prim();
     void serve_by_order(const std::string& reason);
     void follow_second();
     void verify_all(Command what);

@@ -82,7 +82,7 @@ bool decode_sector(std::string_view bytes, std::uint64_t id, std::uint64_t index
         const auto mark = static_cast<Mark>(take(bytes, 1));
         const Fid fid{take(bytes, 8), take(bytes, 8)};
         const std::uint64_t zone = take(bytes, 8);
-        if (kind > TargetKind::zone || mark > Mark::intent) {
+        if (kind > TargetKind::zone || mark > Mark::intent || (kind != TargetKind::zone && zone != 0)) {
             return false;
         }
         out.entries.push_back({{kind, fid, zone}, mark});
@@ -130,7 +130,9 @@ std::optional<std::uint32_t> ChangeLog::round_of(std::string_view bytes, std::ui
                : std::nullopt;
 }
 
-/// A bad sector is the torn tail of the last append, unless a later append wrote a good one behind it.
+/// A bad sector is the torn tail of the last append, unless a later append wrote a good one behind it. What a torn
+/// append left behind its first bad sector may come back once another append has written that one: marks that were
+/// never acknowledged, which cost a comparison.
 LoadedLog ChangeLog::read(std::string_view bytes, std::uint64_t id, std::uint64_t& next) {
     LoadedLog log{id, false, {}};
     const auto round = round_of(bytes, id);

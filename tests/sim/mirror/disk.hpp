@@ -97,6 +97,7 @@ public:
 
     // Undo
     void start_undo(bool go_on);
+    bool saved(const Target& target) const { return undo_.contains(target); }
     int save_undo(const std::vector<Target>& targets);
     void roll_back();
 

@@ -127,9 +127,29 @@ void World::on(unsigned n, const SyncInode& o) {
         result.error = disk(n).sync(fid, random_);
         if (result.error != 0) {
             nodes_[n].distrusted.insert(ticket);
+            lost_by_disk(n, fid);
             note(n, "sync of " + std::to_string(fid.low) + " failed", 2);
         }
     });
+}
+
+/// What a failed sync dropped before the resync touched it, no roll-back gives back.
+void World::lost_by_disk(unsigned n, const Fid& fid) {
+    if (!nodes_[n].before_resync) {
+        return;
+    }
+    auto& before = nodes_[n].before_resync->inodes;
+    const auto now = disk(n).cache.inodes.find(fid.low);
+    if (const auto then = before.find(fid.low); then != before.end() && now != disk(n).cache.inodes.end()) {
+        if (!disk(n).saved(inode_target(fid.low))) {
+            then->second.attributes = now->second.attributes;
+        }
+        for (std::size_t zone = 0; zone < zones; ++zone) {
+            if (!disk(n).saved(zone_target(fid.low, zone))) {
+                then->second.data[zone] = now->second.data[zone];
+            }
+        }
+    }
 }
 
 void World::on(unsigned n, const Flush& o) {

@@ -186,6 +186,7 @@ private:
     void check_roles();
     [[nodiscard]] bool acts(unsigned node) const;
     [[nodiscard]] bool accounted(const Target& target, const std::array<Decision, 2>* would) const;
+    void lost_by_disk(unsigned node, const Fid& fid);
     void check_content(unsigned node, const Tree& needed, bool queued_counts, const char* what);
 
     Setup setup_;

@@ -30,6 +30,7 @@ enum class Mutant : std::uint8_t {
     answer_after_lease,
     trust_damaged_log,
     sync_one_side,
+    forget_intents,
     // Without data
     take_without_asking,
 };
