@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import stat
 
 from light import make_safe
@@ -70,14 +71,21 @@ class Mirror:
 
 
 @contextlib.contextmanager
-def cluster(nodes=2, lans=("default",), **options):
+def cluster(nodes=2, lans=("default",), srv_mib=0, **options):
+    """`srv_mib`: /srv is an ext4 of its own of that size."""
     lab.enter()
     with lab.Lab(nodes=nodes, lans=lans, **options) as both:
         for node in both.nodes:
             (node.disk / "srv").mkdir()
+            if srv_mib:
+                lab.sh(f"truncate -s {srv_mib}M {node.disk}/srv.img && mkfs.ext4 -q -m 0 {node.disk}/srv.img && "
+                       f"mount -o loop {node.disk}/srv.img {node.disk}/srv")
             node.sh(f"mount --bind {node.disk}/srv /srv")
         both.form_cluster()
         yield both
+    for node in both.nodes if srv_mib else []:
+        lab.sh(f"umount {node.disk}/srv", check=False)
+    shutil.rmtree(both.folder, ignore_errors=True)  # what the mounts held back
 
 
 def power_on_again(node):

@@ -11,23 +11,30 @@ import threading
 import time
 
 import mirror
-from mirror import ALONE, PRIM, SECOND
+from mirror import ALONE, PRIM, SECOND, STOP
 from support import HERE, check, lab
 from demo_mirror import CONNECT, HBA, Ledger
 
 VIPS = {"pg": lab.VIP, "redis": "10.42.0.101", "sqlite": None}
-FAULTS = ["kill stead-fs", "kill stead-host", "power off", "unplugged", "frozen", "swap"]
+FAULTS = ["kill stead-fs", "kill stead-host", "power off", "unplugged", "frozen", "full disk", "full disk of the secondary",
+          "swap"]
 SQLITE = '''#!/usr/bin/env python3
-import os, sqlite3, sys, uuid
-db = sqlite3.connect("/srv/sqlite/ledger", isolation_level=None, timeout=60)
-db.execute("PRAGMA journal_mode=" + sys.argv[1])
-db.execute("PRAGMA synchronous=FULL")
-db.execute("CREATE TABLE IF NOT EXISTS ledger (n TEXT PRIMARY KEY)")
-acked = os.open("/srv/acked", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+import os, sqlite3, sys, time, uuid
+acked = os.open("/acked/sqlite", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 while True:
-    n = uuid.uuid4().hex
-    db.execute("INSERT INTO ledger VALUES (?)", (n,))
-    os.write(acked, n.encode() + b"\\n")
+    try:
+        db = sqlite3.connect("/srv/sqlite/ledger", isolation_level=None, timeout=60)
+        db.execute("PRAGMA journal_mode=" + sys.argv[1])
+        db.execute("PRAGMA synchronous=FULL")
+        db.execute("CREATE TABLE IF NOT EXISTS ledger (n TEXT PRIMARY KEY)")
+        while True:
+            n = uuid.uuid4().hex
+            db.execute("INSERT INTO ledger VALUES (?)", (n,))
+            os.write(acked, n.encode() + b"\\n")
+    except sqlite3.OperationalError as why:
+        if "full" not in str(why) and "I/O" not in str(why):
+            raise
+        time.sleep(0.2)
 '''
 SQLITE_HOOKS = {"prestart": "#!/bin/sh\nexit 0\n", "writer": SQLITE,
                 "start_prim": "#!/bin/sh\nmode=DELETE; [ $(($(date +%s) % 2)) = 0 ] && mode=WAL\n"
@@ -94,7 +101,7 @@ class Run:
 
     def install(self, node, name, number):
         if name == "sqlite":
-            node.sh("mkdir -p /srv/sqlite")
+            node.sh(f"mkdir -p /srv/sqlite /acked && mount --bind {self.notes(node)} /acked")
             from light import make_safe
             xml = ('<safe><service mode="mirror" maxloop="1000"><rfs><replicated dir="/srv/sqlite"/></rfs>'
                    '<user nicestoptimeout="20s" forcestoptimeout="20s"/></service></safe>')
@@ -115,8 +122,14 @@ class Run:
         return {"pg": {n for n, _ in list(self.pg.acked)}, "redis": set(self.redis.acked), "sqlite": notes}
 
     @staticmethod
-    def written(node):
-        path = node.disk / "srv" / "acked"
+    def notes(node):
+        """What SQLite's writer was told, on no disk that the faults are about."""
+        folder = node.disk / "notes"
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def written(self, node):
+        path = self.notes(node) / "sqlite"
         return [line for line in path.read_text().splitlines() if len(line) == 32] if path.exists() else []
 
     def server(self, name):
@@ -161,12 +174,14 @@ class Run:
         elif fault == "power off":
             victim.power_off()
         elif fault == "unplugged":
-            told = (victim.disk / "srv" / "acked").read_text() if (victim.disk / "srv" / "acked").exists() else ""
+            told = self.written(victim)
             victim.unplug_silently()
         elif fault == "frozen":
             victim.freeze()
             time.sleep(5)
             victim.thaw()
+        elif fault.startswith("full disk"):
+            self.full_disk(other if fault.endswith("secondary") else victim)
         else:
             for name, module in self.modules.items():
                 module.stead(self.server(name), "swap")
@@ -175,6 +190,7 @@ class Run:
             self.progress()
         if fault == "power off":
             mirror.power_on_again(victim)
+            victim.sh(f"mount --bind {self.notes(victim)} /acked")
             for name in VIPS:
                 victim.stead(f"start -m {name}", check=False)
         elif fault == "unplugged":
@@ -185,11 +201,21 @@ class Run:
         self.progress()
         self.nothing_lost(f"turn {number}, {fault}, {time.monotonic() - at:.0f} s")
 
-    @staticmethod
-    def isolated_writes(victim, told):
+    def full_disk(self, node):
+        """Nothing fits for ten seconds. A module that could not start on it is started by its administrator afterwards."""
+        node.sh("dd if=/dev/zero of=/srv/filler bs=1M 2>/dev/null; sync -f /srv", check=False)
+        time.sleep(10)
+        node.sh("rm /srv/filler")
+        for name in VIPS:
+            lab.wait_for(f"{name} has decided", lambda n=name: node.ready(n) or node.state(n) == STOP, 60)
+            if node.state(name) == STOP:
+                print(f"{name} stopped on {node.name}", flush=True)
+                node.stead(f"start -m {name}", check=False)
+
+    def isolated_writes(self, victim, told):
         """Without a witness the unplugged one may serve as well: what it says to itself alone (SQLite) is lost by the split."""
         victim.sh("pkill -KILL -f /[b]in/writer", check=False)
-        (victim.disk / "srv" / "acked").write_text(told)
+        (self.notes(victim) / "sqlite").write_text("".join(line + "\n" for line in told))
 
     def rejoin(self):
         """A split is decided by a person."""
@@ -209,7 +235,7 @@ def main():
     parser.add_argument("--seed", type=int, default=int(time.time()))
     options = parser.parse_args()
     turns = options.turns or (20 if options.long else 2)
-    with mirror.cluster() as nodes:
+    with mirror.cluster(srv_mib=600) as nodes:
         print(f"seed {options.seed}", flush=True)
         chance = random.Random(options.seed)
         run = Run(nodes)

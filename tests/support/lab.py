@@ -262,7 +262,7 @@ class Lab:
     def print_logs(self):
         for node in self.nodes:
             for path in [node.disk / "steadd.log", *(node.disk / "var").rglob("*log*")]:
-                if path.is_file():
+                if path.is_file() and b"\0" not in path.read_bytes()[:512]:
                     print(f"---- {node.name} {path.name}\n" + "\n".join(path.read_text("utf-8", "replace").splitlines()[-40:]))
 
     def cluster_xml(self):
