@@ -35,6 +35,7 @@ Settings MirrorPlugin::settings() const {
     s.resync_bytes_per_second = options_.resync_bytes_per_second;
     s.slow_peer = options_.slow_peer;
     s.heard_for = options_.timeout;
+    s.peer_heard = peer_present_;
     s.batch = options_.sync_at.has_value();
     s.witness = host_.read(host_.self(), "splitbrain.uptodate").has_value();
     s.probe_vip = !network_.empty();

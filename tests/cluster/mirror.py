@@ -56,7 +56,7 @@ class Mirror:
         first = prim or self.nodes[0]
         other = [node for node in self.nodes if node is not first][0]
         self.stead(first, "prim")
-        self.wait_ready(first, ALONE, PRIM)  # the other may be in sync at once
+        self.wait_ready(first, ALONE, PRIM, timeout=timeout)  # the other may be in sync at once
         self.stead(other, "second")
         self.wait_ready(first, PRIM, timeout=timeout)
         self.wait_ready(other, SECOND, timeout=timeout)

@@ -143,7 +143,7 @@ class Host:
 
     def inside(self, own_pids=True):
         """Without own_pids the command is this program's direct child and gets its signals, but outlives the power."""
-        return ["nsenter", "-t", str(self.pid()), "-r", "-m", "-n", "-u", *(["-p"] if own_pids else []), "--"]
+        return ["nsenter", "-t", str(self.pid()), "-r", "--wdns=/", "-m", "-n", "-u", *(["-p"] if own_pids else []), "--"]
 
     def sh(self, command, check=True, timeout=60):
         done = subprocess.run([*self.inside(), "sh", "-c", command], text=True, capture_output=True, timeout=timeout)
@@ -314,7 +314,7 @@ def keep(cluster, tries):
     """Leaves the lab up until a key is pressed, and says how to enter a node and what to try."""
     print("\nThe lab stays up until you press Ctrl-C (or end of input). Enter a node from another terminal:")
     for host in [*cluster.nodes, cluster.client]:
-        print(f"  {host.name:7} nsenter -r -m -n -p -u -t $(pgrep -n -f {host.tag()}) bash")
+        print(f"  {host.name:7} nsenter -r --wdns=/ -m -n -p -u -t $(pgrep -n -f {host.tag()}) bash")
     print("Try: " + "\n     ".join(tries))
     try:
         while sys.stdin.readline():

@@ -64,6 +64,7 @@ json::object to_json(const Settings& s) {
             {"resync_bytes_per_second", s.resync_bytes_per_second},
             {"readers", s.readers},
             {"batch", s.batch},
+            {"peer_heard", s.peer_heard},
             {"full_sync", s.full_sync}};
 }
 
@@ -99,6 +100,7 @@ Settings settings_from(const json::object& object) {
     s.resync_bytes_per_second = static_cast<std::uint64_t>(number_of(object, "resync_bytes_per_second"));
     s.readers = static_cast<std::uint32_t>(number_of(object, "readers", s.readers));
     s.batch = flag_of(object, "batch");
+    s.peer_heard = flag_of(object, "peer_heard");
     s.full_sync = flag_of(object, "full_sync");
     return s;
 }

@@ -126,11 +126,13 @@ void Core::State::converse() {
     static constexpr std::array<const char*, 5> verdicts{"undecided", "refused", "split", "this node is the source",
                                                          "the peer is the source"};
     handshake_text = std::string(verdicts[static_cast<std::size_t>(decision.verdict)]) + ": " + decision.reason;
-    if (serving() && peer_facts.record.epoch > record.epoch) {
+    const bool apart = decision.verdict == Verdict::split || decision.verdict == Verdict::refuse;
+    if (serving() && peer_facts.record.epoch > record.epoch && (peer_facts.serving || !apart)) {
         step_down("the peer has served in a later epoch", false);
         reset_link("handshake again as one that does not serve");
         return;
     }
+    const bool starting = std::exchange(meet_until, never) != never;
     switch (decision.verdict) {
     case Verdict::source:
         phase = peer_is_held() ? Phase::apart : Phase::marks;
@@ -165,8 +167,24 @@ void Core::State::converse() {
     case Verdict::nobody:
         phase = Phase::apart;
         note("handshake: " + decision.reason, true);
+        go_on_after_split(peer_facts, starting);
         break;
     }
+}
+
+/// Of two that have a claim the one that serves goes on, in an epoch later than the other one's; of two that start, the
+/// one of the later epoch, as it would without the other.
+void Core::State::go_on_after_split(const Facts& theirs, bool starting) {
+    const Record& other = theirs.record;
+    const bool kin = other.mirror == record.mirror;
+    const bool later = !kin || std::pair(record.epoch, record.node) > std::pair(other.epoch, other.node);
+    const bool start = starting && record.role == Role::alone && (other.role != Role::alone || later);
+    if (theirs.serving || !(start || (serving() && !later))) {
+        return;
+    }
+    reset_link("the peer is to hear that this node serves");
+    become_alone(epoch_after(kin ? std::max(record.epoch, other.epoch) : record.epoch, options.node),
+                 start ? "the last holder starts" : "it served, and goes on");
 }
 
 // ---- Target -------------------------------------------------------------------------------------------------------

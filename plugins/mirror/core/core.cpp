@@ -58,7 +58,8 @@ void Core::State::load(const Start& input) {
     record.since_clean = record.since_clean || (record.clean && record.base.none());
     if (!usable) {
         const bool named = record.log != 0 && !record.log_is_intent;
-        const bool was_ahead = options.ack == Ack::commit && record.role == Role::prim && tainted;
+        const bool led = record.role == Role::prim || record.log_is_intent; // or stepped down since
+        const bool was_ahead = options.ack == Ack::commit && led && tainted;
         record.unknown = record.unknown || !record.base.none() || named || was_ahead;
         return;
     }
@@ -103,6 +104,7 @@ void Core::State::handle(const Start& input) {
     STEAD_ASSERT(role == Role::none);
     load(input);
     outside = options.batch && record.inconsistent.none(); // one that broke off is made up for at once
+    meets_first = input.peer_heard;
     set_role(Role::waiting, "start");
     if (input.foreign.empty() || record.current.none()) {
         out.emplace_back(ForeignKept{}); // nothing, or nothing that could count
@@ -116,6 +118,23 @@ void Core::State::started() {
     const bool claims = record.role == Role::alone ||
                         (mutant(Mutant::start_without_claim) && record.role == Role::second && record.in_sync);
     if (claims && !record.current.none() && record.inconsistent.none()) {
+        meet_until = meets_first ? now + options.meet_wait : now;
+    }
+}
+
+/// If the peer serves as well, this is a split, and a restart must not decide which of the two goes on: the one that
+/// never stopped does. A peer that does not serve makes this node the source, or is not to be met.
+void Core::State::go_on_starting() {
+    if (meet_until == never) {
+        return;
+    }
+    if (role != Role::waiting || stop_wanted || accept_loss || record.outdated ||
+        (record.role != Role::alone && !mutant(Mutant::start_without_claim))) {
+        meet_until = never;
+    } else if (order || claim != Claim::none) {
+        meet_until = std::max(meet_until, now + options.meet_wait);
+    } else if (now >= meet_until || peer == PeerState::silent || peer == PeerState::died) {
+        meet_until = never;
         become_alone(epoch_after(record.epoch, options.node), "the last holder starts");
     }
 }
@@ -225,7 +244,7 @@ bool Core::State::accounts_for(const Target& target, const Decision* with) const
 // ---- Time ---------------------------------------------------------------------------------------------------------
 
 Instant Core::State::deadline() const {
-    Instant at = std::min({checkpoint_at, repeat_at, order_until, announce_at});
+    Instant at = std::min({checkpoint_at, repeat_at, order_until, announce_at, meet_until});
     return unacknowledged.empty() ? at : std::min(at, unacknowledged.front().second + options.slow_peer);
 }
 
@@ -249,6 +268,7 @@ void Core::State::timers() {
 void Core::State::settle() {
     timers();
     answer_held();
+    go_on_starting();
     try_promote();
     go_on_promoting();
     go_on_handing();

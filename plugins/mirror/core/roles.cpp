@@ -365,6 +365,8 @@ void Core::State::handle(const BusReceived& input) {
     } else if (message.epoch > record.epoch && serving()) {
         reset_link("the peer holds a later epoch");
         step_down("the peer holds a later epoch", true);
+    } else if (meet_until != never) {
+        meet_until = now + options.meet_wait; // the peer serves
     }
 }
 

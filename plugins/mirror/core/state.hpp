@@ -102,6 +102,8 @@ struct Core::State {
     void load(const Start& input);
     void forget_data();
     void started();
+    void go_on_starting();
+    void go_on_after_split(const Facts& theirs, bool starting);
 
     using Then = std::function<void(const Done&)>;
     Ticket expect(Then then);
@@ -341,6 +343,8 @@ struct Core::State {
     // Roles
     std::uint64_t nonce{};
     Instant repeat_at{never}, give_up_at{never}, announce_at{never};
+    Instant meet_until{never}; ///< a last holder that has started, and has not met its peer yet
+    bool meets_first{};
     std::string claim_reason;
     /// What the witness may have granted although no answer came: whoever goes on later does so at least in this epoch,
     /// or the peer's own question, one higher than what it knows, would be refused for ever.

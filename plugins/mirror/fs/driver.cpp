@@ -54,6 +54,7 @@ Result<void> Driver::open() {
     }
     Start start;
     start.record = *record;
+    start.peer_heard = settings_.peer_heard;
     if (start.record && start.record->log != 0) {
         start.log = files_->load_log(start.record->log);
     }

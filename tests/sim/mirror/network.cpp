@@ -27,7 +27,10 @@ void World::cut(Path path, unsigned from, bool is_cut) {
 /// Neither node can hear the other one.
 bool World::silent_both_ways() const { return (cut_[1][0] || paused(0)) && (cut_[1][1] || paused(1)); }
 
-void World::heal() { cut_ = {}; }
+void World::heal() {
+    note(0, "--- heal everything");
+    cut_ = {};
+}
 
 // ---- Bus ----------------------------------------------------------------------------------------------------------
 

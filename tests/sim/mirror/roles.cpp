@@ -18,6 +18,8 @@ void World::check_roles() {
     }
     one_way_at_ = cut_[1][0] != cut_[1][1] ? now_ : one_way_at_;
     for (unsigned n = 0; n < 2; ++n) {
+        const bool alone = alive(n) && core(n).role() == Role::alone;
+        alone_since_[n] = !alone ? never : alone_since_[n] == never ? now_ : alone_since_[n];
         if (!alive(n)) {
             promotions_[n] = 0;
             continue;
@@ -38,13 +40,14 @@ void World::check_roles() {
     if (both_since_ == never) {
         both_since_ = now_;
         ++statistics.overlaps;
+        // The witness knows numbers only: whoever loses sight of one that has been alone for long, or never met it,
+        // gets the next one.
+        const Instant alone_since = std::min(alone_since_[0], alone_since_[1]);
+        const bool met = !core(0).facts().peer_incarnation.none() && !core(1).facts().peer_incarnation.none();
+        contested_ = met && (alone_since == never || now_ - alone_since < hear_of_it_max);
     }
     const bool may = !options_.witness && silent_both_ways(); // a split, and the log says that it is possible
-    // The witness knows numbers only: a node that was started anew while it heard nobody gets the next one, also beside
-    // one that has been alone since.
-    const unsigned later = core(0).record().epoch > core(1).record().epoch ? 0 : 1;
-    const bool unmet = core(later).facts().peer_incarnation.none();
-    const Instant quiet = std::max(both_since_, options_.witness && !unmet ? one_way_at_ : disturbed_at_);
+    const Instant quiet = std::max(both_since_, options_.witness && contested_ ? one_way_at_ : disturbed_at_);
     const Instant since = may ? now_ : quiet;
     statistics.overlap_max = std::max(statistics.overlap_max, now_ - since);
     if (now_ - since > hear_of_it_max) {

@@ -117,9 +117,10 @@ void World::start(unsigned n) {
     node.paused_until = now_;
     node.inbox.clear();
     const LoadedLog log = node.disk.load_log(random_);
+    const bool peer_heard = alive(1 - n) && random_.chance(90);
     node.commands = 0;
     node.distrusted.clear();
-    step(n, Start{node.disk.record, log, {random_.next(), random_.next()}, node.disk.foreign()});
+    step(n, Start{node.disk.record, log, {random_.next(), random_.next()}, node.disk.foreign(), peer_heard});
     node.disk.log_damaged = false;
     at(nanoseconds{random_.below(1'000'000)}, [this, n, life = node.life] {
         if (nodes_[n].life == life) {

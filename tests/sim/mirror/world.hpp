@@ -214,6 +214,8 @@ private:
     bool load_{true}, fully_cut_{}, split_{};
     // Without data
     std::array<std::uint64_t, 2> granted_{}, promotions_{}; ///< highest counter that the witness gave to each node
+    bool contested_{}; ///< as two began to serve: both had met, and neither was alone for long
+    std::array<Instant, 2> alone_since_{never, never};
     Instant disturbed_at_{}; ///< the last time that something kept the two from hearing each other
     Instant one_way_at_{};   ///< the last time that one was heard and did not hear
     Instant both_since_{never};

@@ -37,6 +37,7 @@ struct Settings {
     std::uint64_t resync_bytes_per_second{}; ///< 0 = no cap
     std::uint32_t readers{6};                ///< copies of a resync under way at once, times 4
     bool batch{};                            ///< as a target it waits until it is let in, and leaves once equal
+    bool peer_heard{};                       ///< the bus hears the peer as stead-fs starts
     bool full_sync{};                        ///< compare everything at the next handshake
 };
 

@@ -57,6 +57,7 @@ struct Options {
     /// peer that died silently still counts as heard: for that one never answers.
     nanoseconds witness_wait{seconds{3}};
     nanoseconds slow_peer{seconds{10}};
+    nanoseconds meet_wait{seconds{3}};     ///< how long a last holder that starts tries to meet a peer that is heard
     nanoseconds command_wait{seconds{10}}; ///< how long `prim` and `second` wait to learn what the peer is
     Mutant mutant{Mutant::none};
 };
@@ -73,6 +74,8 @@ struct Start {
     Gen entropy;
     /// What was changed behind the mount since a clean stop. The driver reports it at every start until ForeignKept.
     TargetSet foreign{};
+    /// The bus hears the peer. Then a last holder meets it before it serves: a restart must not decide a split.
+    bool peer_heard{};
 };
 /// What a person asks for. Each is answered by one CommandDone. One at a time, but `stop` ends whatever is on its way,
 /// and verify and repair run beside the others.
