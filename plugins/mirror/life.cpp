@@ -10,7 +10,6 @@
 namespace stead::mirror {
 namespace json = boost::json;
 namespace {
-constexpr int exit_cannot_start = 2; ///< of stead-fs: it has said why
 constexpr auto tick = seconds{1};
 constexpr unsigned silent_ticks_max = 8; ///< then a stead-fs that runs and says nothing is as good as dead
 } // namespace
@@ -220,7 +219,8 @@ void MirrorPlugin::on_fs_end(int code, const std::string& how) {
     }
     role_ = Role::died;
     network_.remove(options_.tcp_reset);
-    if (code != exit_cannot_start || reason_.empty()) {
+    const bool told = code == exit_cannot_start || code == exit_gave_up;
+    if (!told || reason_.empty()) {
         reason_ =
             hung_ ? "stead-fs said nothing for " + std::to_string(silent_ticks_max) + " s" : "stead-fs ended " + how;
         host_.error(reason_);

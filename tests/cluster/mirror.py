@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
 import stat
 
 from light import make_safe
@@ -78,20 +77,21 @@ def cluster(nodes=2, lans=("default",), srv_mib=0, **options):
         for node in both.nodes:
             (node.disk / "srv").mkdir()
             if srv_mib:
-                lab.sh(f"truncate -s {srv_mib}M {node.disk}/srv.img && mkfs.ext4 -q -m 0 {node.disk}/srv.img && "
-                       f"mount -o loop {node.disk}/srv.img {node.disk}/srv")
-            node.sh(f"mount --bind {node.disk}/srv /srv")
+                lab.sh(f"truncate -s {srv_mib}M {node.disk}/srv.img && mkfs.ext4 -q -m 0 {node.disk}/srv.img")
+            mount_srv(node)
         both.form_cluster()
         yield both
-    for node in both.nodes if srv_mib else []:
-        lab.sh(f"umount {node.disk}/srv", check=False)
-    shutil.rmtree(both.folder, ignore_errors=True)  # what the mounts held back
+
+
+def mount_srv(node):
+    image = node.disk / "srv.img"
+    node.sh(f"mount -o loop {image} /srv" if image.exists() else f"mount --bind {node.disk}/srv /srv")
 
 
 def power_on_again(node):
     """As after a power cut: the disk is as it was, the module starts as boot would start it."""
     node.power_on()
-    node.sh(f"mount --bind {node.disk}/srv /srv")
+    mount_srv(node)
     node.start_steadd()
 
 

@@ -453,8 +453,13 @@ void Core::State::on(const message::EndAck&) {
         reset_intents(equal);
     } else if (on_record) {
         become_equal();
-    } else {
-        persist(equal);
+    } else { // until then a power loss brings back the log, which must have all that one side may lack
+        closing_log = true;
+        persist([this, equal] {
+            closing_log = false;
+            equal();
+            prepare_everything();
+        });
     }
 }
 

@@ -61,7 +61,7 @@ void Core::State::prepare(Ticket op) {
         found->second.orphan) {
         return;
     }
-    if (!serving() || frozen || opening_intents || claim == Claim::handing || claim == Claim::stopping) {
+    if (!serving() || frozen || opening_intents || closing_log || claim == Claim::handing || claim == Claim::stopping) {
         parked.insert(op);
         return;
     }

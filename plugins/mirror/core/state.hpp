@@ -289,6 +289,7 @@ struct Core::State {
     std::vector<Ticket> log_waiters;
     bool log_busy{}, generating{}, log_usable{};
     bool opening_intents{}; ///< nothing is sent before it is open
+    bool closing_log{};     ///< the record that names it is being replaced
     std::uint64_t log_token{};
 
     // Serving side

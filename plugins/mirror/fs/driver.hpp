@@ -142,6 +142,7 @@ private:
     std::string role_reason_;
     bool role_changed_{};
     bool stopped_{};
+    std::string failure_; ///< why the core ended without having been told to
     std::vector<SaveUndo> undo_queue_;
     bool undo_running_{};
     std::map<Command, std::deque<std::int64_t>> commands_; ///< ids that wait for CommandDone

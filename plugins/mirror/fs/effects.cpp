@@ -45,8 +45,9 @@ int error_of(const Result<void>& result, int os) { return result ? 0 : os == ENO
 void Driver::perform(Persist&& output, Work&) {
     state_pool_->post([this, output = std::move(output)] {
         const auto written = files_->persist(output.record);
-        if (!written) {
-            note(true, written.error().text());
+        if (!written) { // the core ends this life
+            const std::lock_guard lock(mutex_);
+            failure_ = written.error().text();
         }
         feed(completed(output.ticket, written ? 0 : EIO));
     });

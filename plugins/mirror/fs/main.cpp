@@ -53,7 +53,7 @@ void prepare_process() {
 int fail(Channel& channel, const std::string& text) {
     channel.send({{"say", "failed"}, {"text", text}});
     std::fprintf(stderr, "stead-fs: %s\n", text.c_str());
-    return 2;
+    return exit_cannot_start;
 }
 
 int run(Channel& channel) {

@@ -406,6 +406,10 @@ int Driver::finish() {
     if (const auto closed = tree_->close(); !closed) {
         note(true, closed.error().text());
     }
+    if (!failure_.empty()) {
+        say({{"say", "failed"}, {"text", failure_}});
+        return exit_gave_up;
+    }
     say({{"say", "stopped"}});
     return 0;
 }

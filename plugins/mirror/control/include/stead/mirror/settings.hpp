@@ -21,6 +21,9 @@ struct ReplicatedDirectory {
     std::vector<std::string> excluded, excluded_regex;
 };
 
+/// Of stead-fs, when it has said why in a message "failed".
+constexpr int exit_cannot_start = 2, exit_gave_up = 3;
+
 struct Settings {
     std::string module;
     std::uint8_t node{};      ///< index of this node in the cluster
