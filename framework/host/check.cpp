@@ -6,6 +6,7 @@
 #include "rule_names.hpp"
 
 #include <stead/base/files.hpp>
+#include <stead/control/command.hpp>
 
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
@@ -16,6 +17,7 @@
 #include <cstdio>
 #include <iterator>
 #include <iostream>
+#include <set>
 #include <system_error>
 
 #include <unistd.h>
@@ -77,6 +79,61 @@ void check_hook_names(const fs::path& bin, std::vector<config::Finding>& finding
                                 .file = "bin/" + name,
                                 .line = 0,
                                 .message = "both " + name + " and " + name + ".lua are there; remove one of them"});
+        }
+    }
+}
+
+/// Files of bin that are named almost like a hook, or like one that this mode has no use for: nothing would run them.
+void check_hook_slips(const config::Module& module, const fs::path& bin, std::vector<config::Finding>& findings) {
+    static const std::vector<std::string> hooks{"prestart",    "poststop",   "transition", "start_both",
+                                                "stop_both",   "start_prim", "stop_prim",  "start_second",
+                                                "stop_second", "start_sec",  "stop_sec"};
+    std::set<std::string> used; // by elements: <custom exec=>, <proc action=>
+    for (const config::Element& group : module.service.children) {
+        for (const config::Element& one : group.children) {
+            for (const char* attribute : {"exec", "action"}) {
+                used.insert(fs::path(one.attribute(attribute).value_or("")).stem().string());
+            }
+        }
+    }
+    std::error_code failed;
+    for (fs::directory_iterator it(bin, failed), end; !failed && it != end; it.increment(failed)) {
+        const fs::path file = it->path().extension() == ".lua" ? it->path().stem() : it->path().filename();
+        const std::string name = file.string();
+        const bool hook = std::ranges::find(hooks, name) != hooks.end();
+        const std::string near = hook || used.contains(name) ? "" : control::nearest(name, hooks);
+        std::string wrong;
+        if (hook && name.ends_with("_second") && module.mode != config::Module::Mode::mirror) {
+            wrong = "is never run: only a mirror has a second node";
+        } else if (!near.empty() && it->is_regular_file(failed)) {
+            wrong = "is no hook, and no element names it; did you mean " + near + "?";
+        }
+        if (!wrong.empty()) {
+            findings.push_back({.warning = true,
+                                .file = "bin/" + it->path().filename().string(),
+                                .line = 0,
+                                .message = std::move(wrong)});
+        }
+    }
+}
+
+/// A virtual address that is a server's own would be taken from it at the first start.
+void check_addresses(const config::Element& element, const config::Cluster& cluster,
+                     std::vector<config::Finding>& findings) {
+    for (const config::Element& child : element.children) {
+        check_addresses(child, cluster, findings);
+    }
+    const std::string addr{element.name == "virtual_addr" ? element.attribute("addr").value_or("") : ""};
+    for (const config::ClusterLan& lan : cluster.lans) {
+        const auto own = std::ranges::find(lan.addresses, addr);
+        if (!addr.empty() && own != lan.addresses.end()) {
+            const auto node = static_cast<std::size_t>(own - lan.addresses.begin());
+            findings.push_back({.warning = false,
+                                .file = "userconfig.xml",
+                                .line = element.line,
+                                .message = "virtual_addr/@addr: '" + addr + "' is the address of " +
+                                           cluster.nodes[node] + " in cluster.xml; allowed: one that no server has"});
+            return;
         }
     }
 }
@@ -227,7 +284,11 @@ int check_module(const CheckRequest& request, const Registry& registry, const co
         ask_plugins(*module, schemas, registry, {.findings = &findings, .file = "userconfig.xml"});
         std::ranges::move(unsupported(*module, registry), std::back_inserter(findings));
         std::ranges::move(places_of_others(request.module, *module, schemas, paths), std::back_inserter(findings));
+        if (cluster) {
+            check_addresses(module->service, *cluster, findings);
+        }
         check_mandatory_hooks(*module, request.bin, findings);
+        check_hook_slips(*module, request.bin, findings);
         check_rules(*module, schemas, request, paths, findings);
         Programs(*module, request.bin, findings).check();
         answer["mode"] = std::string{module->mode_name()};

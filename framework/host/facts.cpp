@@ -192,7 +192,7 @@ script::ModuleFolders Facts::folders() const {
     folders.bin = bin();
     std::error_code failed;
     const auto conf = active / "conf";
-    folders.conf = std::filesystem::exists(conf / "safeconf.xml", failed) ? conf : active;
+    folders.conf = std::filesystem::is_directory(conf, failed) ? conf : active;
     folders.var = paths.module_var(module);
     folders.prefix = paths.prefix;
     folders.lua_library = paths.lua();

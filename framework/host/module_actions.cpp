@@ -179,8 +179,10 @@ void ModuleHost::swap(const std::string& by) {
 }
 
 void ModuleHost::refuse_late_answers() {
+    const std::string& why = automaton_.reason();
     for (auto& [token, late] : std::exchange(late_answers_, {})) {
-        answer_late(late, Error{Errc::refused, late.command, "the module stopped before it was done"});
+        answer_late(late, Error{Errc::refused, late.command,
+                                "the module stopped before it was done" + (why.empty() ? "" : ": " + why)});
     }
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
+#include <set>
 #include <system_error>
 
 #include <sys/stat.h>
@@ -69,9 +70,13 @@ std::string check_schema(const stead_plugin_descriptor& found) {
             return std::string{path} + " has " + std::to_string(element.attr_count) + " attributes; allowed: 0 to " +
                    std::to_string(attributes_max) + ", not null";
         }
+        std::set<std::string_view> names;
         for (const stead_attr_schema& attribute : std::span(element.attrs, element.attr_count)) {
             if (std::string wrong = check_attribute(element, attribute); !wrong.empty()) {
                 return wrong;
+            }
+            if (!names.insert(attribute.name).second) {
+                return std::string{path} + "/@" + attribute.name + " is in the schema twice";
             }
         }
     }
@@ -113,6 +118,19 @@ Result<void> check_owner(const fs::path& path) {
     return {};
 }
 
+/// Of "boost… failed (dlerror system message: FILE: invalid ELF header): Bad file descriptor": "invalid ELF header".
+std::string loader_text(std::string_view what, const fs::path& file) {
+    constexpr std::string_view before = "dlerror system message: ";
+    const auto begin = what.find(before);
+    const auto end = what.rfind("): ");
+    if (begin == std::string_view::npos || end == std::string_view::npos || end < begin + before.size()) {
+        return std::string{what};
+    }
+    what = what.substr(begin + before.size(), end - begin - before.size());
+    const std::string place = file.string() + ": ";
+    return std::string{what.starts_with(place) ? what.substr(place.size()) : what};
+}
+
 Result<void> check_folder(const fs::path& folder) {
     if (auto safe = check_owner(folder); !safe) {
         return safe;
@@ -125,7 +143,7 @@ Result<void> check_folder(const fs::path& folder) {
 } // namespace
 
 Result<stead_plugin_descriptor> check_descriptor(const stead_plugin_descriptor& found, const fs::path& file,
-                                                 std::span<const std::string> taken) {
+                                                 std::span<const Plugin> loaded) {
     const auto refuse = [&](Errc code, std::string what) { return Error{code, file.string(), std::move(what)}; };
     if (found.magic != STEAD_PLUGIN_MAGIC) {
         return refuse(Errc::malformed, "not a Stead plugin: magic " + std::to_string(found.magic) + ", expected " +
@@ -146,8 +164,11 @@ Result<stead_plugin_descriptor> check_descriptor(const stead_plugin_descriptor& 
     if (!is_plugin_id(id)) {
         return refuse(Errc::malformed, "id '" + std::string{id} + "'; allowed: 1 to 63 of a-z 0-9 . _ -");
     }
-    if (id == "host" || std::ranges::find(taken, id) != taken.end()) {
-        return refuse(Errc::conflict, "id '" + std::string{id} + "' is taken already; remove one of the two libraries");
+    const auto other = std::ranges::find(loaded, id, &Plugin::id);
+    if (id == "host" || other != loaded.end()) {
+        return refuse(Errc::conflict, "id '" + std::string{id} + "' is taken already, by " +
+                                          (other == loaded.end() ? "Stead itself; choose another one"
+                                                                 : other->file.string() + "; remove one of the two"));
     }
     if (found.kind != STEAD_KIND_CHECKER && found.kind != STEAD_KIND_SERVICE) {
         return refuse(Errc::malformed, "kind " + std::to_string(found.kind) + "; allowed: 1 (checker), 2 (service)");
@@ -174,7 +195,7 @@ Result<void> Registry::load_one(const fs::path& file) {
     try {
         library.load(absolute, boost::dll::load_mode::rtld_now | boost::dll::load_mode::rtld_local);
     } catch (const boost::system::system_error& e) { // what() holds dlerror's text, the code does not
-        return Error{Errc::malformed, file.string(), std::string{"cannot be loaded: "} + e.what()};
+        return Error{Errc::malformed, file.string(), "cannot be loaded: " + loader_text(e.what(), file)};
     }
     // Kept mapped for good: some libraries do not survive unloading, and refused ones have run constructors too.
     static std::vector<std::unique_ptr<boost::dll::shared_library>> kept;
@@ -183,14 +204,10 @@ Result<void> Registry::load_one(const fs::path& file) {
     if (!loaded.has(STEAD_PLUGIN_SYMBOL)) {
         return Error{Errc::malformed, file.string(),
                      "not a Stead plugin: no symbol " STEAD_PLUGIN_SYMBOL " (end one source file with "
-                     "STEAD_EXPORT_CHECKER or STEAD_EXPORT_SERVICE)"};
+                     "STEAD_EXPORT_CHECKS, STEAD_EXPORT_CHECKER or STEAD_EXPORT_SERVICE)"};
     }
     const auto& found = loaded.get<const stead_plugin_descriptor>(STEAD_PLUGIN_SYMBOL);
-    std::vector<std::string> taken;
-    for (const Plugin& other : plugins_) {
-        taken.emplace_back(other.descriptor.id);
-    }
-    auto checked = check_descriptor(found, file, taken);
+    auto checked = check_descriptor(found, file, plugins_);
     if (!checked) {
         return checked.error();
     }

@@ -20,16 +20,18 @@ struct Plugin {
     std::filesystem::path file;
     /// A copy of the fields that the library's struct_size covers; functions beyond it are null.
     stead_plugin_descriptor descriptor{};
+    [[nodiscard]] std::string_view id() const noexcept { return descriptor.id; }
     [[nodiscard]] std::span<const stead_elem_schema> schema() const noexcept {
         return {descriptor.schema, descriptor.schema_count};
     }
 };
 
-/// Checks a descriptor as data, before any call: magic, version, size, id, kind, functions, schema. `taken`: the ids
-/// loaded so far. Errors: refused or unsupported, `where` = file, `what` = the field, its value and what is allowed.
+/// Checks a descriptor as data, before any call: magic, version, size, id, kind, functions, schema. `loaded`: those
+/// before it, whose ids are taken. Errors: refused or unsupported, `where` = file, `what` = the field, its value and
+/// what is allowed.
 [[nodiscard]] Result<stead_plugin_descriptor> check_descriptor(const stead_plugin_descriptor& found,
                                                                const std::filesystem::path& file,
-                                                               std::span<const std::string> taken);
+                                                               std::span<const Plugin> loaded);
 
 /// Every plugin of one folder, in the order of file names.
 class Registry {

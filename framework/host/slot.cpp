@@ -26,6 +26,29 @@ void copy(std::string_view text, char* out, std::uint64_t cap) noexcept {
     }
 }
 
+/// While a plugin's function runs nothing else of the module does; plugin.h allows 100 ms. One that takes far longer is
+/// named in the log. (Between both lies what a busy machine may add.)
+class Patience {
+public:
+    Patience(Slot& slot, const char* function) : slot_(slot), function_(function) {}
+    Patience(const Patience&) = delete;
+    Patience& operator=(const Patience&) = delete;
+    ~Patience() {
+        if (const auto took = BootClock::now() - began_; took >= limit) {
+            slot_.services().plugin_log(slot_, log::Level::warning,
+                                        std::string{function_} + " took " +
+                                            std::to_string(took / std::chrono::milliseconds{1}) +
+                                            " ms, and held up the module; a plugin's function may take 100 ms");
+        }
+    }
+
+private:
+    static constexpr std::chrono::milliseconds limit{500};
+    Slot& slot_;
+    const char* function_;
+    const Instant began_ = BootClock::now();
+};
+
 Slot& slot(void* context) noexcept { return *static_cast<Slot*>(context); }
 
 std::int32_t answer(const Result<void>& result, char* err, std::uint32_t cap) noexcept {
@@ -267,6 +290,7 @@ Result<void> Slot::create(const config::Element& part) {
     std::array<char, 512> err{};
     const config::CTree tree(part);
     takes_rules_ = true;
+    const Patience patience(*this, "create");
     self_ = descriptor().create(&table_, tree.root(), err.data(), err.size());
     takes_rules_ = false;
     if (self_ == nullptr) {
@@ -277,6 +301,7 @@ Result<void> Slot::create(const config::Element& part) {
 
 void Slot::start() {
     running_ = true;
+    const Patience patience(*this, "start");
     descriptor().start(self_);
 }
 
@@ -306,6 +331,7 @@ Result<void> Slot::update(const config::Element& part) {
     const config::CTree tree(part);
     std::vector<rules::Rule> before = std::exchange(rules_, {});
     takes_rules_ = true;
+    const Patience patience(*this, "on_update");
     const auto updated = descriptor().on_update(self_, tree.root(), err.data(), err.size());
     takes_rules_ = false;
     if (updated != 0) {
@@ -341,6 +367,7 @@ Result<void> Slot::add_rule(std::string_view text) {
 void Slot::on_armed(std::uint32_t when) {
     if (running_ && descriptor().on_armed != nullptr && armed_ != when) {
         armed_ = when;
+        const Patience patience(*this, "on_armed");
         descriptor().on_armed(self_, when);
     }
 }
@@ -348,30 +375,35 @@ void Slot::on_armed(std::uint32_t when) {
 void Slot::on_ready(bool ready) {
     if (running_ && descriptor().on_ready != nullptr && ready_ != ready) {
         ready_ = ready;
+        const Patience patience(*this, "on_ready");
         descriptor().on_ready(self_, ready ? 1 : 0);
     }
 }
 
 void Slot::on_peer_died(std::uint32_t node) {
     if (running_ && descriptor().on_peer_died != nullptr) {
+        const Patience patience(*this, "on_peer_died");
         descriptor().on_peer_died(self_, node);
     }
 }
 
 void Slot::on_witness(std::uint64_t token, std::uint32_t verdict) {
     if (running_ && descriptor().on_witness != nullptr) {
+        const Patience patience(*this, "on_witness");
         descriptor().on_witness(self_, token, verdict);
     }
 }
 
 void Slot::on_timer(std::uint64_t timer) {
     if (running_ && descriptor().on_timer != nullptr) {
+        const Patience patience(*this, "on_timer");
         descriptor().on_timer(self_, timer);
     }
 }
 
 void Slot::on_view(const stead_view& changed) {
     if (running_ && descriptor().on_view != nullptr) {
+        const Patience patience(*this, "on_view");
         descriptor().on_view(self_, &changed);
     }
 }
@@ -384,19 +416,25 @@ void Slot::on_resource(std::uint32_t node, std::string_view name, std::optional<
     // An empty value is there; only a removed one has no data.
     const stead_str given =
         value ? stead_str{value->data() != nullptr ? value->data() : "", value->size()} : stead_str{nullptr, 0};
+    const Patience patience(*this, "on_resource");
     descriptor().on_resource(self_, node, c(name), given);
 }
 
 void Slot::on_message(std::uint32_t from, std::string_view kind, std::uint32_t version, std::string_view body) {
     if (running_ && descriptor().on_message != nullptr) {
+        const Patience patience(*this, "on_message");
         descriptor().on_message(self_, from, c(kind), version, c(body));
     }
 }
 
-void Slot::on_transition(const stead_transition& transition) { descriptor().on_transition(self_, &transition); }
+void Slot::on_transition(const stead_transition& transition) {
+    const Patience patience(*this, "on_transition");
+    descriptor().on_transition(self_, &transition);
+}
 
 void Slot::on_link(std::uint32_t ifindex, bool up) {
     if (running_ && descriptor().on_link != nullptr && watched_links.contains(ifindex)) {
+        const Patience patience(*this, "on_link");
         descriptor().on_link(self_, ifindex, up ? 1 : 0);
     }
 }
@@ -404,6 +442,7 @@ void Slot::on_link(std::uint32_t ifindex, bool up) {
 void Slot::on_hook_done(std::uint64_t token, std::int32_t exit_code, std::string_view reason) {
     if (running_ && descriptor().on_hook_done != nullptr) {
         hook_reason_ = reason;
+        const Patience patience(*this, "on_hook_done");
         descriptor().on_hook_done(self_, token, exit_code);
         hook_reason_ = {};
     }
@@ -426,6 +465,7 @@ std::int32_t Slot::command(std::string_view verb, const std::vector<std::string>
     }
     std::vector<char> out(8192, '\0');
     command_token_ = token;
+    const Patience patience(*this, "on_command");
     const auto code =
         descriptor().on_command(self_, c(verb), arguments.data(), static_cast<std::uint32_t>(arguments.size()),
                                 out.data(), static_cast<std::uint32_t>(out.size()));

@@ -412,6 +412,9 @@ void Daemon::module_new(const CallPtr& call) {
             "module '" + name + "' (id " + std::to_string(made->id) + ") is in " + paths.edited(name).string() +
             "\nedit conf/userconfig.xml and bin/, then 'stead module check -m " + name + "', 'stead config -m " + name +
             "', 'stead start -m " + name + "'" +
+            (from == "mirror" ? "; the first time, instead of start, 'stead prim -m " + name +
+                                    "' on the node with the good data and 'stead second -m " + name + "' on the other"
+                              : "") +
             (no_mirror ? "\nwarning: no mirror plugin in " + paths.plugins().string() +
                              "; until it is there, 'stead config' refuses mode=\"mirror\""
                        : ""));

@@ -124,7 +124,9 @@ Result<InstalledModule> Registry::install(const std::string& name, std::optional
         return id.error();
     }
     if (find(name) && !replace) {
-        return Error{Errc::conflict, "", "module '" + name + "' is installed already; -r replaces it"};
+        return Error{Errc::conflict, "",
+                     "module '" + name + "' is installed already; 'stead module uninstall -m " + name +
+                         "' removes it, 'stead module install -r -m " + name + " FILE.safe' replaces it"};
     }
     std::error_code error;
     const fs::path edited = paths_.edited(name);
@@ -136,8 +138,9 @@ Result<InstalledModule> Registry::install(const std::string& name, std::optional
     if (source.empty()) {
         source = paths_.shipped_modules() / (name + ".safe");
         if (!fs::exists(source, error) && !fs::exists(edited / "conf/userconfig.xml", error)) {
-            return Error{Errc::not_found, "", "no package given, none shipped as " + source.string() + ", and no " +
-                                                  (edited / "conf/userconfig.xml").string()};
+            return Error{Errc::not_found, "",
+                         "no package given, none shipped as " + source.string() + ", and no " +
+                             (edited / "conf/userconfig.xml").string()};
         }
     }
     if (!package.empty() || fs::exists(source, error)) {

@@ -232,6 +232,8 @@ void open_stead(lua_State* L) {
     luaL_newlib(L, json);
     lua_setfield(L, -2, "json");
     add_system_functions(L);
+    lua_pushboolean(L, 0);
+    lua_setfield(L, -2, "rehearsing"); // rehearsal.lua makes it true
     lua_newtable(L);
     lua_pushcfunction(L, library_function);
     lua_setfield(L, -2, "__index");

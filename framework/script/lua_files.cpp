@@ -103,7 +103,7 @@ std::optional<std::string> expansion(lua_State* L, const std::string& name, int 
 
 bool is_name_part(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_'; }
 
-/// %NAME% becomes its value, %% a per cent sign; a per cent sign alone stays.
+/// %NAME% becomes its value, %% a per cent sign; a per cent sign alone stays. `place`: what errors say before the line.
 std::string expand_text(lua_State* L, const std::string& text, int values, const std::string& place) {
     std::string result;
     int line = 1;
@@ -120,7 +120,7 @@ std::string expand_text(lua_State* L, const std::string& text, int values, const
         const std::string name = text.substr(i + 1, end - i - 1);
         const auto value = name.empty() ? std::optional<std::string>("%") : expansion(L, name, values);
         if (!value) {
-            luaL_error(L, "%s:%d: %%%s%% is neither given, nor a <macro> or <var>; write %%%% for one per cent sign",
+            luaL_error(L, "%s%d: %%%s%% is neither given, nor a <macro> or <var>; write %%%% for one per cent sign",
                        place.c_str(), line, name.c_str());
         }
         result += *value;
@@ -130,7 +130,7 @@ std::string expand_text(lua_State* L, const std::string& text, int values, const
 }
 
 int expand(lua_State* L) {
-    push(L, expand_text(L, check_text(L, "stead.expand", "text", 1), 2, "stead.expand: line"));
+    push(L, expand_text(L, check_text(L, "stead.expand", "text", 1), 2, "stead.expand: line "));
     return 1;
 }
 
@@ -145,7 +145,7 @@ int file_render(lua_State* L) {
     if (!text) {
         return luaL_error(L, "stead.file.render: %s", text.error().text().c_str());
     }
-    const std::string made = expand_text(L, *text, 3, "stead.file.render: " + from.string());
+    const std::string made = expand_text(L, *text, 3, "stead.file.render: " + from.string() + ":");
     const auto before = read_file(to, file_bytes_max);
     if (before && *before == made) {
         lua_pushboolean(L, 0);

@@ -6,6 +6,8 @@ local stopping = hook:sub(1, 5) == "stop_" or hook == "poststop"
 local written = {}
 local real = {read = stead.file.read, exists = stead.file.exists, render = stead.file.render, open = io.open}
 
+stead.rehearsing = true -- for hooks that judge an answer, which is empty here
+
 local function would(text) tell(false, "would " .. text) end
 
 local function quoted(words)
@@ -135,7 +137,11 @@ function stead.file.render(from, to, values)
   if not text then
     error("stead.file.render: there is no " .. tostring(from), 2)
   end
-  stead.file.write(to, stead.expand(text, values))
+  local ok, made = pcall(stead.expand, text, values)
+  if not ok then
+    error((made:gsub("^stead%.expand: line ", function() return "stead.file.render: " .. from .. ":" end)), 2)
+  end
+  stead.file.write(to, made)
   return true
 end
 function stead.file.mkdir(path) would("make the folder " .. tostring(path)) end

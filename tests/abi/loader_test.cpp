@@ -2,6 +2,7 @@
 #include "registry.hpp"
 
 #include <filesystem>
+#include <fstream>
 #include <unistd.h>
 #include <gmock/gmock.h>
 
@@ -28,6 +29,7 @@ TEST(Loader, RefusesEachFaultWithFileAndReason) {
     EXPECT_THAT(refusal("truncated"), HasSubstr("descriptor of 64 bytes; ABI 1.0 has "));
     EXPECT_THAT(refusal("no_symbol"), HasSubstr("no symbol stead_plugin_v1"));
     EXPECT_THAT(refusal("undefined"), HasSubstr("function_that_no_library_has"));
+    EXPECT_THAT(refusal("attribute_twice"), HasSubstr("check/fixture/@name is in the schema twice"));
 }
 
 TEST(Loader, TheSecondLibraryOfAnIdIsRefused) {
@@ -35,7 +37,9 @@ TEST(Loader, TheSecondLibraryOfAnIdIsRefused) {
     ASSERT_EQ(registry.plugins().size(), 1U);
     EXPECT_THAT(registry.plugins().front().file.string(), HasSubstr("a_first.so"));
     ASSERT_EQ(registry.refused().size(), 1U);
-    EXPECT_THAT(registry.refused().front().text(), AllOf(HasSubstr("b_second.so"), HasSubstr("'fixture' is taken")));
+    EXPECT_THAT(registry.refused().front().text(),
+                AllOf(HasSubstr("b_second.so"), HasSubstr("'fixture' is taken already, by "),
+                      HasSubstr("a_first.so; remove one of the two")));
 }
 
 TEST(Loader, AnOlderPluginLoadsAndHasOnlyWhatItsReleaseHad) {
@@ -82,6 +86,18 @@ TEST(Loader, WhatEverybodyMayChangeIsRefused) {
     EXPECT_THAT(refusal_with(root / "lib"), HasSubstr("chmod o-w " + (root / "lib").string()));
     EXPECT_EQ(Registry::load(folder).plugins().size(), 1U) << "a sticky folder above, /tmp, is no fault";
     fs::remove_all(root);
+}
+
+TEST(Loader, WhatTheLoaderOfTheSystemSaysIsToldOnce) {
+    namespace fs = std::filesystem;
+    const fs::path folder = fs::temp_directory_path() / ("stead-garbage-" + std::to_string(::getpid()));
+    fs::create_directories(folder);
+    std::ofstream(folder / "text.so") << std::string(4096, 'x');
+    const Registry registry = Registry::load(folder);
+    ASSERT_EQ(registry.refused().size(), 1U);
+    EXPECT_EQ(registry.refused().front().text(),
+              (folder / "text.so").string() + ": cannot be loaded: invalid ELF header");
+    fs::remove_all(folder);
 }
 
 TEST(Loader, AMissingFolderIsEmpty) {

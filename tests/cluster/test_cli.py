@@ -183,7 +183,17 @@ def configuration(farm, node):
     xml.write_text(good.replace('maxloop="3"', 'maxlop="3"'))
     fails(node, "confcheck -m echo", 65, "userconfig.xml", "maxlop", "maxloop")
     fails(node, "config -m echo", 65, "maxlop")
+    xml.write_text(good.replace(lab.VIP, farm.nodes[1].address()))
+    fails(node, "confcheck -m echo", 65, "virtual_addr/@addr", "is the address of node2")
     xml.write_text(good)
+    slips = xml.parents[1] / "bin"
+    for name in ("strat_both.lua", "stop_second.lua"):
+        (slips / name).write_text("return true\n")
+    says(node, "confcheck -m echo", "bin/strat_both.lua: is no hook, and no element names it; did you mean start_both?")
+    says(node, "confcheck -m echo", "bin/stop_second.lua: is never run")
+    for name in ("strat_both.lua", "stop_second.lua"):
+        (slips / name).unlink()
+    fails(node, "module new echo", CONFLICT, "installed already", "module uninstall -m echo")
     before = as_json(node, "confinfo -m echo")["generation"]
     check(as_json(node, "confinfo -m echo")["same"] is True and before != "", "the active configuration was kept")
     changed = good.replace('name="POWER1" value="1"', 'name="POWER1" value="3"')

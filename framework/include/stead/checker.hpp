@@ -264,6 +264,8 @@ protected:
                     call->outcome = self->probe();
                 } catch (const std::exception& e) {
                     call->outcome = bad(e.what());
+                } catch (...) { // it would end the module's host, and its application with it
+                    call->outcome = bad("the probe threw what is no std::exception");
                 }
             },
             [self, call] {
@@ -472,8 +474,29 @@ private:
     std::uint32_t armed_{};
 };
 
+/// The element that T::path names, with that attribute (any: empty). For STEAD_EXPORT_CHECKS.
+template <class T>
+constexpr bool schema_has(std::span<const stead_elem_schema> schema, std::string_view attribute_name = {}) {
+    if constexpr (PlansItself<T>) {
+        return true; // it knows its elements
+    } else {
+        return std::ranges::any_of(schema, [&](const stead_elem_schema& element) {
+            const std::span attributes(element.attrs, element.attr_count);
+            return std::string_view{element.path} == T::path &&
+                   (attribute_name.empty() || std::ranges::any_of(attributes, [&](const stead_attr_schema& one) {
+                        return std::string_view{one.name} == attribute_name;
+                    }));
+        });
+    }
+}
+
 } // namespace stead::checker
 
-/// At global scope of one source file: exports all checks of class T as a plugin.
+/// At global scope of one source file: exports all checks of class T as a plugin. `schema`: a constexpr array.
 #define STEAD_EXPORT_CHECKS(T, id, version, schema)                                                                    \
+    static_assert(!std::is_abstract_v<T>, "a BlockingCheck needs probe(), a PolledCheck begin() and abandon(), a "     \
+                                          "Check on_arm() and on_disarm(), each with `override`");                     \
+    static_assert(::stead::checker::schema_has<T>(schema), "no element of the schema has the path " #T "::path");      \
+    static_assert(::stead::checker::schema_has<T>(schema, "ident"),                                                    \
+                  "the element " #T "::path needs attribute::ident(...) in its schema: it names the resource");        \
     STEAD_EXPORT_CHECKER(::stead::checker::Checks<T>, id, version, schema)

@@ -155,6 +155,8 @@ private:
                 job.blocking();
             } catch (const std::exception& e) {
                 job.done = [what = std::string{e.what()}] { throw std::runtime_error(what); };
+            } catch (...) {
+                job.done = [] { throw std::runtime_error("work threw what is no std::exception"); };
             }
             job.blocking = nullptr; // what it holds may have a destructor that takes time
             lock.lock();
@@ -354,6 +356,8 @@ private:
             call();
         } catch (const std::exception& e) {
             on_error_(e.what());
+        } catch (...) {
+            on_error_("a callback threw what is no std::exception");
         }
     }
 

@@ -74,7 +74,7 @@ public:
     }
     [[nodiscard]] std::string_view string(std::string_view attribute_name) const {
         const auto value = attribute(attribute_name);
-        return value ? *value : throw std::invalid_argument(place(attribute_name) + ": missing");
+        return value ? *value : throw std::invalid_argument(place(attribute_name) + no_value);
     }
     [[nodiscard]] std::int64_t integer(std::string_view attribute_name) const {
         const std::string value{string(attribute_name)};
@@ -117,6 +117,9 @@ public:
     [[nodiscard]] const stead_xml* c() const noexcept { return xml_; }
 
 private:
+    static constexpr const char* no_value =
+        ": is not given, and the plugin's schema has no default for it; add one, or "
+        "make it STEAD_ATTR_REQUIRED";
     [[nodiscard]] std::string place(std::string_view attribute_name) const {
         return "line " + std::to_string(line()) + ": " + std::string{name()} + "/@" + std::string{attribute_name};
     }

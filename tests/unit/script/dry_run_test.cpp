@@ -88,6 +88,23 @@ TEST_F(Rehearsed, ErrorsHaveTheirLines) {
                                                   HasSubstr("'no-such-program' is not in PATH")));
 }
 
+TEST_F(Rehearsed, AHookMayKnowIt) {
+    put("start_both.lua",
+        "local page = stead.http.get('http://127.0.0.1:1/')\n"
+        "if not stead.rehearsing and page.body ~= 'ok' then stead.fail('not ok') end",
+        false);
+    const DryRun done = dry_run(folders);
+    EXPECT_THAT(texts(done.errors), IsEmpty()) << done.text;
+}
+
+TEST_F(Rehearsed, ATemplateThatCannotBeRenderedIsNamedWithBothLines) {
+    ASSERT_TRUE(write_file_atomically(folders.conf / "app.in", "listen %PORT%\nuser %USR%\n", 0644));
+    put("start_both.lua", "local to = stead.module.var .. '/app'\nstead.file.render('app.in', to)", false);
+    EXPECT_THAT(texts(dry_run(folders).errors),
+                ElementsAre(testing::AllOf(testing::StartsWith("bin/start_both.lua:2: stead.file.render: "),
+                                           HasSubstr("conf/app.in:2: %USR% is neither"))));
+}
+
 TEST_F(Rehearsed, ShellHooksAreParsedNotRun) {
     put("start_both", "#!/bin/sh\ntouch \"$SAFEUSERVAR/ran\"\n", true);
     put("stop_both", "#!/usr/bin/env bash\nx=(1 2)\nif true; then\n", true);

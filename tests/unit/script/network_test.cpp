@@ -142,7 +142,7 @@ TEST_F(Network, WhoHasAPort) {
 }
 
 TEST_F(Network, ExpandAndRender) {
-    EXPECT_THAT(lua("stead.expand('a\\nb %NOPE%')").reason, HasSubstr("line:2: %NOPE%"));
+    EXPECT_THAT(lua("stead.expand('a\\nb %NOPE%')").reason, HasSubstr("stead.expand: line 2: %NOPE%"));
     EXPECT_EQ(lua(R"(assert(stead.expand("%d % %PORT%%SERVICES%%% %", {d = 1}) == "%d % 80nginx% %"))").reason, "");
     ASSERT_TRUE(write_file_atomically(folders.conf / "site.in", "p %PORT%\nq %BAD%\n", 0644));
     EXPECT_THAT(lua("stead.file.render('site.in', stead.module.var .. '/x')").reason, HasSubstr("site.in:2: %BAD%"));

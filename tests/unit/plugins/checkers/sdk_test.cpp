@@ -97,7 +97,12 @@ public:
             throw std::invalid_argument("about: 'refused' is refused");
         }
     }
-    Outcome probe() override { return answers.wait(about_); }
+    Outcome probe() override {
+        if (about_ == "throws") {
+            throw 42;
+        }
+        return answers.wait(about_);
+    }
 
 private:
     std::string about_;
@@ -282,6 +287,22 @@ TEST_F(CheckerSdk, AnUpdateChangesWhatItNamesAndNothingElse) {
     EXPECT_EQ(running.update(service({})), "");
     EXPECT_THAT(host_.published(), IsEmpty());
 }
+
+// Nobody could catch it above: the host would end, and the application with it.
+TEST_F(CheckerSdk, AProbeThatThrowsAnythingHasFailed) {
+    test::Running running(descriptor<Slow>(), host_, service({check("slow", "throws")}));
+    running.arm(STEAD_WHEN_BOTH);
+    EXPECT_TRUE(host_.wait("slow.throws", "down"));
+    EXPECT_THAT(host_.log(), Contains(HasSubstr("no std::exception")));
+}
+
+constexpr stead_attr_schema slow_attributes[] = {attribute::ident("names it")};
+constexpr stead_attr_schema nameless_attributes[] = {attribute::interval("1s")};
+constexpr stead_elem_schema slow_schema[] = {element("check/slow", slow_attributes, "of a test")};
+constexpr stead_elem_schema nameless_schema[] = {element("check/slow", nameless_attributes, "of a test")};
+static_assert(schema_has<Slow>(slow_schema) && schema_has<Slow>(slow_schema, "ident"));
+static_assert(schema_has<Slow>(nameless_schema) && !schema_has<Slow>(nameless_schema, "ident"));
+static_assert(!schema_has<Quick>(slow_schema), "another element's schema");
 
 // However late the machine lets it run, turns that were held and turns that were missed add up to the time that passed.
 // Without a grid, each lateness would be lost for good, and the sum would never come back to it.
