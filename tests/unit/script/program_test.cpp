@@ -93,6 +93,20 @@ TEST_F(ProgramHook, FailureEndsWhatItStartedSuccessKeepsDaemons) {
     ::kill(std::atoi(pid->c_str()), SIGKILL);
 }
 
+// Goal: a check that runs each second leaves nothing behind, whatever it forks and however it ends.
+TEST_F(ProgramHook, WithoutLeaveToKeepThemDaemonsEndWithIt) {
+    limits.keeps_daemons = false;
+    const std::string mark = std::to_string(::getpid()) + "5";
+    const std::string forks = "setsid sleep 4" + mark + " &\n(setsid sh -c 'sleep 4" + mark + " & exit 0' &)\n";
+    for (const auto& prefix : {folders.prefix, root / "nowhere"}) { // with the leash and without
+        folders.prefix = prefix;
+        EXPECT_TRUE(shell(forks + "sleep 0.2; exit 0").ok());
+        EXPECT_EQ(processes_with("4" + mark), 0);
+        EXPECT_EQ(shell(forks + "sleep 0.2; exit 3").exit_code, 3);
+        EXPECT_EQ(processes_with("4" + mark), 0);
+    }
+}
+
 TEST_F(ProgramHook, ADaemonMayGoOnWriting) {
     const HookResult result =
         shell("(sleep 0.3; echo later; sleep 0.2; echo alive > " + (root / "alive").string() + ") &\necho now");
