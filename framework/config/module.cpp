@@ -3,6 +3,7 @@
 #include "macros.hpp"
 #include "schema_index.hpp"
 #include "values.hpp"
+#include "variables.hpp"
 
 #include <stead/base/files.hpp>
 
@@ -224,10 +225,6 @@ std::uint32_t number_of(const Element& element, std::string_view name) {
     return static_cast<std::uint32_t>(std::stoul(std::string{element.attribute(name).value_or("0")}));
 }
 
-bool is_variable(std::string_view name) {
-    return is_name(name) && name.find_first_of(".-") == std::string_view::npos && (name[0] < '0' || name[0] > '9');
-}
-
 void take_user(const Element& user, Module& module, Report& report) {
     module.user.present = true;
     module.user.nice_stop_timeout = time_of(user, "nicestoptimeout");
@@ -240,11 +237,7 @@ void take_user(const Element& user, Module& module, Report& report) {
         if (var.name != "var" || !name || !value) {
             continue;
         }
-        if (!is_variable(*name)) {
-            report.error(var.line, "var/@name: '" + shown(*name) +
-                                       "' is not an environment variable; allowed: a letter or '_', then letters, "
-                                       "digits or '_'");
-        }
+        check_variable(var.line, *name, *value, report);
         if (!module.vars.insert_or_assign(std::string{*name}, std::string{*value}).second) {
             report.warning(var.line, "variable '" + shown(*name) + "' is defined twice; this, the last, is taken");
         }

@@ -208,10 +208,11 @@ void check_rules(const config::Module& module, const config::SchemaSet& schemas,
                                         .bin = request.bin,
                                         .userconfig = "userconfig.xml"});
     if (book.findings.empty()) {
-        std::vector<std::string> unknown;
+        std::vector<script::DisabledRule> unknown; // told by unknown_labels, which knows of checkers
         std::ranges::move(unpublished_names(book.own, module, schemas, request.bin), std::back_inserter(findings));
-        std::ranges::move(unarmed_waits(merged(book, {}, unknown), module, "userconfig.xml"),
-                          std::back_inserter(findings));
+        const std::vector<rules::Rule> without_checkers = merged(book, {}, unknown);
+        std::ranges::move(unarmed_waits(without_checkers, module, "userconfig.xml"), std::back_inserter(findings));
+        std::ranges::move(unknown_labels(book, module, schemas), std::back_inserter(findings));
     }
     std::ranges::move(book.findings, std::back_inserter(findings));
 }

@@ -38,10 +38,12 @@ void ModuleHost::refresh_rules() {
     for (const auto& slot : slots_) {
         of_checkers.insert(of_checkers.end(), slot->rules().begin(), slot->rules().end());
     }
-    std::vector<std::string> unknown;
+    std::vector<script::DisabledRule> unknown;
     failover_.set_rules(merged(facts_.rules, of_checkers, unknown));
-    for (const std::string& label : unknown) {
-        write(log::Level::warning, "failover", "Rules.disable(\"" + label + "\"): no rule has this label");
+    for (const script::DisabledRule& one : unknown) {
+        write(log::Level::warning, "failover",
+              one.place.file + ":" + std::to_string(one.place.line) + ": Rules.disable(\"" + one.label +
+                  "\"): no rule has this label");
     }
     write(log::Level::debug, "failover", std::to_string(failover_.rules().size()) + " rules");
 }

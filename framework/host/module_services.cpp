@@ -270,7 +270,10 @@ std::uint64_t ModuleHost::start_hook(Slot& slot, std::string name, std::vector<s
             done(127, "without <user> no script runs");
             return;
         }
-        side_hooks_.start(token, new_runner(), name, std::move(arguments), timeout, done);
+        // The handler of a <proc> may begin the application anew; a check only looks, and what one left each second
+        // would fill the process table.
+        const bool keeps_daemons = slot.id() != "checkers.custom";
+        side_hooks_.start(token, new_runner(), {name, std::move(arguments), timeout, keeps_daemons}, done);
     });
     return token;
 }

@@ -2,7 +2,6 @@
 #include "rule_book.hpp"
 
 #include <stead/base/files.hpp>
-#include <stead/script/rules.hpp>
 
 #include <algorithm>
 #include <charconv>
@@ -132,7 +131,7 @@ private:
 RuleBook read_rules(const config::Module& module, const RuleFiles& files) { return Reader(module, files).read(); }
 
 std::vector<rules::Rule> merged(const RuleBook& book, std::span<const rules::Rule> of_checkers,
-                                std::vector<std::string>& unknown) {
+                                std::vector<script::DisabledRule>& unknown) {
     std::vector<rules::Rule> all;
     std::set<std::string, std::less<>> seen;
     for (const std::span<const rules::Rule> source :
@@ -148,11 +147,11 @@ std::vector<rules::Rule> merged(const RuleBook& book, std::span<const rules::Rul
         }
     }
     std::erase_if(all, [&](const rules::Rule& one) {
-        return std::ranges::find(book.disabled, one.label) != book.disabled.end();
+        return std::ranges::find(book.disabled, one.label, &script::DisabledRule::label) != book.disabled.end();
     });
     unknown.clear();
     std::ranges::copy_if(book.disabled, std::back_inserter(unknown),
-                         [&](const std::string& label) { return !seen.contains(label); });
+                         [&](const script::DisabledRule& one) { return !seen.contains(one.label); });
     return all;
 }
 
@@ -166,7 +165,7 @@ std::string first_difference(const RuleBook& a, const RuleBook& b) {
         }
     }
     const auto [left, right] = std::ranges::mismatch(a.disabled, b.disabled);
-    return left != a.disabled.end() ? *left : right != b.disabled.end() ? *right : "";
+    return left != a.disabled.end() ? left->label : right != b.disabled.end() ? right->label : "";
 }
 
 } // namespace stead::host

@@ -3,6 +3,7 @@
 
 #include <stead/config/config.hpp>
 #include <stead/core/rules.hpp>
+#include <stead/script/rules.hpp>
 
 #include <filesystem>
 #include <span>
@@ -14,7 +15,7 @@ namespace stead::host {
 /// The failover rules that a module's files give; those of its checkers come when their plugins are created.
 struct RuleBook {
     std::vector<rules::Rule> defaults, own;
-    std::vector<std::string> disabled; ///< labels
+    std::vector<script::DisabledRule> disabled;
     std::vector<config::Finding> findings;
 };
 
@@ -28,9 +29,9 @@ struct RuleFiles {
 [[nodiscard]] RuleBook read_rules(const config::Module& module, const RuleFiles& files);
 
 /// Defaults, then those of checkers, then the module's own; a later one takes the place of an earlier one of its label,
-/// and a disabled one is left out. `unknown`: labels that were disabled and are nowhere.
+/// and a disabled one is left out. `unknown`: what was disabled and is nowhere.
 [[nodiscard]] std::vector<rules::Rule> merged(const RuleBook& book, std::span<const rules::Rule> of_checkers,
-                                              std::vector<std::string>& unknown);
+                                              std::vector<script::DisabledRule>& unknown);
 
 /// What may differ while the module runs is nothing: the label of the first rule that does, else empty.
 [[nodiscard]] std::string first_difference(const RuleBook& a, const RuleBook& b);

@@ -164,23 +164,71 @@ std::string shown(const rules::Subject& subject) {
     return subject.kind + "." + (subject.which == Which::any ? "?" : subject.which == Which::all ? "*" : subject.id);
 }
 
-std::string message(const rules::Rule& rule, const rules::Subject& subject, const Known& known) {
-    const std::string name = shown(subject);
-    std::string text = "failover rules: '" + rule.label + "' names " + name + ", which nothing here publishes";
-    const std::vector<std::string> names = known.names();
+/// "; did you mean 'x'?", or some of what is there.
+std::string hint(const std::string& name, const std::vector<std::string>& names, const std::string& what) {
     if (const std::string near = control::nearest(name, names); !near.empty()) {
-        return text + "; did you mean '" + near + "'?";
-    }
-    if (names.empty()) {
-        return text + "; no checker is configured";
+        return "; did you mean '" + near + "'?";
     }
     constexpr std::size_t shown_max = 8;
-    text += "; published are";
+    std::string text = "; " + what;
     for (std::size_t i = 0; i < std::min(names.size(), shown_max); ++i) {
         text += (i > 0 ? ", " : " ") + names[i];
     }
     return names.size() > shown_max ? text + " and " + std::to_string(names.size() - shown_max) + " more" : text;
 }
+
+std::string message(const rules::Rule& rule, const rules::Subject& subject, const Known& known) {
+    const std::string name = shown(subject);
+    const std::vector<std::string> names = known.names();
+    return "failover rules: '" + rule.label + "' names " + name + ", which nothing here publishes" +
+           (names.empty() ? "; no checker is configured" : hint(name, names, "published are"));
+}
+
+/// The labels of the rules that configured checkers make.
+class CheckerLabels {
+public:
+    CheckerLabels(const config::Module& module, const config::SchemaSet& schemas) : schemas_(schemas) {
+        for (const Element& checks : module.service.children) {
+            for (const Element& one : checks.name == "check" ? checks.children : std::vector<Element>{}) {
+                take(one);
+            }
+        }
+    }
+    /// Ours are t_<ident> for tcp and so on; how another's plugin calls its rules is its own affair, as long as
+    /// the ident is in it.
+    [[nodiscard]] bool has(std::string_view label) const {
+        return std::ranges::find(ours_, label) != ours_.end() ||
+               std::ranges::any_of(others_, [&](const std::string& id) { return label.find(id) != label.npos; });
+    }
+    [[nodiscard]] const std::vector<std::string>& ours() const { return ours_; }
+
+private:
+    void take(const Element& check) {
+        const std::string ident{check.attribute("ident").value_or("")};
+        for (const config::SchemaSet::Owner& owner : schemas_.owners) {
+            const auto schema = std::ranges::find_if(
+                owner.elements, [&](const stead_elem_schema& one) { return one.path == "check/" + check.name; });
+            if (schema == owner.elements.end() || ident.empty()) {
+                continue;
+            }
+            const auto attributes = std::span(schema->attrs, schema->attr_count);
+            const auto action = std::ranges::find_if(
+                attributes, [](const stead_attr_schema& one) { return std::string_view{one.name} == "action"; });
+            if (owner.plugin != "checkers." + check.name) {
+                others_.push_back(ident);
+            } else if (action != attributes.end()) { // without an action it makes no rule
+                const char* otherwise = action->default_value != nullptr ? action->default_value : "";
+                if (check.attribute("action").value_or(otherwise) != "noaction") {
+                    ours_.push_back(check.name.substr(0, 1) + "_" + ident);
+                }
+            }
+        }
+    }
+
+    const config::SchemaSet& schemas_;
+    std::vector<std::string> ours_;
+    std::vector<std::string> others_; ///< idents
+};
 
 } // namespace
 
@@ -241,6 +289,30 @@ std::vector<config::Finding> unarmed_waits(std::span<const rules::Rule> rules, c
                                            "' names " + one.name + "." + id +
                                            ": it is init before the start, and the module waits for its verdict for "
                                            "ever; allowed with a wait rule: pre"});
+        }
+    }
+    return findings;
+}
+
+std::vector<config::Finding> unknown_labels(const RuleBook& book, const config::Module& module,
+                                            const config::SchemaSet& schemas) {
+    std::vector<script::DisabledRule> unknown;
+    const CheckerLabels checkers(module, schemas);
+    std::vector<std::string> labels = checkers.ours();
+    for (const rules::Rule& one :
+         merged({.defaults = book.defaults, .own = book.own, .disabled = {}, .findings = {}}, {}, unknown)) {
+        labels.push_back(one.label);
+    }
+    std::vector<config::Finding> findings;
+    for (const script::DisabledRule& one : book.disabled) {
+        if (std::ranges::find(labels, one.label) == labels.end() && !checkers.has(one.label)) {
+            findings.push_back({.warning = true,
+                                .file = one.place.file,
+                                .line = one.place.line,
+                                .message = "failover rules: Rules.disable(\"" + one.label +
+                                           "\"): no rule has this label" +
+                                           (labels.empty() ? "; there is none" : hint(one.label, labels, "there are")),
+                                .column = one.place.column});
         }
     }
     return findings;

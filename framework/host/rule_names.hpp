@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "rule_book.hpp"
+
 #include <stead/config/config.hpp>
 #include <stead/core/rules.hpp>
 
@@ -22,5 +24,10 @@ namespace stead::host {
 /// that far. `rules`: all that are in force. `file`: what findings call the file of the module.
 [[nodiscard]] std::vector<config::Finding> unarmed_waits(std::span<const rules::Rule> rules,
                                                          const config::Module& module, const std::string& file);
+
+/// One warning for each Rules.disable of a label that no rule has: no default, none of the module's own, and none that
+/// a configured checker makes. Not an error: classic modules take away defaults that Stead does not have.
+[[nodiscard]] std::vector<config::Finding> unknown_labels(const RuleBook& book, const config::Module& module,
+                                                          const config::SchemaSet& schemas);
 
 } // namespace stead::host

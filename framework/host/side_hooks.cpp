@@ -5,23 +5,23 @@
 
 namespace stead::host {
 
-void SideHooks::start(std::uint64_t token, std::unique_ptr<script::HookRunner> runner, const std::string& name,
-                      std::vector<std::string> arguments, nanoseconds timeout, Done done) {
+void SideHooks::start(std::uint64_t token, std::unique_ptr<script::HookRunner> runner, Order order, Done done) {
     constexpr std::int32_t not_found = 127;
     if (running_.size() >= running_max) {
         done(not_found, std::to_string(running_max) + " hooks of plugins run already");
         return;
     }
-    const auto has = runner->has(name);
+    const auto has = runner->has(order.name);
     if (!has || !*has) {
-        done(not_found, has ? "bin/" + name + " is not there" : has.error().text());
+        done(not_found, has ? "bin/" + order.name + " is not there" : has.error().text());
         return;
     }
     script::Limits limits;
-    limits.timeout = timeout > nanoseconds{0} ? timeout : nanoseconds::max();
+    limits.timeout = order.timeout > nanoseconds{0} ? order.timeout : nanoseconds::max();
+    limits.keeps_daemons = order.keeps_daemons;
     script::HookRunner& starting = *runner;
     running_[token] = {std::move(runner), std::move(done)};
-    starting.start(name, std::move(arguments), limits, [this, token](const script::HookResult& result) {
+    starting.start(order.name, std::move(order.arguments), limits, [this, token](const script::HookResult& result) {
         post_([this, token, result] {
             const auto ended = running_.extract(token);
             if (ended) {

@@ -27,10 +27,15 @@ public:
     /// Ends what runs.
     ~SideHooks() { clear(); }
 
-    /// `done` follows once, on the strand, unless clear() came first. A timeout of 0 means none. Exit code 127: there
+    struct Order {
+        std::string name;
+        std::vector<std::string> arguments;
+        nanoseconds timeout{};    ///< 0: none
+        bool keeps_daemons{true}; ///< what a program that succeeds has started stays
+    };
+    /// `done` follows once, on the strand, unless clear() came first. Exit code 127: there
     /// is no such hook, or running_max run already.
-    void start(std::uint64_t token, std::unique_ptr<script::HookRunner> runner, const std::string& name,
-               std::vector<std::string> arguments, nanoseconds timeout, Done done);
+    void start(std::uint64_t token, std::unique_ptr<script::HookRunner> runner, Order order, Done done);
     /// Ends all that the hook started; its `done` follows.
     void cancel(std::uint64_t token);
     void clear();

@@ -4,7 +4,11 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <charconv>
+#include <functional>
 #include <optional>
+#include <utility>
+#include <vector>
 
 namespace stead::node {
 namespace {
@@ -53,18 +57,37 @@ std::optional<Range> assigned(std::string_view text, std::size_t end) {
     return value_at(text, at);
 }
 
-/// In <var name="DB_PASS" value="…">: the value that belongs to the secret name in quotes at `begin`..`end`.
+/// The attributes of the element whose tag begins at `at`; values may hold > and line ends, the tag may be broken.
+template <class Found>
+void for_each_attribute(std::string_view text, std::size_t at, Found found) {
+    constexpr std::string_view blank = " \t\r\n";
+    at = std::min(text.find_first_of("> \t\r\n", at), text.size());
+    while ((at = text.find_first_not_of(blank, at)) != text.npos && text[at] != '>' && text[at] != '/') {
+        const std::size_t equal = text.find_first_of("=<>", at);
+        const std::size_t quote = equal == text.npos ? equal : text.find_first_not_of(blank, equal + 1);
+        if (quote == text.npos || text[equal] != '=' || (text[quote] != '"' && text[quote] != '\'')) {
+            return;
+        }
+        const std::size_t end = std::min(text.find(text[quote], quote + 1), text.size());
+        const std::string_view name = text.substr(at, equal - at);
+        found(name.substr(0, name.find_last_not_of(blank) + 1), Range{quote + 1, end});
+        at = std::min(end + 1, text.size());
+    }
+}
+
+/// In <var name="DB_PASS" value="…">: the value that belongs to the secret name at `begin`..`end`.
 std::optional<Range> element_value(std::string_view text, std::size_t begin, std::size_t end) {
-    const std::size_t open = text.rfind('<', begin), close = text.find('>', end);
-    if (open == std::string_view::npos || close == std::string_view::npos ||
-        text.substr(open, begin - open).find('>') != std::string_view::npos) {
+    const std::size_t open = text.rfind('<', begin);
+    if (open == std::string_view::npos) {
         return std::nullopt;
     }
-    const std::size_t value = text.substr(open, close - open).find("value");
-    if (value == std::string_view::npos) {
-        return std::nullopt;
-    }
-    return assigned(text, open + value + 5);
+    bool is_named = false;
+    std::optional<Range> value;
+    for_each_attribute(text, open, [&](std::string_view name, Range range) {
+        is_named = is_named || (name == "name" && range.begin <= begin && end <= range.end);
+        value = name == "value" ? range : value;
+    });
+    return is_named ? value : std::nullopt;
 }
 
 /// Calls `found(Range)` for every value of a secret name, in order of the names.
@@ -82,15 +105,50 @@ void for_each_secret(std::string_view text, Found found) {
         if (!is_secret_name(text.substr(begin, at - begin))) {
             continue;
         }
-        const bool quoted = begin > 0 && (text[begin - 1] == '"' || text[begin - 1] == '\'');
         auto value = assigned(text, at);
-        if (!value && quoted) {
+        if (!value) {
             value = element_value(text, begin, at);
         }
         if (value && value->end > value->begin) {
             found(*value);
         }
     }
+}
+
+/// As the application sees what is written so in XML.
+std::string decoded(std::string_view xml) {
+    constexpr std::array<std::pair<std::string_view, char>, 5> names{
+        {{"&amp;", '&'}, {"&lt;", '<'}, {"&gt;", '>'}, {"&quot;", '"'}, {"&apos;", '\''}}};
+    std::string text;
+    while (!xml.empty()) {
+        const auto known = std::ranges::find_if(names, [&](const auto& one) { return xml.starts_with(one.first); });
+        unsigned number = 0;
+        const std::size_t end = xml.starts_with("&#") ? xml.find(';') : xml.npos;
+        const bool hex = end != xml.npos && xml[2] == 'x';
+        const char* first = xml.data() + (hex ? 3 : 2);
+        if (known != names.end()) {
+            text += known->second;
+            xml.remove_prefix(known->first.size());
+        } else if (end != xml.npos &&
+                   std::from_chars(first, xml.data() + end, number, hex ? 16 : 10).ptr == xml.data() + end &&
+                   number > 0 && number < 0x80) {
+            text += static_cast<char>(number);
+            xml.remove_prefix(end + 1);
+        } else {
+            text += xml.front();
+            xml.remove_prefix(1);
+        }
+    }
+    return text;
+}
+
+/// As it stands in JSON.
+std::string in_json(std::string_view text) {
+    std::string escaped;
+    for (const char c : text) {
+        escaped += c == '"' || c == '\\' ? std::string{'\\', c} : std::string{c};
+    }
+    return escaped;
 }
 
 std::string without_private_keys(std::string text) {
@@ -125,7 +183,7 @@ std::set<std::string> secret_values(std::string_view xml) {
         std::string value(xml.substr(range.begin, range.end - range.begin));
         const bool is_macro = value.size() > 2 && value.front() == '%' && value.back() == '%'; // its own value is found
         if (value.size() >= secret_bytes_min && !is_macro) {
-            values.insert(std::move(value));
+            values.insert({value, decoded(value), in_json(decoded(value))});
         }
     });
     return values;
@@ -142,7 +200,9 @@ std::string redacted(std::string text, const std::set<std::string>& secrets) {
         }
     });
     result.append(text, copied, text.npos);
-    for (const std::string& secret : secrets) {
+    std::vector<std::string> longest_first(secrets.begin(), secrets.end()); // one may be the beginning of another
+    std::ranges::stable_sort(longest_first, std::greater{}, &std::string::size);
+    for (const std::string& secret : longest_first) {
         for (std::size_t at = 0; (at = result.find(secret, at)) != result.npos; at += removed.size()) {
             result.replace(at, secret.size(), removed);
         }

@@ -10,11 +10,9 @@ namespace stead::script {
 
 namespace {
 
-/// The administrator's absolute folders first, then the standard ones that are missing.
-std::string sane_path() {
-    const char* inherited = std::getenv("PATH");
-    std::string all = std::string(inherited != nullptr ? inherited : "") +
-                      ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// The absolute folders of `first`, then the standard ones that are missing.
+std::string sane_path(const std::string& first) {
+    const std::string all = first + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     std::string result;
     for (std::size_t at = 0; at <= all.size();) {
         const std::size_t end = std::min(all.find(':', at), all.size());
@@ -36,15 +34,18 @@ std::filesystem::path classic_var(const std::filesystem::path& user_var) {
 } // namespace
 
 std::map<std::string, std::string> hook_environment(const ModuleFolders& folders, const std::string& hook_id) {
-    std::map<std::string, std::string> environment{{"PATH", sane_path()}, {"LANG", "C.UTF-8"}};
+    const char* path = std::getenv("PATH");
+    std::map<std::string, std::string> environment{{"PATH", sane_path(path != nullptr ? path : "")},
+                                                   {"LANG", "C.UTF-8"}};
     const char* home = std::getenv("HOME");
     environment["HOME"] = home != nullptr ? home : ::geteuid() == 0 ? "/root" : "/";
     if (const char* zone = std::getenv("TZ")) {
         environment["TZ"] = zone;
     }
     for (const auto& [name, value] : folders.vars) {
-        environment[name] = value;
+        environment[name] = name == "PATH" ? sane_path(value) : value; // scripts never lose the system's programs
     }
+    // Names that config refuses as <var>: what scripts and `stead` itself rely on.
     const std::filesystem::path safe = folders.prefix / "libexec/stead/compat";
     environment["SAFE"] = safe;
     environment["SAFEBIN"] = safe / "private/bin";

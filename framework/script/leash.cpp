@@ -128,7 +128,7 @@ void kill_descendants() {
 }
 
 struct Orders {
-    bool kill_on_failure{}, daemon{}, supervise{};
+    bool kill_on_failure{}, kill_always{}, daemon{}, supervise{};
     int stop_signal{SIGTERM};
     long stop_ms{};
     const char* user{""};
@@ -191,6 +191,7 @@ bool read_orders(int argc, char** argv, Orders& orders) {
         return false;
     }
     orders.kill_on_failure = std::strchr(argv[1], STEAD_LEASH_KILL_ON_FAILURE) != nullptr;
+    orders.kill_always = std::strchr(argv[1], STEAD_LEASH_KILL_ALWAYS) != nullptr;
     orders.daemon = std::strchr(argv[1], STEAD_LEASH_DAEMON) != nullptr;
     orders.supervise = std::strchr(argv[1], STEAD_LEASH_SUPERVISE) != nullptr;
     orders.program = argv + 2;
@@ -250,7 +251,7 @@ int watch(pid_t child, const Orders& orders, const sigset_t& watched) {
                 return 0;
             }
             const bool succeeded = WIFEXITED(status) && WEXITSTATUS(status) == 0;
-            if (!succeeded && orders.kill_on_failure) {
+            if (orders.kill_always || (!succeeded && orders.kill_on_failure)) {
                 kill_descendants();
             }
             report_end(status);

@@ -14,6 +14,7 @@ struct stead_leash_record {
 
 /* How the leash is called: stead-leash MODE PROGRAM [ARGUMENT…]; MODE is a set of these letters, or "-". */
 #define STEAD_LEASH_KILL_ON_FAILURE 'k' /* an end other than exit 0 ends every descendant */
+#define STEAD_LEASH_KILL_ALWAYS 'a'     /* so does exit 0 */
 #define STEAD_LEASH_DAEMON 'd'          /* leave the program running, report its pid */
 
 /* A supervised program: stead-leash s SIGNAL MILLISECONDS USER PROGRAM [ARGUMENT…]; USER "" keeps ours. SIGTERM, or the

@@ -429,7 +429,16 @@ private:
                          "Rules.disable(" + shown(L, first) + "); allowed: Rules.disable(\"label\")");
             return 0;
         }
-        self.out_.disabled.push_back(text_at(L, first));
+        if (self.out_.disabled.size() >= rules::rules_max) {
+            luaL_error(L, "more than %d calls of Rules.disable", static_cast<int>(rules::rules_max));
+        }
+        const std::string label = text_at(L, first);
+        if (!rules::is_label(label)) {
+            self.problem(self.beginning(current_line(L)),
+                         "Rules.disable: found '" + label + "'; allowed: a label of letters, digits, '_', '-', '.'");
+            return 0;
+        }
+        self.out_.disabled.push_back({label, self.literal(L, label)});
         return 0;
     }
 

@@ -385,7 +385,7 @@ ProcessEnd Watch::reap() {
         }
     }
     const bool exited = info.si_code == CLD_EXITED;
-    if (spec_.kill_leftovers_on_failure && !(exited && info.si_status == 0)) {
+    if (spec_.kill_leftovers || (spec_.kill_leftovers_on_failure && !(exited && info.si_status == 0))) {
         kill_marked(spec_.hook_id);
     }
     return {exited ? ProcessEnd::How::exited : ProcessEnd::How::signalled, info.si_status, {}};
@@ -413,7 +413,10 @@ ProcessEnd run_process(const ProcessSpec& spec, const Cancel& cancel, ProcessPip
         return {ProcessEnd::How::not_started, errno, std::string("no descriptors left: ") + std::strerror(errno)};
     }
     const bool leashed = !spec.leash.empty();
-    Started started = spawn(spec, with_leash(spec, spec.kill_leftovers_on_failure ? "k" : "-"),
+    Started started = spawn(spec,
+                            with_leash(spec, spec.kill_leftovers              ? "a"
+                                             : spec.kill_leftovers_on_failure ? "k"
+                                                                              : "-"),
                             {input.get(), out->write.get(), err->write.get(), leashed ? status->write.get() : -1});
     out->write.reset();
     err->write.reset();

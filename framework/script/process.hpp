@@ -44,6 +44,7 @@ struct ProcessSpec {
     std::string input;                              ///< for stdin; empty: /dev/null
     Instant deadline{never};
     bool kill_leftovers_on_failure{}; ///< an exit code other than 0 ends all that the process started
+    bool kill_leftovers{};            ///< so does exit code 0
     std::function<void(std::string_view bytes, bool is_error)> output;
 };
 

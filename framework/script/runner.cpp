@@ -222,6 +222,7 @@ HookResult Runner::run_program(const HookCall& call) {
     spec.hook_id = call.hook_id;
     spec.deadline = call.deadline;
     spec.kill_leftovers_on_failure = true;
+    spec.kill_leftovers = !call.limits.keeps_daemons;
     spec.output = [&](std::string_view bytes, bool is_error) { (is_error ? err : out).add(bytes); };
     ProcessPipes left;
     const ProcessEnd end = run_process(spec, *cancel_, &left);

@@ -21,7 +21,27 @@ constexpr std::uint32_t kernel_thread = 0x00200000; // PF_KTHREAD, include/linux
 struct Stat {
     std::string_view command;
     bool alive{};
+    bool main_thread_ended{}; ///< alive all the same: others of its threads run
 };
+
+/// Moves to a later field of stat; false when there is none.
+bool skip_fields(std::string_view& text, int count) {
+    for (; count > 0; --count) {
+        const auto blank = text.find(' ');
+        if (blank == std::string_view::npos) {
+            return false;
+        }
+        text.remove_prefix(blank + 1);
+    }
+    return true;
+}
+
+template <class Number>
+Number number_at(std::string_view text) {
+    Number number = 0;
+    std::from_chars(text.data(), text.data() + text.size(), number);
+    return number;
+}
 
 /// "4711 (name) S 1 …": the name may hold blanks and parentheses, so its end is the last one.
 std::optional<Stat> parse_stat(std::string_view text) {
@@ -34,16 +54,13 @@ std::optional<Stat> parse_stat(std::string_view text) {
     stat.command = text.substr(open + 1, close - open - 1);
     text.remove_prefix(close + 2);
     const char state = text.front();
-    for (int field = 3; field < 9; ++field) { // to field 9, the flags
-        const auto blank = text.find(' ');
-        if (blank == std::string_view::npos) {
-            return std::nullopt;
-        }
-        text.remove_prefix(blank + 1);
+    if (!skip_fields(text, 6)) { // from field 3 to 9, the flags
+        return std::nullopt;
     }
-    std::uint32_t flags = 0;
-    std::from_chars(text.data(), text.data() + text.size(), flags);
-    stat.alive = state != 'Z' && state != 'X' && (flags & kernel_thread) == 0;
+    const auto flags = number_at<std::uint32_t>(text);
+    const unsigned threads = skip_fields(text, 11) ? number_at<unsigned>(text) : 1; // field 20
+    stat.main_thread_ended = state == 'Z' && threads > 1;
+    stat.alive = (stat.main_thread_ended || (state != 'Z' && state != 'X')) && (flags & kernel_thread) == 0;
     return stat;
 }
 
@@ -86,7 +103,7 @@ void Scanner::look(const char* pid_text, const std::vector<bool>& wanted, std::v
         }
         if (specs_[i].arg_regex) {
             if (!have_arguments) {
-                const auto size = read(pid_text, "cmdline", std::span(arguments_).first(arguments_max - 1));
+                const auto size = read_arguments(pid_text, stat->main_thread_ended);
                 const auto end = arguments_.begin() + static_cast<std::ptrdiff_t>(size);
                 std::replace(arguments_.begin(), end, '\0', ' ');
                 // The terminator of the last argument is no blank that one could match.
@@ -120,6 +137,23 @@ const Scanner::Candidates& Scanner::candidates(std::string_view command) {
         }
     }
     return by_command_.emplace(std::move(name), std::move(fitting)).first->second;
+}
+
+/// The command line is gone with the main thread; the other threads still have it.
+std::size_t Scanner::read_arguments(const char* pid_text, bool main_thread_ended) {
+    const auto buffer = std::span(arguments_).first(arguments_max - 1);
+    if (!main_thread_ended) {
+        return read(pid_text, "cmdline", buffer);
+    }
+    std::error_code failed;
+    for (std::filesystem::directory_iterator it(folder_ / pid_text / "task", failed), end; !failed && it != end;
+         it.increment(failed)) {
+        const std::string thread = it->path().filename().string();
+        if (const auto size = read(pid_text, ("task/" + thread + "/cmdline").c_str(), buffer); size > 0) {
+            return size;
+        }
+    }
+    return 0;
 }
 
 std::size_t Scanner::read(const char* pid_text, const char* file, std::span<char> buffer) const {

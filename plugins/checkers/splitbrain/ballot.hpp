@@ -32,6 +32,9 @@ public:
         return open_ == 0 ? std::optional{STEAD_WITNESS_UNANSWERED} : std::nullopt;
     }
 
+    [[nodiscard]] std::size_t granted() const noexcept { return granted_; }
+    [[nodiscard]] std::size_t needed() const noexcept { return voters_ / 2 + 1; }
+
 private:
     std::size_t open_, voters_, granted_{}, refused_{};
 };

@@ -222,10 +222,21 @@ private:
             host_.publish(uptodate, "up");
         }
     }
-    void tell(Verdict verdict) {
+    void tell(Verdict verdict, const std::string& words) {
         const char* value = verdict == STEAD_WITNESS_GRANTED ? "up" : "down";
-        host_.publish(options_->resource, value);
-        host_.publish(uptodate, value);
+        for (const std::string& resource : {options_->resource, std::string{uptodate}}) {
+            host_.publish(resource, value);
+            host_.explain(resource, sentence(verdict, words));
+        }
+    }
+    /// The reason of a verdict, for a person.
+    [[nodiscard]] std::string sentence(Verdict verdict, const std::string& words) const {
+        const bool many = options_->witnesses.nodes.size() > 1;
+        return (verdict == STEAD_WITNESS_GRANTED   ? many ? "witnesses: " : "witness "
+                : verdict == STEAD_WITNESS_REFUSED ? "another node goes on: "
+                : many                             ? "no majority of the witnesses grants: "
+                                                   : "no witness answers: ") +
+               words;
     }
 
     /// In a mirror with nodes for witnesses its own claim decides: it alone knows whether it wants to go on.
@@ -240,18 +251,16 @@ private:
             ask(isolation_, {.key = "isolation", .counter = shared_epoch_, .holder = host_.self()},
                 &Splitbrain::on_isolation_told);
         } else if (verdict_) {
-            tell(*verdict_);
+            tell(*verdict_, words_);
         }
     }
     void on_isolation_told(Verdict verdict, const std::string& words, bool again) {
         if (verdict == STEAD_WITNESS_GRANTED) {
-            host_.event("isolated; witness " + words);
-        } else if (verdict == STEAD_WITNESS_REFUSED) {
-            host_.warning("isolated, and another node goes on: " + words);
-        } else if (!again) {
-            host_.warning("isolated, and no witness answers: " + words);
+            host_.event("isolated; " + sentence(verdict, words));
+        } else if (!again || verdict == STEAD_WITNESS_REFUSED) {
+            host_.warning("isolated, and " + sentence(verdict, words));
         }
-        tell(verdict);
+        tell(verdict, words);
     }
 
     void decide() {
@@ -267,9 +276,11 @@ private:
                       "claim " + std::to_string(claim_->petition.counter) + " " + name_of(verdict) + ": " + words);
         }
         verdict_ = verdict;
+        words_ = words;
         host_.publish(verdict_resource, claim_->token + " " + name_of(verdict));
+        host_.explain(verdict_resource, words);
         if (options_ && isolated_ && armed_ && claims_decide()) {
-            tell(verdict);
+            tell(verdict, words);
         }
     }
 
@@ -279,6 +290,7 @@ private:
     std::uint64_t shared_epoch_{}; ///< of the last view with others
     std::optional<Claim> claim_;
     std::optional<Verdict> verdict_; ///< of the claim
+    std::string words_;              ///< of the verdict
     checker::Loop loop_;
     Asking isolation_, decision_;
 };

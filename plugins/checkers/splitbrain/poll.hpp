@@ -36,12 +36,14 @@ public:
 private:
     void take(const std::string& node, stead_witness_verdict verdict, const char* word);
     void end();
+    [[nodiscard]] std::string words() const;
 
     checker::Loop& loop_;
     Done done_;
     Ballot ballot_;
     std::map<std::uint64_t, std::string> open_; ///< tokens, by the node that was asked
-    std::string words_;
+    std::vector<std::string> nodes_;
+    std::map<std::string, const char*> said_;
     checker::Loop::TimerId deadline_{}, end_{};
 };
 

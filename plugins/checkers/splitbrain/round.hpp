@@ -12,8 +12,8 @@ namespace stead::splitbrain {
 /// One asking of all witnesses. Threading: everything in the loop. Lifetime: no callback after destruction.
 class Round {
 public:
-    /// `words`: who answered, or what is known of the reasons. Called once, never from inside the constructor; it may
-    /// not destroy the round.
+    /// `words`: what each witness answered, or what is known of the reason why not. Called once, never from inside the
+    /// constructor; it may not destroy the round.
     using Done = std::function<void(stead_witness_verdict verdict, const std::string& words)>;
 
     virtual ~Round() = default;

@@ -14,6 +14,7 @@ constexpr std::size_t witnesses_max = 16;
 constexpr const char* allowed =
     "allowed: an IP address, tcp:ADDRESS:PORT, tcp:[ADDRESS]:PORT, node:NAME; several with blanks between; with "
     "exec=\"cas\": NAME, a node of cluster.xml";
+constexpr std::string_view silent = "no answer";
 constexpr std::string_view node_prefix = "node:";
 
 [[noreturn]] void refuse(std::string_view word, const std::string& why) {
@@ -100,7 +101,7 @@ Inquiry::Inquiry(checker::Loop& loop, const std::vector<Witness>& witnesses, std
                  Done done)
     : loop_(loop), done_(std::move(done)) {
     for (const Witness& witness : witnesses) {
-        asked_.push_back({&witness, nullptr, nullptr});
+        asked_.push_back({&witness, nullptr, nullptr, std::string{silent}});
     }
     deadline_ = loop_.after(timeout, [this] { end(nullptr); });
     again_ = loop_.after(std::chrono::nanoseconds{0}, [this] { ask(); });
@@ -182,12 +183,12 @@ void Inquiry::ask_tcp(std::size_t index) {
 
 /// Destroys nothing that runs: the owner does, when it likes.
 void Inquiry::end(const Witness* answered) {
-    std::string words;
-    if (answered != nullptr) {
-        words = answered->text + " answers";
-    }
+    std::string words = answered != nullptr ? answered->text + " answers" : "";
     for (const Asked& one : asked_) {
-        words += answered != nullptr ? "" : (words.empty() ? "" : "; ") + one.witness->text + ": " + one.reason;
+        if (one.witness != answered) {
+            const bool early = answered != nullptr && one.reason == silent; // it had no time to
+            words += (words.empty() ? "" : "; ") + one.witness->text + ": " + one.reason + (early ? " yet" : "");
+        }
     }
     const Done done = std::move(done_);
     release();

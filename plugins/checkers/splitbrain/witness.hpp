@@ -44,7 +44,7 @@ private:
         const Witness* witness{};
         std::unique_ptr<checkers::Echo> echo;
         std::shared_ptr<checkers::Connection> connection;
-        std::string reason{"no answer"};
+        std::string reason; ///< why it has not answered
     };
     void ask();
     void ask_echo(std::size_t index);

@@ -149,6 +149,27 @@ TEST(Module, GoldenErrors) {
               "digits or '_'");
 }
 
+// Goal: a variable that Stead would overwrite, or that takes the system's programs from scripts, is refused.
+TEST(Module, ReservedVariables) {
+    const auto with = [](const std::string& name, const std::string& value) {
+        return findings(farm_file("<user><var name=\"" + name + "\" value=\"" + value + "\"/></user>"));
+    };
+    for (const char* name : {"SAFE", "SAFEBIN", "SAFEVAR", "SAFEMODULE", "SAFEUSERBIN", "SAFEUSERCONF", "SAFEUSERVAR",
+                             "STEAD", "STEAD_NODE", "STEAD_LATER"}) {
+        EXPECT_THAT(with(name, "/x"), ElementsAre(HasSubstr("E u.xml:1: var/@name: '" + std::string{name} +
+                                                            "' is set by Stead for every script; allowed: any name "
+                                                            "but SAFE, SAFEBIN")))
+            << name;
+    }
+    for (const char* name : {"SAFE_DIR", "SAFEX", "STEADY", "HOME", "LANG", "TZ", "SERVICES"}) {
+        EXPECT_THAT(with(name, "/x"), IsEmpty()) << name;
+    }
+    EXPECT_THAT(with("PATH", "/opt/app/bin:/opt/b"), IsEmpty());
+    for (const char* path : {"", "bin", "/opt/app/bin:bin", ".:/bin"}) {
+        EXPECT_THAT(with("PATH", path), ElementsAre(HasSubstr("allowed: absolute folders with ':' between them")));
+    }
+}
+
 TEST(Module, WarnedAndIgnored) {
     EXPECT_THAT(findings("<safe><service mode=\"farm\"><farm mlost_count=\"20\" winonly=\"%A b\"><lan "
                          "name=\"x\"/></farm></service></safe>"),

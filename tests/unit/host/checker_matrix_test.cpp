@@ -107,7 +107,7 @@ std::vector<rules::Rule> rules_of(const Kind& kind, const std::string& when, con
     const RuleBook book = read_rules(
         module, {.defaults = DEFAULT_RULES, .conf = "/nonexistent", .bin = "/nonexistent", .userconfig = "u.xml"});
     EXPECT_TRUE(book.findings.empty());
-    std::vector<std::string> unknown;
+    std::vector<script::DisabledRule> unknown;
     return merged(book, generated, unknown);
 }
 

@@ -70,14 +70,16 @@ TEST_F(Book, DefaultsThenCheckersThenTheModules) {
     const auto checkers = rules::parse_rules("t_web: if (tcp.web == down) then restart();\n"
                                              "t_b: if (tcp.b == down) then restart();",
                                              {}, {}, {});
-    std::vector<std::string> unknown;
+    std::vector<script::DisabledRule> unknown;
     const auto all = merged(book, checkers.rules, unknown);
     EXPECT_THAT(labels(all), ElementsAre("module_failure", "t_web", "t_b", "z"));
     EXPECT_EQ(all[1].action, rules::Action::stop); // the administrator's own
     EXPECT_EQ(all[1].hold, seconds{3});
     EXPECT_EQ(all[2].hold, seconds{0});
     EXPECT_EQ(all[3].hold, seconds{3});
-    EXPECT_THAT(unknown, ElementsAre("nobody"));
+    ASSERT_EQ(unknown.size(), 1U);
+    EXPECT_EQ(unknown[0].label, "nobody");
+    EXPECT_EQ(unknown[0].place.line, 2);
 }
 
 TEST_F(Book, WithoutAFailoverElementTheDefaultsAndFifteenSeconds) {

@@ -31,9 +31,12 @@ constexpr stead_elem_schema weather[] = {{"weather", nullptr, 0, 0, nullptr, "he
 
 class Names : public ::testing::Test {
 protected:
-    config::Module module(const std::string& elements) {
-        schemas_.owners = {
-            {"host", config::host_schema()}, {"checkers.all", checkers}, {"acme.weather", weather}, {"farm", farm}};
+    config::Module module(const std::string& elements, std::span<const stead_elem_schema> http = {}) {
+        schemas_.owners = {{"host", config::host_schema()},
+                           {"checkers.all", checkers},
+                           {"checkers.http", http},
+                           {"acme.weather", weather},
+                           {"farm", farm}};
         auto parsed = config::parse_module("<safe><service mode=\"light\">" + elements + "</service></safe>", "u.xml",
                                            schemas_, nullptr);
         EXPECT_TRUE(parsed.ok()) << (parsed.findings.empty() ? "" : parsed.findings[0].text());
@@ -56,6 +59,7 @@ protected:
         const config::Module configured = module(elements);
         return texts(unpublished_names(compiled(rules), configured, schemas_, bin_.path()));
     }
+    [[nodiscard]] const config::SchemaSet& schemas() const { return schemas_; }
     void script(const std::string& name, const std::string& body) { std::ofstream(bin_.path() / name) << body; }
 
 private:
@@ -117,6 +121,32 @@ TEST_F(Names, AWaitRuleNeedsACheckThatIsArmedBeforeTheStart) {
     EXPECT_THAT(told("<tcp ident=\"a\" when=\"pre\"/>", wait), IsEmpty());
     EXPECT_THAT(told("<tcp ident=\"a\" when=\"both\"/>", "w: if (tcp.? == down) then restart();"), IsEmpty());
     EXPECT_THAT(told("<tcp ident=\"a\" when=\"both\"/>", "w: if (tcp.b == down) then wait();"), IsEmpty());
+}
+
+// Goal: what Rules.disable is given is compared with all rules there are, those of checkers too, at `config`.
+TEST_F(Names, ADisabledLabelThatNoRuleHasIsTold) {
+    static constexpr stead_attr_schema acting[] = {
+        text("ident"), {"action", STEAD_TYPE_STRING, 0, "noaction", nullptr, nullptr, 0, 0, "help"}};
+    static constexpr stead_elem_schema http[] = {{"check/http", nullptr, many, 2, acting, "help"}};
+    const config::Module configured = module(
+        "<check><http ident=\"front\" action=\"restart\"/><http ident=\"quiet\"/><tcp ident=\"theirs\"/></check>",
+        http);
+    const auto told = [&](const std::string& label) {
+        RuleBook book;
+        book.defaults = compiled("ip_failure: if (ip.? == down) then stopstart();");
+        book.own = compiled("mine: if (http.front == down) then stop();");
+        book.disabled = {{label, {.file = "conf/rules.lua", .line = 9, .column = 16}}};
+        return texts(unknown_labels(book, configured, schemas()));
+    };
+    for (const char* label : {"ip_failure", "mine", "h_front", "any_theirs_rule"}) {
+        EXPECT_THAT(told(label), IsEmpty()) << label;
+    }
+    EXPECT_THAT(told("ip_failur"),
+                ElementsAre("conf/rules.lua:9:16: failover rules: Rules.disable(\"ip_failur\"): no rule has this "
+                            "label; did you mean 'ip_failure'?"));
+    EXPECT_THAT(told("http_front"), ElementsAre(HasSubstr("did you mean 'h_front'?")));
+    EXPECT_THAT(told("h_quiet"), ElementsAre(HasSubstr("no rule has this label"))) << "its action is noaction";
+    EXPECT_THAT(told("quite_another_thing"), ElementsAre(HasSubstr("there are h_front, ip_failure, mine")));
 }
 
 } // namespace

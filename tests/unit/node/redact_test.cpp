@@ -41,6 +41,24 @@ TEST(Redact, XmlLosesThemAndNothingElse) {
     EXPECT_THAT(clean, HasSubstr(R"(user="app")"));
 }
 
+// Goal: what applications print is the value without XML's escapes; awkward tags hide nothing.
+TEST(Redact, EscapesAndAwkwardTags) {
+    const std::string awkward =
+        "<var name=\"DB_PASSWORD\" value=\"p&amp;w&lt;d&quot;9&#x41;&#66;\"/><var value=\"a>b1\" name=\"X_TOKEN\"/>"
+        "<var name=\"value_key\" value=\"s3cret\"/><macro name = \"my.api-key\"\n value = 'two\nlines'/>"
+        "<var name=\"A\" value=\"see the key\"/>";
+    const std::set<std::string> secrets = secret_values(awkward);
+    EXPECT_THAT(secrets, UnorderedElementsAre("p&amp;w&lt;d&quot;9&#x41;&#66;", "p&w<d\"9AB", "p&w<d\\\"9AB", "a>b1",
+                                              "s3cret", "two\nlines"));
+    EXPECT_EQ(redacted("login p&w<d\"9AB {\"p&w<d\\\"9AB\"}", secrets), "login (removed) {\"(removed)\"}");
+    const std::string clean = redacted(awkward, {});
+    for (const char* secret : {"p&amp;", "a>b1", "s3cret", "two", "lines"}) {
+        EXPECT_THAT(clean, Not(HasSubstr(secret)));
+    }
+    EXPECT_THAT(clean, HasSubstr("value=\"see the key\""));
+    EXPECT_EQ(redacted("abcdef abc", {"abc", "abcdef"}), "(removed) (removed)") << "nothing of the longer one is left";
+}
+
 TEST(Redact, ScriptsLogsAndJson) {
     const std::set<std::string> secrets{"hunter2"};
     EXPECT_EQ(redacted("export DB_PASS='a b c'; PGPASSWORD=xyz psql -p 5432\n", secrets),

@@ -55,9 +55,9 @@ TEST_F(ProgramHook, RefusesTwinsAndFilesThatAreNotExecutable) {
 TEST_F(ProgramHook, TimeoutKillsGrandchildrenSessionsAndDoubleForks) {
     limits.timeout = milliseconds{600};
     const std::string mark = std::to_string(::getpid()) + "7";
-    const HookResult result = shell("sleep 4" + mark + " &\nsetsid sleep 4" + mark + " &\n" +
-                                    "(setsid sh -c 'sleep 4" + mark + " & exit 0' &)\n" +
-                                    "env -i setsid sh -c '/bin/sleep 4" + mark + " & exit 0' &\nsleep 300");
+    const HookResult result =
+        shell("sleep 4" + mark + " &\nsetsid sleep 4" + mark + " &\n" + "(setsid sh -c 'sleep 4" + mark +
+              " & exit 0' &)\n" + "env -i setsid sh -c '/bin/sleep 4" + mark + " & exit 0' &\nsleep 300");
     EXPECT_EQ(result.end, End::timed_out);
     EXPECT_THAT(result.reason, HasSubstr("600 ms"));
     EXPECT_LT(result.took, seconds{5});
@@ -68,8 +68,8 @@ TEST_F(ProgramHook, WithoutTheLeashTheMarkStillFindsThem) {
     folders.prefix = root / "nowhere";
     limits.timeout = milliseconds{500};
     const std::string mark = std::to_string(::getpid()) + "8";
-    const HookResult result = shell("setsid sleep 4" + mark + " &\n(setsid sh -c 'sleep 4" + mark +
-                                    " & exit 0' &)\nsleep 300");
+    const HookResult result =
+        shell("setsid sleep 4" + mark + " &\n(setsid sh -c 'sleep 4" + mark + " & exit 0' &)\nsleep 300");
     EXPECT_EQ(result.end, End::timed_out);
     EXPECT_EQ(processes_with("4" + mark), 0);
     EXPECT_EQ(shell("exit 4").exit_code, 4);
@@ -91,6 +91,20 @@ TEST_F(ProgramHook, FailureEndsWhatItStartedSuccessKeepsDaemons) {
     const auto pid = read_file(root / "pid", 100);
     ASSERT_TRUE(pid);
     ::kill(std::atoi(pid->c_str()), SIGKILL);
+}
+
+// Goal: a check that runs each second leaves nothing behind, whatever it forks and however it ends.
+TEST_F(ProgramHook, WithoutLeaveToKeepThemDaemonsEndWithIt) {
+    limits.keeps_daemons = false;
+    const std::string mark = std::to_string(::getpid()) + "5";
+    const std::string forks = "setsid sleep 4" + mark + " &\n(setsid sh -c 'sleep 4" + mark + " & exit 0' &)\n";
+    for (const auto& prefix : {folders.prefix, root / "nowhere"}) { // with the leash and without
+        folders.prefix = prefix;
+        EXPECT_TRUE(shell(forks + "sleep 0.2; exit 0").ok());
+        EXPECT_EQ(processes_with("4" + mark), 0);
+        EXPECT_EQ(shell(forks + "sleep 0.2; exit 3").exit_code, 3);
+        EXPECT_EQ(processes_with("4" + mark), 0);
+    }
 }
 
 TEST_F(ProgramHook, ADaemonMayGoOnWriting) {
@@ -158,7 +172,8 @@ TEST_F(ProgramHook, CancelInTheMiddle) {
 TEST_F(ProgramHook, CutsLongLinesAndEscapesBinary) {
     limits.output_line_bytes = 100;
     EXPECT_TRUE(shell("head -c 5000000 /dev/zero | tr '\\0' x; echo; "
-                      "printf 'a\\001\\377\\303\\251b\\n'; printf tail").ok());
+                      "printf 'a\\001\\377\\303\\251b\\n'; printf tail")
+                    .ok());
     ASSERT_EQ(output.size(), 3u);
     EXPECT_EQ(output[0], "O:" + std::string(100, 'x') + " [cut: longer than 100 bytes]");
     EXPECT_EQ(output[1], "O:a\\x01\\xff\xc3\xa9"
@@ -186,6 +201,14 @@ TEST_F(ProgramHook, GetsTheClassicEnvironmentAndNothingElse) {
     EXPECT_THAT(output, Contains("O:SAFEUSERBIN=" + (root / "bin").string()));
     EXPECT_THAT(output, Contains("O:/dev/null"));
     EXPECT_THAT(output, testing::Not(Contains(HasSubstr("STRAY"))));
+}
+
+TEST_F(ProgramHook, AVariablePathGoesBeforeTheSystems) {
+    folders.vars["PATH"] = "/opt/app/bin:/sbin";
+    folders.vars["HOME"] = "/srv/app";
+    EXPECT_TRUE(shell("echo $PATH; echo $HOME; ls / >/dev/null || exit 1").ok());
+    EXPECT_THAT(output, Contains(testing::StartsWith("O:/opt/app/bin:/sbin:/usr/local/sbin:")));
+    EXPECT_THAT(output, Contains("O:/srv/app"));
 }
 
 TEST_F(ProgramHook, AThousandLeaveNothingBehind) {

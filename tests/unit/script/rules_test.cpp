@@ -35,7 +35,9 @@ Rules = Rules + {
 Rules.c = if_then("ip.2001:db8::1", "up", Action.restart)
 Rules.disable("ip_failure"))lua");
     ASSERT_THAT(loaded.problems, IsEmpty());
-    EXPECT_THAT(loaded.disabled, ElementsAre("ip_failure"));
+    ASSERT_EQ(loaded.disabled.size(), 1U);
+    EXPECT_EQ(loaded.disabled[0].label, "ip_failure");
+    EXPECT_EQ(loaded.disabled[0].place.file, loaded.rules[0].place.file);
     auto classic = rules::parse_rules("b: if (custom.X == down) then stopstart();\n"
                                       "a: if (tcp.? == down && !(p.* != up)) then wait();\n"
                                       "c: if (ip.2001:db8::1 == up) then restart();",

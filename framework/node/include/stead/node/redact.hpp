@@ -11,7 +11,8 @@ namespace stead::node {
 /// PASS, PWD, SECRET, TOKEN, KEY or CREDENTIAL is part of the name, in any case.
 [[nodiscard]] bool is_secret_name(std::string_view name) noexcept;
 
-/// Values of <var>, <macro> and attributes whose names are secret ones: XML need not be correct.
+/// Values of <var>, <macro> and attributes whose names are secret ones, as written, and as
+/// applications and JSON have them. XML need not be correct.
 [[nodiscard]] std::set<std::string> secret_values(std::string_view xml);
 
 /// The text without: those values wherever they stand; what follows NAME= or NAME: (or "NAME": in JSON) with a secret

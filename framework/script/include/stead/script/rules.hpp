@@ -13,9 +13,16 @@ namespace stead::script {
 inline constexpr std::size_t rules_memory_bytes = 16u << 20;
 inline constexpr std::uint64_t rules_instructions_max = 10'000'000;
 
+/// What Rules.disable was given.
+struct DisabledRule {
+    std::string label;
+    rules::Place place; ///< where the label is written
+    friend bool operator==(const DisabledRule& a, const DisabledRule& b) { return a.label == b.label; }
+};
+
 struct LuaRules {
-    std::vector<rules::Rule> rules;       ///< in the order of their lines
-    std::vector<std::string> disabled;    ///< labels given to Rules.disable
+    std::vector<rules::Rule> rules; ///< in the order of their lines
+    std::vector<DisabledRule> disabled;
     std::vector<rules::Problem> problems; ///< with one, nothing else is to be used
 };
 

@@ -34,6 +34,7 @@ struct Limits {
     nanoseconds timeout{seconds{300}};
     std::size_t lua_memory_bytes{64u << 20};
     std::size_t output_line_bytes{4096};
+    bool keeps_daemons{true}; ///< of a program that succeeds; false: whatever it started ends with it
 };
 
 struct ModuleFolders {
@@ -75,7 +76,7 @@ public:
     [[nodiscard]] virtual Result<bool> has(std::string_view name) const = 0;
     /// Runs one hook; one at a time (STEAD_ASSERT), and never from inside `done` itself: post first. `done` follows
     /// exactly once, within limits.timeout + 5 s, with every process that the hook started dead unless the hook
-    /// succeeded: then daemons it left stay, and what they write still comes to `output`. With
+    /// succeeded: then daemons it left stay (limits.keeps_daemons), and what they write still comes to `output`. With
     /// libexec/stead/stead-leash that holds for setsid and double forks too; without it, for all processes that kept
     /// STEAD_HOOK_ID in their environment. A hook does not outlive this process (with the leash). A Lua hook that hangs
     /// in a C function is reported timed_out and its thread abandoned: it reaches neither host nor output any more.

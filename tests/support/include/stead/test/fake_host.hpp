@@ -193,6 +193,11 @@ public:
             },
             timeout);
     }
+    /// explain() comes after publish().
+    bool wait_reason(const std::string& name, const std::string& part,
+                     std::chrono::milliseconds timeout = std::chrono::seconds{20}) {
+        return wait_for([&] { return reasons_[name].find(part) != std::string::npos; }, timeout);
+    }
     bool wait_log(const std::string& part, std::chrono::milliseconds timeout = std::chrono::seconds{20}) {
         return wait_for(
             [&] {

@@ -5,9 +5,14 @@
 
 #include <gmock/gmock.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
+#include <csignal>
 #include <fstream>
+#include <thread>
 
 namespace stead::process {
 namespace {
@@ -83,6 +88,43 @@ TEST(Scanner, ZombiesAndKernelThreadsDoNotCount) {
     proc.add(12, "app", "", 'I', 0x208040);
     proc.add(13, "app", "", 'R');
     EXPECT_EQ(find(proc, named("app")).count, 1U);
+}
+
+// Goal: a program whose main thread ended, and that works on in others, lives. Method: a real one.
+TEST(Scanner, AProcessWithoutItsMainThreadIsAlive) {
+    const pid_t child = ::fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+        ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+        ::prctl(PR_SET_NAME, "st-leaderless");
+        std::thread([] {
+            for (;;) {
+                ::pause();
+            }
+        }).detach();
+        ::syscall(SYS_exit, 0); // this thread alone
+    }
+    const std::string stat = "/proc/" + std::to_string(child) + "/stat";
+    std::string line;
+    for (int i = 0; i < 2000 && line.find(") Z ") == line.npos; ++i) {
+        std::this_thread::sleep_for(std::chrono::milliseconds{10});
+        std::ifstream file{stat};
+        std::getline(file, line);
+    }
+    EXPECT_NE(line.find("(st-leaderless) Z "), line.npos) << line;
+    std::vector<Spec> specs{named("st-leaderless"), named("st-leaderless")};
+    specs[1].arg_regex = regex("unit_checker_process|scanner|process");
+    Scanner scanner(specs);
+    std::vector<Found> found(2);
+    ASSERT_TRUE(scanner.scan({true, true}, found));
+    EXPECT_THAT(found[0].pids, ElementsAre(child));
+    EXPECT_THAT(found[1].pids, ElementsAre(child)) << "its arguments are those of the thread that runs";
+    ::kill(child, SIGKILL);
+    siginfo_t ended{};
+    ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(child), &ended, WEXITED | WNOWAIT), 0);
+    ASSERT_TRUE(scanner.scan({true, true}, found));
+    EXPECT_EQ(found[0].count, 0U) << "now it is one";
+    ::waitpid(child, nullptr, 0);
 }
 
 TEST(Scanner, ExpressionsOnNameAndCommandLine) {

@@ -199,11 +199,30 @@ TEST_F(Claims, AMajorityOfSeveralNodesDecides) {
     answer("node3", STEAD_WITNESS_GRANTED);
     answer("node5", STEAD_WITNESS_GRANTED);
     EXPECT_TRUE(host_.wait("splitbrain.verdict", "1 granted")) << "the third need not answer";
+    EXPECT_TRUE(host_.wait_log(
+        "claim 5 granted: 2 of 3 granted, 2 must: node3: granted; node4: no answer yet; node5: granted"));
     claim("2 6 1");
     question("node4");
     answer("node4", STEAD_WITNESS_REFUSED);
     answer("node3", STEAD_WITNESS_REFUSED);
     EXPECT_TRUE(host_.wait("splitbrain.verdict", "2 refused"));
+}
+
+// Goal: a person reads in state -v and in the log who gave which word, and that one that granted was not enough.
+TEST_F(Claims, TheReasonNamesEachWitness) {
+    begin("farm", "cas", "node3 node4 nosuch");
+    isolate();
+    answer("node4", STEAD_WITNESS_GRANTED);
+    answer("node3", STEAD_WITNESS_UNANSWERED);
+    ASSERT_TRUE(host_.wait("splitbrain.uptodate", "down"));
+    const std::string why = "no majority of the witnesses grants: 1 of 3 granted, 2 must: node3: no answer; node4: "
+                            "granted; nosuch: no such node in cluster.xml";
+    EXPECT_TRUE(host_.wait_log("isolated, and " + why));
+    EXPECT_TRUE(host_.wait_reason("splitbrain.uptodate", why));
+    EXPECT_TRUE(host_.wait_reason("splitbrain.w", why));
+    answer("node4", STEAD_WITNESS_GRANTED);
+    answer("node3", STEAD_WITNESS_GRANTED);
+    EXPECT_TRUE(host_.wait_log("isolated; witnesses: 2 of 3 granted, 2 must: node3: granted; node4: granted"));
 }
 
 TEST_F(Claims, PingsAreAskedOnlyWithoutNodes) {

@@ -60,7 +60,8 @@ TEST_F(Splitbrain, AWitnessThatAnswersIsEnough) {
     view(0b01, 0b10);
     EXPECT_TRUE(host_.wait("splitbrain.w", "up"));
     EXPECT_TRUE(host_.wait("splitbrain.uptodate", "up"));
-    EXPECT_TRUE(host_.wait_log("isolated; witness 192.0.2.1 answers"));
+    EXPECT_TRUE(host_.wait_log("isolated; witness 192.0.2.1 answers; 192.0.2.99: no answer yet"));
+    EXPECT_TRUE(host_.wait_reason("splitbrain.uptodate", "witness 192.0.2.1 answers"));
     view(0b11, 0);
     EXPECT_EQ(host_.resource("splitbrain.w"), "init");
     EXPECT_THAT(host_.history("splitbrain.uptodate"), ElementsAre("up", "init", "up", "up"));
@@ -72,6 +73,8 @@ TEST_F(Splitbrain, NoAnswerIsDownUntilOneComesOrThePeersDo) {
     ASSERT_TRUE(host_.wait("splitbrain.uptodate", "down"));
     EXPECT_EQ(host_.resource("splitbrain.w"), "down");
     EXPECT_TRUE(host_.wait_log("no witness answers: 192.0.2.99: "));
+    EXPECT_TRUE(host_.wait_reason("splitbrain.w", "no witness answers: 192.0.2.99: "));
+    EXPECT_TRUE(host_.wait_reason("splitbrain.w", "; 192.0.2.98: "));
     run("ip addr add 192.0.2.98/24 dev w0");
     EXPECT_TRUE(host_.wait("splitbrain.uptodate", "up")) << "asked again";
     view(0b11, 0);

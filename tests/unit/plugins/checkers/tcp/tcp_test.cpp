@@ -73,9 +73,11 @@ protected:
         delete certificate_;
         delete folder_;
     }
-    static void serve_tls(int fd) {
+    static void serve_tls(int fd) { serve_tls_and(fd, SSL_VERIFY_NONE); }
+    static void serve_tls_and(int fd, int verify) {
         const std::unique_ptr<SSL_CTX, void (*)(SSL_CTX*)> context(SSL_CTX_new(TLS_server_method()), SSL_CTX_free);
         SSL_CTX_use_certificate(context.get(), certificate_->x509.get());
+        SSL_CTX_set_verify(context.get(), verify, nullptr);
         SSL_CTX_use_PrivateKey(context.get(), certificate_->key.get());
         const std::unique_ptr<SSL, void (*)(SSL*)> tls(SSL_new(context.get()), SSL_free);
         SSL_set_fd(tls.get(), fd);
@@ -190,6 +192,16 @@ TEST_F(TcpChecker, TlsVerifiesTheNameWhenAsked) {
                 ::testing::Contains(HasSubstr("certificate: hostname mismatch")));
     EXPECT_THAT(verdict({{"verify", "on"}}, "down"),
                 ::testing::Contains(HasSubstr("certificate: IP address mismatch")));
+}
+
+// Goal: the reason is what the server refuses, not a flaw of its certificate that nobody asked about.
+TEST_F(TcpChecker, AServerThatWantsOurCertificateIsDownWithItsAlert) {
+    LocalServer server([](int fd) { serve_tls_and(fd, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT); });
+    Running running(plugin_, host_,
+                    service({{"port", server.port()}, {"tls", "on"}, {"send", "ping"}, {"expect", "said"}}));
+    running.arm(STEAD_WHEN_PRIM);
+    EXPECT_TRUE(host_.wait("tcp.a", "down"));
+    EXPECT_TRUE(host_.wait_log("certificate required")) << ::testing::PrintToString(host_.log());
 }
 
 TEST_F(TcpChecker, TlsWithSomethingElseIsDown) {

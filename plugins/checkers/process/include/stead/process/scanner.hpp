@@ -27,7 +27,8 @@ struct Found {
 [[nodiscard]] std::size_t watched_of(const Spec& spec) noexcept;
 
 /// Finds processes by command name and command line in one pass over /proc, whatever the number of specs: each command
-/// name is compared with all of them once, and the answer is kept. Kernel threads and zombies do not count.
+/// name is compared with all of them once, and the answer is kept. Kernel threads and zombies do not count;
+/// a process whose main thread has ended while others run is no zombie, although the kernel's letter says so.
 ///
 /// Threading: one thread at a time.
 class Scanner {
@@ -49,6 +50,7 @@ private:
     };
     void look(const char* pid_text, const std::vector<bool>& wanted, std::vector<Found>& found);
     [[nodiscard]] const Candidates& candidates(std::string_view command);
+    [[nodiscard]] std::size_t read_arguments(const char* pid_text, bool main_thread_ended);
     [[nodiscard]] std::size_t read(const char* pid_text, const char* file, std::span<char> buffer) const;
 
     std::span<const Spec> specs_;
