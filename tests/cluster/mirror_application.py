@@ -68,7 +68,7 @@ class Application:
                 os.kill(writer.pid, signal.SIGKILL)
                 status = os.waitstatus_to_exitcode(os.waitpid(writer.pid, 0)[1])
                 writer.pid = None
-                if status not in (0, -9):
+                if status not in (0, -signal.SIGKILL) and not (status == -signal.SIGBUS and writer.load == "mmap"):
                     self.problems.append(f"writer {writer.number} ended with {status}")
                 self.pair.log(f"writer {writer.number} on node {node}: {writer.shared[DONE]} done"
                               + (f", error {os.strerror(writer.shared[ERRNO])}" if writer.shared[STATE] == BROKEN else ""))
@@ -85,8 +85,16 @@ class Application:
 
     def unexpected_errors(self):
         """Of writers that still run: whose node serves, must not see any."""
-        return [f"writer {writer.number} on node {writer.node}: {os.strerror(writer.shared[ERRNO])}"
-                for writer in self.history if writer.pid and writer.shared[STATE] == BROKEN and self.pair.nodes[writer.node].serving()]
+        return [f"writer {writer.number} on node {writer.node}: {self.error_of(writer)}"
+                for writer in self.history if writer.pid and self.error_of(writer) and self.pair.nodes[writer.node].serving()]
+
+    @staticmethod
+    def error_of(writer):
+        """A page of a mapping that could not be read is told by a signal."""
+        if writer.shared[STATE] == BROKEN:
+            return os.strerror(writer.shared[ERRNO])
+        ended = os.waitid(os.P_PID, writer.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        return "bus error" if ended and ended.si_status == signal.SIGBUS else ""
 
     def two_at_a_time(self):
         found = []
