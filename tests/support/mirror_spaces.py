@@ -39,7 +39,7 @@ class Namespaces:
                 if holder.poll() is not None or time.monotonic() > end:
                     raise RuntimeError("a node's namespaces could not be made")
                 time.sleep(0.002)
-            self.fds.append([os.open(f"/proc/{holder.pid}/ns/{kind}", os.O_RDONLY) for kind in ("net", "mnt")])
+            self.fds.append([os.open(f"/proc/{holder.pid}/{what}", os.O_RDONLY) for what in ("ns/net", "ns/mnt", "root")])
             sh(f"ip link add p{node} type veth peer name eth0 netns {holder.pid} && ip link set p{node} master brp up && "
                f"nsenter -n -t {holder.pid} sh -c 'ip addr add {self.address(node)}/24 dev eth0 && ip link set eth0 up'")
 
@@ -54,6 +54,8 @@ class Namespaces:
         for fd, kind in zip(self.fds[node], (CLONE_NEWNET, CLONE_NEWNS)):
             if libc.setns(fd, kind) != 0:
                 os._exit(125)
+        os.fchdir(self.fds[node][2])  # its root, which need not be the mount namespace's
+        os.chroot(".")
 
     def run(self, node, work):
         """work() in a forked child inside; its return value as exit code."""

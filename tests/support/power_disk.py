@@ -99,7 +99,7 @@ class PoweredNamespaces(Namespaces):
             server, control, file = self.serve(image)
         device = sh(f"losetup -f --show {file}").stdout.strip()
         self.plugged[node] = Plugged(image, device, server, control)
-        sh(f"mount {device} {self.disks[node]} && nsenter -m -t {self.holders[node].pid} mount {device} /srv")
+        sh(f"mount {device} {self.disks[node]} && nsenter -r --wdns=/ -m -t {self.holders[node].pid} mount {device} /srv")
         sh(f"losetup -d {device}")  # when it is not in use any more
         image.began = time.monotonic_ns()
 
@@ -132,7 +132,7 @@ class PoweredNamespaces(Namespaces):
             return
         if plugged.image.ended is None:
             plugged.image.ended = time.monotonic_ns()
-        sh(f"nsenter -m -t {self.holders[node].pid} umount -l /srv; umount -l {self.disks[node]}", check=False)
+        sh(f"nsenter -r --wdns=/ -m -t {self.holders[node].pid} umount -l /srv; umount -l {self.disks[node]}", check=False)
         if plugged.server:
             sh(f"umount -l {plugged.control.parent}", check=False)
             try:
