@@ -269,6 +269,8 @@ class Run:
         lives = random.Random(options.seed)
         while self.done < options.cuts and not (self.failed and (options.keep or options.without_sync)):
             self.life(lives.randrange(1, 1_000_000), min(options.per_life, options.cuts - self.done))
+            if self.failed and self.done + self.live_cuts == 0:
+                return  # the next one would not begin either
 
     def result(self):
         took = time.monotonic() - self.began
