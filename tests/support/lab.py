@@ -35,6 +35,7 @@ def enter():
         sys.exit(77)
     if os.environ.get(MARK) != "1":
         os.environ[MARK] = "1"
+        os.environ["PATH"] = "/usr/local/sbin:/usr/local/bin:" + os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         os.execvp("unshare", ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc",
                               "--propagation", "private", "sh", "-c", '"$@"; exit $?', "lab",  # pid 1 must reap
                               sys.executable, *sys.argv])
