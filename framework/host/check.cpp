@@ -7,6 +7,7 @@
 
 #include <stead/base/files.hpp>
 #include <stead/control/command.hpp>
+#include <stead/core/transition_table.hpp>
 
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
@@ -85,9 +86,11 @@ void check_hook_names(const fs::path& bin, std::vector<config::Finding>& finding
 
 /// Files of bin that are named almost like a hook, or like one that this mode has no use for: nothing would run them.
 void check_hook_slips(const config::Module& module, const fs::path& bin, std::vector<config::Finding>& findings) {
-    static const std::vector<std::string> hooks{"prestart",    "poststop",   "transition", "start_both",
-                                                "stop_both",   "start_prim", "stop_prim",  "start_second",
-                                                "stop_second", "start_sec",  "stop_sec"};
+    std::vector<std::string> hooks;
+    for (auto step = automaton::Step::transition; step <= automaton::Step::stop_sec;
+         step = static_cast<automaton::Step>(static_cast<int>(step) + 1)) {
+        hooks.emplace_back(automaton::hook_name(step));
+    }
     std::set<std::string> used; // by elements: <custom exec=>, <proc action=>
     for (const config::Element& group : module.service.children) {
         for (const config::Element& one : group.children) {

@@ -119,7 +119,7 @@ private:
     [[nodiscard]] std::uint64_t run_hook(Slot& slot, std::string name, std::vector<std::string> arguments,
                                          nanoseconds timeout) override;
     [[nodiscard]] std::uint64_t start_hook(Slot& slot, std::string name, std::vector<std::string> arguments,
-                                           nanoseconds timeout) override;
+                                           nanoseconds timeout, bool keeps_daemons) override;
     void cancel_hook(std::uint64_t token) override;
     [[nodiscard]] Result<void> add_address(const std::string& interface, const std::string& address) override;
     void remove_address(const std::string& interface, const std::string& address) override;

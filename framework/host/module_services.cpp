@@ -256,11 +256,12 @@ void ModuleHost::next_plugin_hook() {
 }
 
 std::uint64_t ModuleHost::start_hook(Slot& slot, std::string name, std::vector<std::string> arguments,
-                                     nanoseconds timeout) {
+                                     nanoseconds timeout, bool keeps_daemons) {
     const std::uint64_t token = next_hook_token_++;
     // Posted even from the strand: the answer must not come before the token.
-    post([this, &slot, token, name = std::move(name), arguments = std::move(arguments), timeout]() mutable {
-        const auto done = [this, &slot, token, name](std::int32_t code, const std::string& reason) {
+    post([this, &slot, token,
+          order = SideHooks::Order{std::move(name), std::move(arguments), timeout, keeps_daemons}]() mutable {
+        const auto done = [this, &slot, token, name = order.name](std::int32_t code, const std::string& reason) {
             if (code != 0) {
                 write(log::Level::debug, slot.id(), "script " + name + ": " + reason);
             }
@@ -270,10 +271,7 @@ std::uint64_t ModuleHost::start_hook(Slot& slot, std::string name, std::vector<s
             done(127, "without <user> no script runs");
             return;
         }
-        // The handler of a <proc> may begin the application anew; a check only looks, and what one left each second
-        // would fill the process table.
-        const bool keeps_daemons = slot.id() != "checkers.custom";
-        side_hooks_.start(token, new_runner(), {name, std::move(arguments), timeout, keeps_daemons}, done);
+        side_hooks_.start(token, new_runner(), std::move(order), done);
     });
     return token;
 }

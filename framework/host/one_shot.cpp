@@ -41,7 +41,7 @@ public:
     void request(const Slot&, std::string, std::string) override {}
     void watch_link(Slot&, std::uint32_t) override {}
     std::uint64_t run_hook(Slot&, std::string, std::vector<std::string>, nanoseconds) override { return 0; }
-    std::uint64_t start_hook(Slot&, std::string, std::vector<std::string>, nanoseconds) override { return 0; }
+    std::uint64_t start_hook(Slot&, std::string, std::vector<std::string>, nanoseconds, bool) override { return 0; }
     void cancel_hook(std::uint64_t) override {}
     void set_role(const Slot&, std::uint32_t, std::string, bool) override {}
     std::optional<std::string> node_address(std::string_view, std::uint32_t) override { return std::nullopt; }

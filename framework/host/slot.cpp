@@ -181,7 +181,12 @@ std::uint64_t host_run_hook(void* context, stead_str name, const stead_str* argv
 std::uint64_t host_start_hook(void* context, stead_str name, const stead_str* argv, std::uint32_t argc,
                               std::uint64_t timeout_ns) {
     return slot(context).services().start_hook(slot(context), std::string{view(name)}, texts(argv, argc),
-                                               nanoseconds{static_cast<std::int64_t>(timeout_ns)});
+                                               nanoseconds{static_cast<std::int64_t>(timeout_ns)}, true);
+}
+std::uint64_t host_start_check(void* context, stead_str name, const stead_str* argv, std::uint32_t argc,
+                               std::uint64_t timeout_ns) {
+    return slot(context).services().start_hook(slot(context), std::string{view(name)}, texts(argv, argc),
+                                               nanoseconds{static_cast<std::int64_t>(timeout_ns)}, false);
 }
 void host_cancel_hook(void* context, std::uint64_t token) { slot(context).services().cancel_hook(token); }
 
@@ -273,6 +278,7 @@ stead_host_v1 Slot::make_table() {
     table.command_done = host_command_done;
     table.hook_reason = host_hook_reason;
     table.explain = host_explain;
+    table.start_check = host_start_check;
     return table;
 }
 

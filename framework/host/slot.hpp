@@ -42,7 +42,7 @@ public:
     [[nodiscard]] virtual std::uint64_t run_hook(Slot& slot, std::string name, std::vector<std::string> arguments,
                                                  nanoseconds timeout) = 0;
     [[nodiscard]] virtual std::uint64_t start_hook(Slot& slot, std::string name, std::vector<std::string> arguments,
-                                                   nanoseconds timeout) = 0;
+                                                   nanoseconds timeout, bool keeps_daemons) = 0;
     virtual void cancel_hook(std::uint64_t token) = 0;
     virtual void set_role(const Slot& slot, std::uint32_t state, std::string reason, bool expected) = 0;
     [[nodiscard]] virtual std::optional<std::string> node_address(std::string_view lan, std::uint32_t node) = 0;

@@ -205,7 +205,7 @@ void MirrorPlugin::on_fs_end(int code, const std::string& how) {
     for (auto& [id, reply] : std::exchange(replies_, {})) {
         reply(false, "stead-fs ended");
     }
-    const bool as_asked = stop_said_ && code == 0;
+    const bool as_asked = stop_said_ && (code == 0 || code == exit_gave_up); // of the latter it has said why
     role_ = Role::none;
     fs_ready_ = mounted_ = false;
     watch_timer_.cancel();

@@ -27,7 +27,7 @@ static_assert(sizeof(stead_bus_wish) == 192); // 176 in 1.1
 static_assert(offsetof(stead_bus_wish, port_base) == 176);
 static_assert(offsetof(stead_bus_wish, pulse_ns) == 16);
 static_assert(offsetof(stead_bus_wish, lans) == 48);
-static_assert(sizeof(stead_host_v1) == 352); // 336 in 1.2
+static_assert(sizeof(stead_host_v1) == 360); // 336 in 1.2
 static_assert(offsetof(stead_host_v1, context) == 8);
 static_assert(offsetof(stead_host_v1, module) == 16);
 static_assert(offsetof(stead_host_v1, seed_low) == 112);
@@ -54,6 +54,7 @@ static_assert(offsetof(stead_host_v1, command_token) == 320);
 static_assert(offsetof(stead_host_v1, command_done) == 328);
 static_assert(offsetof(stead_host_v1, hook_reason) == 336); // 1.3
 static_assert(offsetof(stead_host_v1, explain) == 344);
+static_assert(offsetof(stead_host_v1, start_check) == 352);
 static_assert(sizeof(stead_plugin_descriptor) == 232);
 static_assert(offsetof(stead_plugin_descriptor, id) == 16);
 static_assert(offsetof(stead_plugin_descriptor, kind) == 32);

@@ -24,7 +24,7 @@
  *   1.2  host: set_role, node_address, stream_keys, ask_witness, command_token, command_done; plugin: on_ready,
  *        on_peer_died, on_witness, answer PENDING of on_command; moment RETIRE (asked only of plugins of 1.2); wish:
  *        port_base, port_step, lease_ns
- *   1.3  host: hook_reason, explain
+ *   1.3  host: hook_reason, explain, start_check
  */
 #ifndef STEAD_PLUGIN_H
 #define STEAD_PLUGIN_H
@@ -274,6 +274,8 @@ typedef struct stead_host_v1 {
     /* Why a resource that this plugin has just published has its value: shown beside it by `state -v`, until it is
      * published again. At most 255 bytes; the rest is cut. Not spread to other nodes. */
     void (*explain)(void* context, stead_str name, stead_str reason);
+    /* Like start_hook, for what only looks: nothing that it started outlives it, also when it ends with 0. */
+    uint64_t (*start_check)(void* context, stead_str name, const stead_str* argv, uint32_t argc, uint64_t timeout_ns);
 } stead_host_v1;
 
 /* What on_command returns. */

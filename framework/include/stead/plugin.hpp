@@ -287,6 +287,16 @@ public:
             host_->explain(host_->context, to_c(name), to_c(reason));
         }
     }
+    /// As start_hook(), for what only looks: nothing that it started outlives it. 0: the host is older than ABI 1.3.
+    std::uint64_t start_check(std::string_view name, std::span<const std::string> arguments,
+                              std::chrono::nanoseconds timeout) const {
+        if (host_->struct_size < offsetof(stead_host_v1, start_check) + sizeof host_->start_check) {
+            return 0;
+        }
+        const auto argv = to_argv(arguments);
+        return host_->start_check(host_->context, to_c(name), argv.data(), static_cast<std::uint32_t>(argv.size()),
+                                  static_cast<std::uint64_t>(timeout.count()));
+    }
 
     // ABI 1.2. A host that is older refuses a plugin of 1.2, so they are there.
     /// Mirror: where this node belongs, see plugin.h. `expected`: shown Transient, not NotReady or Ready.

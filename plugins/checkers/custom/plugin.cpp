@@ -111,7 +111,7 @@ private:
     void run(std::chrono::nanoseconds timeout) {
         std::vector<std::string> argv{std::string{host().module()}, spec().resource};
         argv.insert(argv.end(), words_.begin(), words_.end());
-        running_ = host().start_hook(hook_, argv, timeout);
+        running_ = host().start_check(hook_, argv, timeout);
     }
     void start() {
         started_ = checker::Clock::now();

@@ -26,6 +26,14 @@ void Core::State::copy_for(Ticket op) {
     }
 }
 
+bool Core::State::waits_for_copies(Ticket op) const {
+    const std::vector<Target>& targets = ops.at(op).op.targets;
+    return std::any_of(targets.begin(), targets.end(), [&](const Target& target) {
+        const auto [begin, end] = waiting_for.equal_range(target);
+        return std::any_of(begin, end, [&](const auto& entry) { return entry.second == op; });
+    });
+}
+
 void Core::State::start_job(Job job) {
     const Ticket ticket = ++last_ticket;
     jobs.emplace(ticket, job);

@@ -104,7 +104,7 @@ void Core::State::handle(const Start& input) {
     STEAD_ASSERT(role == Role::none);
     load(input);
     outside = options.batch && record.inconsistent.none(); // one that broke off is made up for at once
-    meets_first = input.peer_heard;
+    meets_first = input.peer_heard && !mutant(Mutant::restart_decides);
     set_role(Role::waiting, "start");
     if (input.foreign.empty() || record.current.none()) {
         out.emplace_back(ForeignKept{}); // nothing, or nothing that could count
@@ -135,6 +135,9 @@ void Core::State::go_on_starting() {
         meet_until = std::max(meet_until, now + options.meet_wait);
     } else if (now >= meet_until || peer == PeerState::silent || peer == PeerState::died) {
         meet_until = never;
+        if (hello_sent) {
+            reset_link("the last holder starts"); // what it has said of itself is no longer true
+        }
         become_alone(epoch_after(record.epoch, options.node), "the last holder starts");
     }
 }

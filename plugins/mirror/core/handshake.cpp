@@ -44,10 +44,22 @@ const Facts* only(const Facts& a, const Facts& b, Better better) {
     return better(a) == better(b) ? nullptr : better(a) ? &a : &b;
 }
 
+/// `asked` had the other one call itself outdated, and then died before it went on: nothing was changed alone, or its
+/// generation would be another one. What it had not synced is lost, and the other one has it.
+bool never_went_on(const Facts& asked, const Facts& other) noexcept {
+    const bool went_on = asked.serving || asked.record.role == Role::alone || !asked.record.base.none();
+    const bool whole = lived_on(other) && other.record.in_sync && !other.sync_failed;
+    return std::min(asked.version, other.version) >= 2 && !went_on && whole && may_have_lost(asked, other);
+}
+
 /// Nothing was changed alone, or one side missed the end of a resync: nobody may lose what it answered.
 Outcome same_generation(const Facts& a, const Facts& b) {
     const Extent extent = marks_or_all(a, b);
     if (const Facts* s = only(a, b, [](const Facts& f) { return !f.record.outdated; })) {
+        const Facts& other = s == &a ? b : a;
+        if (never_went_on(*s, other)) {
+            return {&other, extent, {}, "it lived on, and the other one never went on alone"};
+        }
         return {s, extent, {}, "the other one is outdated"};
     }
     if (const Facts* s = only(a, b, [](const Facts& f) { return f.record.in_sync; })) {

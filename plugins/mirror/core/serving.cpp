@@ -66,6 +66,9 @@ void Core::State::prepare(Ticket op) {
         return;
     }
     const Running& running = found->second;
+    if (waits_for_copies(op) && !mutant(Mutant::change_while_copied)) {
+        return; // wake() comes: what is being read must not change before it is sent
+    }
     const bool sync = running.op.kind == OpKind::sync;
     const std::size_t waiting = sync ? 0 : pending_of(running.op);
     const bool all_wait = waiting > 0 && waiting == running.op.targets.size();

@@ -156,6 +156,7 @@ struct Core::State {
     // ---- copies.cpp: targets on their way to the peer
     void copy_for(Ticket op);
     void pump_copies();
+    [[nodiscard]] bool waits_for_copies(Ticket op) const;
     void start_job(Job job);
     void job_ready(Ticket job);
     void probe(Ticket job);

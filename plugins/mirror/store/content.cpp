@@ -230,15 +230,15 @@ Errno StoredTree::list_one(const Located& located, std::vector<Target>& out) con
 
 /// All that has a name in a root: not the park. Directories wait by FID, so that depth needs no descriptors.
 Errno StoredTree::list_all(std::vector<Target>& out) const {
-    std::vector<Fid> todo;
+    std::vector<Fid> unseen;
     std::unordered_set<Fid, FidHash> linked; ///< seen under another name
     for (const auto& root : inodes_.roots) {
-        todo.push_back(root->fid);
+        unseen.push_back(root->fid);
         add_targets(inodes_.index.find(root->fid).value(), 0, out);
     }
-    while (!todo.empty()) {
-        const Fid next = todo.back();
-        todo.pop_back();
+    while (!unseen.empty()) {
+        const Fid next = unseen.back();
+        unseen.pop_back();
         const auto directory = inodes_.index.find(next);
         const Fd folder(directory ? inodes_.open(*directory, O_RDONLY | O_DIRECTORY) : -1);
         if (!folder) {
@@ -257,7 +257,7 @@ Errno StoredTree::list_all(std::vector<Target>& out) const {
             if (!located->excluded && !again) {
                 add_targets(*located, static_cast<std::uint64_t>(found.st_size), out);
                 if (located->is_directory()) {
-                    todo.push_back(mark.fid);
+                    unseen.push_back(mark.fid);
                 }
             }
             return 0;

@@ -37,16 +37,16 @@ std::optional<std::string> climb(const Names& names, const std::map<Fid, std::st
 
 } // namespace
 
-/// Names of all directories and of `wanted`, in the tree and below `todo`.
+/// Names of all directories and of `wanted`, in the tree and below `unseen`.
 Errno StoredTree::walk_names(
-    std::vector<Fid> todo, const std::set<Fid>& wanted,
+    std::vector<Fid> unseen, const std::set<Fid>& wanted,
     const std::function<void(const Fid& parent, const std::string& name, const Fid&)>& found) const {
     for (const auto& root : inodes_.roots) {
-        todo.push_back(root->fid);
+        unseen.push_back(root->fid);
     }
-    while (!todo.empty()) {
-        const Fid next = todo.back();
-        todo.pop_back();
+    while (!unseen.empty()) {
+        const Fid next = unseen.back();
+        unseen.pop_back();
         const auto directory = inodes_.index.find(next);
         const Fd folder(directory && directory->is_directory() ? inodes_.open(*directory, O_RDONLY | O_DIRECTORY) : -1);
         const Errno error = !folder ? 0 : sys::each_entry(folder.get(), [&](const char* name, unsigned char) {
@@ -60,7 +60,7 @@ Errno StoredTree::walk_names(
                 found(next, name, mark.fid);
             }
             if (is_directory) {
-                todo.push_back(mark.fid);
+                unseen.push_back(mark.fid);
             }
             return 0;
         });

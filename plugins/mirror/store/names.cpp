@@ -264,10 +264,10 @@ Errno StoredTree::empty_out(const OpenRoot& root, int folder, std::vector<std::s
 /// Something in the park, with all below it.
 Errno StoredTree::destroy(const OpenRoot& root, const std::string& name) {
     const int park = root.place.park();
-    std::vector<std::string> todo{name};
-    while (!todo.empty()) {
-        const std::string next = std::move(todo.back());
-        todo.pop_back();
+    std::vector<std::string> unseen{name};
+    while (!unseen.empty()) {
+        const std::string next = std::move(unseen.back());
+        unseen.pop_back();
         struct stat found {};
         sys::Mark mark;
         if (const int error = sys::attributes(park, next.c_str(), found); error != 0) {
@@ -276,7 +276,7 @@ Errno StoredTree::destroy(const OpenRoot& root, const std::string& name) {
         const bool marked = sys::read_mark(park, next, mark) == 0;
         if (S_ISDIR(found.st_mode)) {
             const Fd folder(::openat(park, next.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-            if (const Errno error = folder ? empty_out(root, folder.get(), todo) : errno; error != 0) {
+            if (const Errno error = folder ? empty_out(root, folder.get(), unseen) : errno; error != 0) {
                 return error;
             }
         }

@@ -127,6 +127,7 @@ void World::on(unsigned n, const SyncInode& o) {
         result.error = disk(n).sync(fid, random_);
         if (result.error != 0) {
             nodes_[n].distrusted.insert(ticket);
+            nodes_[n].untold = true;
             lost_by_disk(n, fid);
             note(n, "sync of " + std::to_string(fid.low) + " failed", 2);
         }
@@ -244,6 +245,16 @@ void World::on(unsigned n, const Stopped&) {
     });
 }
 
+/// A restart takes the role from nobody who serves and could have been met.
+void World::check_start(unsigned n, const RoleChanged& change) {
+    const Node& node = nodes_[n];
+    const Node& other = nodes_[1 - n];
+    if (change.reason == "the last holder starts" && node.told_of_peer && apart_at_ < node.started && other.serves &&
+        alive(1 - n) && other.serves_since < node.started) {
+        fail("I10: node" + std::to_string(n) + " starts alone beside one that serves and never stopped");
+    }
+}
+
 void World::on(unsigned n, const RoleChanged& change) {
     static constexpr std::array<const char*, 5> text{"none", "waiting", "second", "prim", "alone"};
     Node& node = nodes_[n];
@@ -258,6 +269,8 @@ void World::on(unsigned n, const RoleChanged& change) {
     if (serves && !node.serves && options_.ack == Ack::commit) {
         forget_unsynced();
     }
+    check_start(n, change);
+    node.serves_since = node.serves ? node.serves_since : now_;
     node.serves = serves;
     if (change.role == Role::alone && node.left_behind && !options_.witness && fully_cut_ && !split_) {
         split_ = true; // one after the other, but a split all the same

@@ -147,6 +147,25 @@ private:
         restart_later(1 - node);
     }
 
+    /// A resync ends, and both lose their power before the source has written that down.
+    void power_as_it_ends() {
+        world_.heal();
+        const unsigned target = world_.serving(0) ? 1 : 0;
+        world_.crash(target, random_.chance(50));
+        world_.run_for(milliseconds{50 + random_.below(300)});
+        world_.start(target);
+        const auto ended = [&] { return !world_.alive(target) || world_.core(target).counters().syncs > 0; };
+        for (int i = 0; i < 8000 && !world_.failed() && !ended(); ++i) {
+            world_.run_for(microseconds{100});
+        }
+        world_.run_for(microseconds{random_.below(4000)});
+        world_.crash(1 - target, true);
+        world_.run_for(milliseconds{random_.below(40)});
+        world_.crash(target, true);
+        world_.start(1 - target);
+        restart_later(target);
+    }
+
     void order(unsigned node) {
         constexpr std::array commands{Command::prim,      Command::prim,        Command::second, Command::primforce,
                                       Command::prim_full, Command::second_full, Command::verify, Command::repair};
@@ -155,7 +174,7 @@ private:
 
     void disturb() {
         const unsigned node = static_cast<unsigned>(random_.below(2));
-        switch (random_.below(32)) {
+        switch (random_.below(33)) {
         case 0:
         case 1:
             world_.crash(node, false);
@@ -215,6 +234,7 @@ private:
         case 28: world_.batch() && random_.chance(30) ? world_.start_behind(node) : order(node); break;
         case 29:
         case 30: half_then_prim(node); break;
+        case 31: power_as_it_ends(); break;
         default:
             world_.crash(node, random_.chance(50));
             world_.disk(node).log_damaged = true;

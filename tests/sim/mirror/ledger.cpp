@@ -176,12 +176,9 @@ void World::on(unsigned n, const Answer& answer) {
         if (nodes_[n].disk.errors == request.errors) {
             fail("I8: the application got an error although its node's disk gave none");
         }
-        if (request.operation.kind == OpKind::sync && !nodes_[1 - n].core) {
-            synced_ = {}; // a failed fsync alone: what is on the platter is anybody's guess
-            required_ = {};
-        } else if (request.operation.kind == OpKind::sync || request.operation.durable) {
-            synced_ = {};
-            required_ = {};
+        if (request.operation.kind == OpKind::sync || request.operation.durable) {
+            required_ = synced_ = {}; // a failed fsync: what is on the platter is anybody's guess
+            nodes_[n].untold = false;
         }
         return;
     }
@@ -231,6 +228,9 @@ void World::count_copy(const message::Copy& copy) {
 void World::check() {
     if (failed()) {
         return;
+    }
+    if (cut_[0][0] || cut_[0][1] || cut_[1][0] || cut_[1][1] || paused(0) || paused(1)) {
+        apart_at_ = now_;
     }
     if (!options_.data) {
         check_roles();
@@ -325,8 +325,7 @@ bool World::accounted(const Target& target, const std::array<Decision, 2>* would
         if (disk.foreign().contains(target)) {
             return true;
         }
-        const Core::Standing standing =
-            Core::after_restart(nodes_[n].serves ? options_ : options_, disk.record.value_or(Record{}), disk.log);
+        const Core::Standing standing = Core::after_restart(options_, disk.record.value_or(Record{}), disk.log);
         if (standing.marks.contains(target) || (lost && standing.unsynced.contains(target))) {
             return true;
         }

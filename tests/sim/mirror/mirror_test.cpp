@@ -92,20 +92,21 @@ TEST_P(MirrorMutant, IsCaught) {
 
 INSTANTIATE_TEST_SUITE_P(
     All, MirrorMutant,
-    testing::Values(Broken{"local_first", Mutant::local_first}, Broken{"ack_before_log", Mutant::ack_before_log},
-                    Broken{"apply_before_record", Mutant::apply_before_record},
-                    Broken{"end_before_flush", Mutant::end_before_flush},
-                    Broken{"forget_unsynced", Mutant::forget_unsynced},
-                    Broken{"promote_without_drain", Mutant::promote_without_drain},
-                    Broken{"lease_from_receipt", Mutant::none, true}, Broken{"no_outdate", Mutant::no_outdate},
-                    Broken{"start_without_claim", Mutant::start_without_claim},
-                    Broken{"overwrite_before_undo", Mutant::overwrite_before_undo},
-                    Broken{"ignore_epoch", Mutant::ignore_epoch},
-                    Broken{"answer_after_lease", Mutant::answer_after_lease},
-                    Broken{"trust_damaged_log", Mutant::trust_damaged_log},
-                    Broken{"sync_one_side", Mutant::sync_one_side}, Broken{"forget_intents", Mutant::forget_intents},
-                    Broken{"take_without_asking", Mutant::take_without_asking, false, false},
-                    Broken{"roles_no_outdate", Mutant::no_outdate, false, false}),
+    testing::Values(
+        Broken{"local_first", Mutant::local_first}, Broken{"ack_before_log", Mutant::ack_before_log},
+        Broken{"apply_before_record", Mutant::apply_before_record},
+        Broken{"end_before_flush", Mutant::end_before_flush}, Broken{"forget_unsynced", Mutant::forget_unsynced},
+        Broken{"promote_without_drain", Mutant::promote_without_drain},
+        Broken{"lease_from_receipt", Mutant::none, true}, Broken{"no_outdate", Mutant::no_outdate},
+        Broken{"start_without_claim", Mutant::start_without_claim},
+        Broken{"overwrite_before_undo", Mutant::overwrite_before_undo}, Broken{"ignore_epoch", Mutant::ignore_epoch},
+        Broken{"answer_after_lease", Mutant::answer_after_lease},
+        Broken{"trust_damaged_log", Mutant::trust_damaged_log}, Broken{"sync_one_side", Mutant::sync_one_side},
+        Broken{"forget_intents", Mutant::forget_intents}, Broken{"restart_decides", Mutant::restart_decides},
+        Broken{"log_closed_early", Mutant::log_closed_early},
+        Broken{"change_while_copied", Mutant::change_while_copied},
+        Broken{"take_without_asking", Mutant::take_without_asking, false, false},
+        Broken{"roles_no_outdate", Mutant::no_outdate, false, false}),
     [](const auto& mutant) { return std::string{mutant.param.name}; });
 
 } // namespace

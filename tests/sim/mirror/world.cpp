@@ -118,6 +118,8 @@ void World::start(unsigned n) {
     node.inbox.clear();
     const LoadedLog log = node.disk.load_log(random_);
     const bool peer_heard = alive(1 - n) && random_.chance(90);
+    node.started = now_;
+    node.told_of_peer = peer_heard;
     node.commands = 0;
     node.distrusted.clear();
     step(n, Start{node.disk.record, log, {random_.next(), random_.next()}, node.disk.foreign(), peer_heard});
@@ -149,6 +151,10 @@ void World::crash(unsigned n, bool power) {
             effect();
         }
     }
+    if (node.untold && !covered) {
+        required_ = synced_ = {}; // as if the fsync that failed had been answered
+    }
+    node.untold = false;
     const bool was_alive = node.core != nullptr;
     node.core.reset();
     ++node.life;

@@ -108,7 +108,10 @@ private:
         VerifyCounts verified;  ///< by the last comparison
         bool serves{};
         std::set<Ticket> distrusted; ///< syncs that failed, and the core has not heard of it yet
+        bool untold{};               ///< a sync failed, and no application has heard of it yet
         bool left_behind{};          ///< the other one went on alone since both were equal
+        Instant started{}, serves_since{};
+        bool told_of_peer{}; ///< at the start
     };
     struct Request_ {
         unsigned node{};
@@ -184,6 +187,7 @@ private:
     void check_second();
     void check_accounting();
     void check_roles();
+    void check_start(unsigned node, const RoleChanged& change);
     [[nodiscard]] bool acts(unsigned node) const;
     [[nodiscard]] bool accounted(const Target& target, const std::array<Decision, 2>* would) const;
     void lost_by_disk(unsigned node, const Fid& fid);
@@ -212,6 +216,7 @@ private:
     std::uint64_t witness_counter_{};
     unsigned witness_holder_{};
     bool load_{true}, fully_cut_{}, split_{};
+    Instant apart_at_{}; ///< the last time that something kept the two from meeting
     // Without data
     std::array<std::uint64_t, 2> granted_{}, promotions_{}; ///< highest counter that the witness gave to each node
     bool contested_{}; ///< as two began to serve: both had met, and neither was alone for long

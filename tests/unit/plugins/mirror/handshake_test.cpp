@@ -147,6 +147,32 @@ TEST(MirrorHandshake, EmptyNeverWinsAndStrangersAreRefused) {
     EXPECT_EQ(decided(both).verdict, Verdict::refuse);
 }
 
+TEST(MirrorHandshake, WhoAskedForItsWordAndDiedWithoutGoingOnHasTheWorseCopy) {
+    auto both = pair();
+    both[0].record.role = Role::prim;
+    both[1].record.role = Role::second;
+    both[1].record.outdated = true;
+    EXPECT_EQ(decided(both).verdict, Verdict::source); // it lost nothing
+    auto crashed = both;
+    restarted(crashed[0]);
+    EXPECT_EQ(decided(crashed).verdict, Verdict::target);
+    EXPECT_TRUE(decided(crashed).unsynced_self);
+
+    const auto still_the_source = [&](auto change) {
+        auto other = crashed;
+        change(other[0], other[1]);
+        EXPECT_EQ(decided(other).verdict, Verdict::source);
+    };
+    still_the_source([](Facts& asked, Facts&) { asked.serving = true; });
+    still_the_source([](Facts& asked, Facts&) { asked.record.role = Role::alone; });
+    still_the_source([](Facts& asked, Facts&) { asked.record.clean = true; });
+    still_the_source([](Facts& asked, Facts&) { went_on(asked, g1); });
+    still_the_source([](Facts&, Facts& other) { restarted(other); });
+    still_the_source([](Facts&, Facts& other) { other.sync_failed = true; });
+    still_the_source([](Facts&, Facts& other) { other.record.in_sync = false; });
+    still_the_source([](Facts&, Facts& other) { other.version = 1; }); // it would not know the rule
+}
+
 TEST(MirrorHandshake, HalfResyncedOrOutdatedIsNeverTheSource) {
     auto both = pair();
     both[0].record.inconsistent = g1;

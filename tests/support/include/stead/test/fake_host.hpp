@@ -110,6 +110,9 @@ public:
         c.start_hook = [](void*, stead_str, const stead_str*, std::uint32_t, std::uint64_t) {
             return std::uint64_t{1};
         };
+        c.start_check = [](void*, stead_str, const stead_str*, std::uint32_t, std::uint64_t) {
+            return std::uint64_t{1};
+        };
         c.cancel_hook = [](void*, std::uint64_t) {};
         c.add_rule = [](void* h, stead_str rule, char*, std::uint32_t) {
             of(h).change([&] { of(h).rules_.push_back(text(rule)); });

@@ -24,7 +24,7 @@ struct HookHost : FakeHost {
     static HookHost& hooks(void* context) { return static_cast<HookHost&>(of(context)); }
 
     HookHost() {
-        c.start_hook = [](void* h, stead_str name, const stead_str* argv, std::uint32_t argc, std::uint64_t timeout) {
+        c.start_check = [](void* h, stead_str name, const stead_str* argv, std::uint32_t argc, std::uint64_t timeout) {
             std::vector<std::string> arguments;
             for (std::uint32_t i = 0; i < argc; ++i) {
                 arguments.push_back(text(argv[i]));

@@ -31,6 +31,9 @@ enum class Mutant : std::uint8_t {
     trust_damaged_log,
     sync_one_side,
     forget_intents,
+    restart_decides,
+    log_closed_early,
+    change_while_copied,
     // Without data
     take_without_asking,
 };
