@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The file system of a mirror beside the disk below it and GlusterFS replica 2, alternating in one run, medians of three: fio
-lines of a database's kind, then PostgreSQL itself. The resync after scattered writes: what moves, and what the application feels."""
+lines of a database's kind, files by name, then PostgreSQL itself. The resync after scattered writes: what moves, and how long it
+takes. All of it, or those named: data, names, postgresql, resync."""
 import json
+import os
 import pathlib
 import shutil
 import statistics
@@ -17,11 +19,14 @@ from support import lab  # noqa: E402
 
 ROUNDS = 3
 COMMON = "--fallocate=none --runtime=5 --time_based --output-format=json"
+NAMES = ("create 4 KiB file, ops/s", "stat, ops/s", "rename, ops/s", "unlink, ops/s")
 FIO = {
     "4 KiB random write, iops": ("--rw=randwrite --bs=4k --size=256M", "iops"),
     "4 KiB write + fsync each, iops": ("--rw=randwrite --bs=4k --size=64M --fsync=1", "iops"),
     "8 KiB append + fdatasync, iops": ("--rw=write --bs=8k --size=256M --fdatasync=1", "iops"),
     "1 MiB sequential, MB/s": ("--rw=write --bs=1M --size=512M --end_fsync=1", "mb"),
+    "O_DIRECT 4 KiB, depth 1, iops": ("--rw=randwrite --bs=4k --size=256M --direct=1 --ioengine=libaio --iodepth=1", "iops"),
+    "O_DIRECT 4 KiB, depth 16, iops": ("--rw=randwrite --bs=4k --size=256M --direct=1 --ioengine=libaio --iodepth=16", "iops"),
     "warm 4 KiB read, iops": ("--rw=randread --bs=4k --size=64M --invalidate=0 --pre_read=1", "read_iops"),
 }
 GLUSTER = r"""
@@ -66,6 +71,27 @@ class Gluster:
                               capture_output=True, check=True, timeout=300).stdout
 
 
+def alternating(places, measure):
+    """measure(run) of each place, in turns: all that was seen, by place."""
+    seen = {name: [] for name in places}
+    for _ in range(ROUNDS):
+        for name, run in places.items():
+            seen[name].append(measure(run))
+    return seen
+
+
+def tell(title, seen):
+    print(f"{title:34}" + "".join(f"{statistics.median(figures):12.0f}" for figures in seen.values()), flush=True)
+
+
+def names(places):
+    def four(run):
+        return [float(rate) for rate in run(f"python3 {HERE}/names.py DIR 5").split()]
+    seen = alternating(places, four)
+    for number, title in enumerate(NAMES):
+        tell(title, {name: [rates[number] for rates in rows] for name, rows in seen.items()})
+
+
 def resync(module):
     """1,000 scattered writes of 4 KiB while the secondary is away; then it returns while the application writes."""
     first, other = module.nodes
@@ -82,7 +108,8 @@ def resync(module):
     return (module.status(first)["stream"]["bytes_out"] - before) / 1e6, time.monotonic() - at
 
 
-def main():
+def main(wanted):
+    os.environ.setdefault("STEAD_LAB_SECONDS", "3600")
     with mirror.cluster() as pair:
         module = mirror.Mirror(pair)
         first, _ = module.form()
@@ -96,20 +123,22 @@ def main():
         else:
             print("(GlusterFS is not installed: apt-get install glusterfs-server)")
         print(f"{'':34}" + "".join(f"{name:>12}" for name in places))
-        for title, (options, kind) in FIO.items():
-            seen = {name: [] for name in places}
-            for _ in range(ROUNDS):
-                for name, run in places.items():
-                    seen[name].append(figure(run(f"fio --name=b --directory=DIR {options} {COMMON}; rm -f DIR/b.*"), kind))
-            print(f"{title:34}" + "".join(f"{statistics.median(seen[name]):12.0f}" for name in places), flush=True)
-        if pathlib.Path(mirror_postgres.PROGRAMS).exists():
+        for title, (options, kind) in FIO.items() if "data" in wanted else ():
+            line = f"fio --name=b --directory=DIR {options} {COMMON}; rm -f DIR/b.*"
+            tell(title, alternating(places, lambda run, line=line, kind=kind: figure(run(line), kind)))
+        if "names" in wanted:
+            names(places)
+        if "postgresql" not in wanted:
+            pass
+        elif pathlib.Path(mirror_postgres.PROGRAMS).exists():
             volume = (gluster.run, mount) if "gluster" in places else None
             mirror_postgres.measure(module, mirror.DATA, volume)
         else:
             print("(PostgreSQL 15 is not installed: apt-get install postgresql-15)")
-        moved, seconds = resync(module)
-        print(f"\nresync after 1,000 random 4 KiB writes in 512 MiB: {moved:.1f} MB in {seconds:.1f} s, start of the node included")
+        if "resync" in wanted:
+            moved, seconds = resync(module)
+            print(f"\nresync after 1,000 random 4 KiB writes in 512 MiB: {moved:.1f} MB in {seconds:.1f} s, start of the node included")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:] or ["data", "names", "postgresql", "resync"])
