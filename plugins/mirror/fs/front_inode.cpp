@@ -110,19 +110,11 @@ Errno add_size(const State& state, change::Attributes& to, std::uint64_t size, c
     return 0;
 }
 
-/// A SETATTR that names nothing is chown(-1, -1): it moves ctime and takes set-uid away, as a new owner would. Where
-/// that changes the mode, the kernel asks elsewhere whose file it is; of this file system it leaves that to us.
-Errno owner_again(State& state, fuse_req_t request, Node& node, change::Attributes& out) {
+/// A SETATTR that names nothing is chown(-1, -1): it moves ctime and takes set-uid away, as a new owner would.
+Errno owner_again(State& state, Node& node, change::Attributes& out) {
     struct stat value {};
     if (const Errno error = state.attributes(node, value); error != 0) {
         return error;
-    }
-    if (const Errno error = kill_set_ids(state, request, node, out); error != 0) {
-        return error;
-    }
-    const uid_t caller = fuse_req_ctx(request)->uid;
-    if ((out.set & change::Attributes::mode_set) != 0 && caller != 0 && caller != value.st_uid) {
-        return EPERM;
     }
     out.set |= change::Attributes::owner_set | change::Attributes::group_set;
     out.owner = value.st_uid;
@@ -155,7 +147,7 @@ Errno attributes_wanted(State& state, fuse_req_t request, Node& node, const stru
     if ((set & FUSE_SET_ATTR_SIZE) != 0) {
         return add_size(state, out, static_cast<std::uint64_t>(wanted.st_size), at);
     }
-    return set == 0 ? owner_again(state, request, node, out) : 0;
+    return set == 0 ? owner_again(state, node, out) : 0;
 }
 
 void reply_attributes(State& state, fuse_req_t request, const Node& node) {
