@@ -6,6 +6,7 @@
 
 #include <array>
 #include <csignal>
+#include <filesystem>
 #include <fstream>
 
 namespace {
@@ -66,9 +67,9 @@ private:
     void look() {
         for (One& one : probes_) {
             std::string found = "init";
+            const std::string path = std::string{host_.var_folder()} + "/probe." + one.ident;
             if ((armed_ & one.when) != 0) {
-                std::ifstream file(std::string{host_.var_folder()} + "/probe." + one.ident);
-                if (!(file >> found)) {
+                if (std::ifstream file(path); !(file >> found)) {
                     found = "up";
                 }
             }
@@ -77,7 +78,8 @@ private:
             }
             if (found != one.told) {
                 one.told = found;
-                if (found == "twice") {
+                if (found == "twice") { // once: it is "up" again when the restart is over
+                    std::filesystem::remove(path);
                     host_.request("restart", "the first");
                     host_.request("restart", "the second");
                 }
