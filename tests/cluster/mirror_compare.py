@@ -59,11 +59,12 @@ def partly_done(found, have, model, want, done, pending):
     others = [{name: fact for name, fact in facts.items() if name not in touched} for facts in (have, want)]
     return others[0] == others[1] and all(
         name in found.names and have[name][:6] == want[name][:6] and
-        partly(found.names[name].data, model.names[name].data, target.data, pending[0] == "map") for name in touched)
+        partly(found.names[name].data, model.names[name].data, target.data, pending[0] in ("map", "copy")) for name in touched)
 
 
 def partly(have, old, new, bytewise):
-    """Each block is the old or the new one; of what was copied into a mapping when its process was killed, each byte."""
+    """Each block is the old or the new one; each byte, of what was copied into a mapping when its process was killed, and of a
+    copy, which the kernel writes in the pieces of its source's pages: they end anywhere in a block of the target."""
     if not min(len(old), len(new)) <= len(have) <= max(len(old), len(new)):
         return False
     size = max(len(old), len(new))
