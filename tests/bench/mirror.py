@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The file system of a mirror beside the disk below it and GlusterFS replica 2, alternating in one run, medians of three: fio
 lines of a database's kind, files by name, then PostgreSQL itself. The resync after scattered writes: what moves, and how long it
-takes. All of it, or those named: data, names, postgresql, resync."""
+takes. All of it, or the parts named."""
 import json
 import os
 import pathlib
@@ -19,6 +19,7 @@ from support import lab  # noqa: E402
 
 ROUNDS = 3
 COMMON = "--fallocate=none --runtime=5 --time_based --output-format=json"
+PARTS = ("data", "names", "postgresql", "resync")
 NAMES = ("create 4 KiB file, ops/s", "stat, ops/s", "rename, ops/s", "unlink, ops/s")
 FIO = {
     "4 KiB random write, iops": ("--rw=randwrite --bs=4k --size=256M", "iops"),
@@ -93,7 +94,7 @@ def names(places):
 
 
 def resync(module):
-    """1,000 scattered writes of 4 KiB while the secondary is away; then it returns while the application writes."""
+    """1,000 scattered writes of 4 KiB while the secondary is away; then it returns: megabytes moved, seconds."""
     first, other = module.nodes
     first.sh(f"fio --name=base --filename={mirror.DATA}/scattered --rw=write --bs=1M --size=512M --end_fsync=1",
              timeout=120)
@@ -128,12 +129,10 @@ def main(wanted):
             tell(title, alternating(places, lambda run, line=line, kind=kind: figure(run(line), kind)))
         if "names" in wanted:
             names(places)
-        if "postgresql" not in wanted:
-            pass
-        elif pathlib.Path(mirror_postgres.PROGRAMS).exists():
+        if "postgresql" in wanted and pathlib.Path(mirror_postgres.PROGRAMS).exists():
             volume = (gluster.run, mount) if "gluster" in places else None
             mirror_postgres.measure(module, mirror.DATA, volume)
-        else:
+        elif "postgresql" in wanted:
             print("(PostgreSQL 15 is not installed: apt-get install postgresql-15)")
         if "resync" in wanted:
             moved, seconds = resync(module)
@@ -141,4 +140,7 @@ def main(wanted):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or ["data", "names", "postgresql", "resync"])
+    unknown = set(sys.argv[1:]) - set(PARTS)
+    if unknown:
+        sys.exit(f"mirror.py: unknown {', '.join(sorted(unknown))}; allowed: {', '.join(PARTS)}")
+    main(sys.argv[1:] or PARTS)

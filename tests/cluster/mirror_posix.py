@@ -263,9 +263,9 @@ def perform(name, arguments):
 
 def snapshot(root):
     """All there is, and the times, by path."""
-    found, todo = {}, [b""]
-    while todo:
-        name = todo.pop()
+    found, unread = {}, [b""]
+    while unread:
+        name = unread.pop()
         path = os.path.join(os.fsencode(root), name) if name else os.fsencode(root)
         info = os.lstat(path)
         data = None
@@ -275,7 +275,7 @@ def snapshot(root):
         elif stat.S_ISLNK(info.st_mode):
             data = os.readlink(path)
         elif stat.S_ISDIR(info.st_mode):
-            todo += [os.path.join(name, one) for one in os.listdir(path)]
+            unread += [os.path.join(name, one) for one in os.listdir(path)]
         xattrs = tuple((key, os.getxattr(path, key, follow_symlinks=False))
                        for key in sorted(os.listxattr(path, follow_symlinks=False)) if not key.startswith("trusted.stead"))
         found[name] = ((*look(info), data, xattrs, info.st_rdev, info.st_nlink), (info.st_mtime_ns, info.st_ctime_ns), info.st_ino)

@@ -26,7 +26,7 @@ std::string path_of(int folder, const std::string& name) {
 }
 
 /// A directory still to be read. By handle: depth has no limit, and waiting costs no descriptor.
-struct Todo {
+struct Unread {
     sys::Handle handle;
     std::string path; ///< only where something is excluded
     std::uint8_t root{};
@@ -45,34 +45,34 @@ public:
 private:
     int start_root(std::uint8_t root);
     void work();
-    int read_directory(const Todo& todo);
-    int entry(const Todo& todo, int folder, const std::string& name, unsigned char type);
+    int read_directory(const Unread& unread);
+    int entry(const Unread& unread, int folder, const std::string& name, unsigned char type);
     int identify(int folder, const std::string& name, Seen& seen);
     int rename_other(const Located& other);
-    void push(Todo todo);
-    void fail(const Todo& todo, int folder, const std::string& name, int error);
+    void push(Unread unread);
+    void fail(const Unread& unread, int folder, const std::string& name, int error);
 
     Inodes& inodes_;
     const ScanOptions& options_;
     std::map<Fid, Seq>& parked_;
     std::mutex mutex_;
     std::condition_variable changed_;
-    std::vector<Todo> todo_;
+    std::vector<Unread> unread_;
     std::size_t busy_{};
     std::optional<Error> error_;
 };
 
-void Scan::push(Todo todo) {
+void Scan::push(Unread unread) {
     const std::lock_guard lock(mutex_);
-    todo_.push_back(std::move(todo));
+    unread_.push_back(std::move(unread));
     changed_.notify_one();
 }
 
-void Scan::fail(const Todo& todo, int folder, const std::string& name, int error) {
+void Scan::fail(const Unread& unread, int folder, const std::string& name, int error) {
     std::string where(PATH_MAX, '\0');
     const ssize_t size = folder < 0 ? -1 : ::readlink(sys::proc_path(folder).c_str(), where.data(), where.size());
     where.resize(size < 0 ? 0 : static_cast<std::size_t>(size));
-    where = size < 0 ? inodes_.roots[todo.root]->place.hidden_path() : name.empty() ? where : where + "/" + name;
+    where = size < 0 ? inodes_.roots[unread.root]->place.hidden_path() : name.empty() ? where : where + "/" + name;
     const std::lock_guard lock(mutex_);
     if (!error_) {
         error_ = error == EXDEV
@@ -132,10 +132,10 @@ int Scan::rename_other(const Located& other) {
     return error;
 }
 
-int Scan::entry(const Todo& todo, int folder, const std::string& name, unsigned char type) {
-    const OpenRoot& root = *inodes_.roots[todo.root];
+int Scan::entry(const Unread& unread, int folder, const std::string& name, unsigned char type) {
+    const OpenRoot& root = *inodes_.roots[unread.root];
     Seen seen;
-    seen.parked = todo.parked;
+    seen.parked = unread.parked;
     int mount = 0;
     if (const int error = sys::handle_of(folder, name.c_str(), seen.located.handle, mount); error != 0) {
         return error;
@@ -151,12 +151,12 @@ int Scan::entry(const Todo& todo, int folder, const std::string& name, unsigned 
         type = IFTODT(found.st_mode);
     }
     std::string path;
-    if (!root.exclusions.none() && !todo.parked) {
-        path = todo.path.empty() ? name : todo.path + "/" + name;
+    if (!root.exclusions.none() && !unread.parked) {
+        path = unread.path.empty() ? name : unread.path + "/" + name;
     }
     seen.located.kind = type & 0xf;
-    seen.located.root = todo.root;
-    seen.located.excluded = todo.excluded || (!path.empty() && root.exclusions.match(path));
+    seen.located.root = unread.root;
+    seen.located.excluded = unread.excluded || (!path.empty() && root.exclusions.match(path));
     if (const int error = identify(folder, name, seen); error != 0) {
         return error;
     }
@@ -165,7 +165,7 @@ int Scan::entry(const Todo& todo, int folder, const std::string& name, unsigned 
             return error;
         }
     }
-    if (todo.park_itself) {
+    if (unread.park_itself) {
         Seq seq = 0;
         Fid fid;
         const std::lock_guard lock(mutex_);
@@ -175,30 +175,31 @@ int Scan::entry(const Todo& todo, int folder, const std::string& name, unsigned 
         options_.seen(seen);
     }
     if (seen.located.is_directory()) {
-        push({seen.located.handle, std::move(path), todo.root, seen.located.excluded != 0, todo.parked, false});
+        push({seen.located.handle, std::move(path), unread.root, seen.located.excluded != 0, unread.parked, false});
     }
     return 0;
 }
 
-int Scan::read_directory(const Todo& todo) {
-    const int opened = sys::open_handle(inodes_.roots[todo.root]->place.hidden(), todo.handle, O_RDONLY | O_DIRECTORY);
+int Scan::read_directory(const Unread& unread) {
+    const int opened =
+        sys::open_handle(inodes_.roots[unread.root]->place.hidden(), unread.handle, O_RDONLY | O_DIRECTORY);
     const Fd folder(opened < 0 ? -1 : opened);
     if (!folder) {
-        fail(todo, -1, {}, -opened);
+        fail(unread, -1, {}, -opened);
         return -opened;
     }
     std::string at;
     if (own_current_directory && ::fchdir(folder.get()) != 0) {
         const int refused = errno;
-        fail(todo, folder.get(), {}, refused);
+        fail(unread, folder.get(), {}, refused);
         return refused;
     }
     const int error = sys::each_entry(folder.get(), [&](const char* name, unsigned char type) {
         at = name;
-        return entry(todo, folder.get(), at, type);
+        return entry(unread, folder.get(), at, type);
     });
     if (error != 0) {
-        fail(todo, folder.get(), at, error);
+        fail(unread, folder.get(), at, error);
     }
     return error;
 }
@@ -207,15 +208,15 @@ void Scan::work() {
     own_current_directory = ::unshare(CLONE_FS) == 0;
     std::unique_lock lock(mutex_);
     for (;;) {
-        changed_.wait(lock, [&] { return error_ || !todo_.empty() || busy_ == 0; });
-        if (error_ || todo_.empty()) {
+        changed_.wait(lock, [&] { return error_ || !unread_.empty() || busy_ == 0; });
+        if (error_ || unread_.empty()) {
             return;
         }
-        const Todo todo = std::move(todo_.back());
-        todo_.pop_back();
+        const Unread unread = std::move(unread_.back());
+        unread_.pop_back();
         ++busy_;
         lock.unlock();
-        static_cast<void>(read_directory(todo));
+        static_cast<void>(read_directory(unread));
         lock.lock();
         if (--busy_ == 0) {
             changed_.notify_all();
@@ -245,7 +246,7 @@ int Scan::start_root(std::uint8_t number) {
         options_.seen(seen);
     }
     push({seen.located.handle, {}, number, false, false, false});
-    Todo park{{}, {}, number, false, true, true};
+    Unread park{{}, {}, number, false, true, true};
     if ((error = sys::handle_of(root.place.park(), park.handle)) == 0) {
         push(std::move(park));
     }

@@ -152,7 +152,7 @@ private:
     [[nodiscard]] Errno lost_paths(std::vector<LostPath>& out);
     [[nodiscard]] Errno keep_parked(const std::vector<LostPath>& paths, const std::string& folder);
     [[nodiscard]] Errno
-    walk_names(std::vector<Fid> todo, const std::set<Fid>& wanted,
+    walk_names(std::vector<Fid> unseen, const std::set<Fid>& wanted,
                const std::function<void(const Fid& parent, const std::string& name, const Fid&)>& found) const;
     [[nodiscard]] std::map<Fid, std::string> places() const;
 

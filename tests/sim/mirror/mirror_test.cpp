@@ -105,6 +105,8 @@ INSTANTIATE_TEST_SUITE_P(
         Broken{"forget_intents", Mutant::forget_intents}, Broken{"restart_decides", Mutant::restart_decides},
         Broken{"log_closed_early", Mutant::log_closed_early},
         Broken{"change_while_copied", Mutant::change_while_copied},
+        Broken{"clean_after_failed_sync", Mutant::clean_after_failed_sync},
+        Broken{"outdated_never_source", Mutant::outdated_never_source},
         Broken{"take_without_asking", Mutant::take_without_asking, false, false},
         Broken{"roles_no_outdate", Mutant::no_outdate, false, false}),
     [](const auto& mutant) { return std::string{mutant.param.name}; });

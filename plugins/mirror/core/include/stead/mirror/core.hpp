@@ -34,6 +34,8 @@ enum class Mutant : std::uint8_t {
     restart_decides,
     log_closed_early,
     change_while_copied,
+    clean_after_failed_sync,
+    outdated_never_source,
     // Without data
     take_without_asking,
 };
