@@ -77,6 +77,13 @@ protected:
         fs::remove_all(root);
     }
 
+    /// What ran, and what it waited for, when something was not as it should be.
+    void TearDown() override {
+        if (HasFailure()) {
+            (void)!std::system("ps -eo pid,ppid,stat,etimes,wchan:24,args");
+        }
+    }
+
     void put(const std::string& name, const std::string& text, bool executable) {
         ASSERT_TRUE(write_file_atomically(folders.bin / name, text, executable ? 0755 : 0644));
     }
@@ -135,14 +142,13 @@ protected:
         put("shook", "#!/bin/sh\n" + text, true);
         return run("shook", std::move(arguments));
     }
-    /// Processes whose command line holds `word`.
+    /// Processes whose command line holds `word`. While a process becomes another program it has none.
     static int processes_with(const std::string& word) {
         int count = 0;
         for (const auto& entry : fs::directory_iterator("/proc")) {
             const auto text = read_file(entry.path() / "cmdline", 1u << 20);
             const auto stat = read_file(entry.path() / "stat", 4096);
-            if (text && stat && text->find(word) != std::string::npos &&
-                stat->find(") Z") == std::string::npos) {
+            if (text && stat && text->find(word) != std::string::npos && stat->find(") Z") == std::string::npos) {
                 ++count;
             }
         }

@@ -84,10 +84,7 @@ TEST_F(ProgramHook, FailureEndsWhatItStartedSuccessKeepsDaemons) {
     const HookResult result = shell("setsid sleep 4" + mark + " & echo $! > " + (root / "pid").string());
     EXPECT_TRUE(result.ok()) << result.reason;
     EXPECT_LT(BootClock::now() - began, seconds{10}) << "the daemon holds the pipe; that must not hold us";
-    for (int i = 0; i < 200 && processes_with("4" + mark) == 0; ++i) { // setsid has yet to become sleep
-        std::this_thread::sleep_for(milliseconds{50});
-    }
-    EXPECT_EQ(processes_with("4" + mark), 1);
+    EXPECT_TRUE(soon([&] { return processes_with("4" + mark) == 1; })) << "setsid has yet to become sleep";
     const auto pid = read_file(root / "pid", 100);
     ASSERT_TRUE(pid);
     ::kill(std::atoi(pid->c_str()), SIGKILL);
