@@ -15,8 +15,9 @@ try:
         if mode == "sync":
             os.fsync(fd)
         if number % 50 == 0:  # names as well
-            os.rename(f"{folder}/mark", f"{folder}/mark.old") if os.path.exists(f"{folder}/mark") else None
-            with open(f"{folder}/mark", "w", encoding="ascii") as mark:
+            mine = f"{folder}/mark{first}"  # others may write here too
+            os.rename(mine, f"{mine}.old") if os.path.exists(mine) else None
+            with open(mine, "w", encoding="ascii") as mark:
                 mark.write(str(number))
                 mark.flush()
                 os.fsync(mark.fileno())
