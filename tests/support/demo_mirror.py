@@ -27,7 +27,8 @@ class Ledger(threading.Thread):
         self.start()
 
     def connect(self):
-        self.psql = subprocess.Popen([*self.client.inside(own_pids=False), "psql", "-XqAt", CONNECT],
+        self.psql = subprocess.Popen([*self.client.inside(own_pids=False), "psql", "-XqAt",
+                                      "--set=ON_ERROR_STOP=1", CONNECT],  # a refused one is no line to wait for: it ends
                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
                                      bufsize=1)
 
