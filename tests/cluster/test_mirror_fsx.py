@@ -5,7 +5,6 @@ on the node that took over; a tree of sources unpacked, built and removed during
 Usage: test_mirror_fsx.py fsx|fio|tree"""
 import mmap
 import os
-import random
 import subprocess
 import sys
 import threading
@@ -70,7 +69,7 @@ def fsx(life):
     """The model lies in memory that both processes see: this one compares the secondary's file with it."""
     operations = 100_000 if LONG else 5_000
     every = 2_000 if LONG else 500
-    seed = int(os.environ.get("STEAD_FSX_SEED", 0)) or random.SystemRandom().randrange(1, 1_000_000)
+    seed = lab.seed("STEAD_FSX_SEED")
     print(f"STEAD_FSX_SEED={seed}", flush=True)
     model, words = mmap.mmap(-1, SIZE_MAX), memoryview(mmap.mmap(-1, 4096)).cast("Q")
     asks, answers = os.pipe(), os.pipe()

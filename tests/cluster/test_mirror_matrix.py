@@ -460,18 +460,18 @@ def draw(rng):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--cells", type=int, default=int(os.environ.get("STEAD_MATRIX_CELLS", 0)))
-    parser.add_argument("--seed", type=int, default=int(os.environ.get("STEAD_MATRIX_SEED", 0)))
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cell", action="append", default=[])
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--program", default="")
     for flag in ("--verbose", "--keep"):
         parser.add_argument(flag, action="store_true")
     options = parser.parse_args()
-    cells = options.cells or (1000 if os.environ.get("STEAD_LONG") else 25)
+    cells = options.cells or (1000 if os.environ.get("STEAD_LONG") else 15)
     os.environ.setdefault("STEAD_LAB_SECONDS", str(120 + 6 * max(cells, options.repeat)))
     lab.enter()
     program = options.program or str(lab.stage() / "libexec" / "stead" / "stead-fs")
-    seed = options.seed or random.SystemRandom().randrange(1, 1_000_000)
+    seed = options.seed or lab.seed("STEAD_MATRIX_SEED")
     rng = random.Random(seed)
     chosen = [one.split(":") for one in options.cell for _ in range(options.repeat)] or [draw(rng) for _ in range(cells)]
     print(f"seed {seed}, {len(chosen)} cells", flush=True)

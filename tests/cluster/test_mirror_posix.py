@@ -28,7 +28,7 @@ def compare(plain, mirrored, only):
     if only:
         every = [case for case in every if case[1] == only]
     elif not LONG:
-        seed = int(os.environ.get("STEAD_POSIX_SEED", 0)) or random.SystemRandom().randrange(1, 1_000_000)
+        seed = lab.seed("STEAD_POSIX_SEED")
         print(f"STEAD_POSIX_SEED={seed}", flush=True)
         every = random.Random(seed).sample(every, len(every) // 8)
     wrong, rebuilt, began = {}, 0, time.monotonic()

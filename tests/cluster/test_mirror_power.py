@@ -199,7 +199,7 @@ class Cut:
 def arguments():
     parser = argparse.ArgumentParser()
     parser.add_argument("--cuts", type=int, default=int(os.environ.get("STEAD_POWER_CUTS", 0)))
-    parser.add_argument("--seed", type=int, default=int(os.environ.get("STEAD_POWER_SEED", 0)))
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cut", default="", help="LIFE:NUMBER, as a failure names it")
     parser.add_argument("--seconds", type=float, default=0, help="of a life")
     parser.add_argument("--per-life", type=int, default=0)
@@ -212,7 +212,7 @@ def arguments():
     options.cuts = options.cuts or (1000 if long else 20)
     options.seconds = options.seconds or (25 if options.cuts > 50 else 8)
     options.per_life = options.per_life or min(options.cuts, 50)
-    options.seed = options.seed or random.SystemRandom().randrange(1, 1_000_000)
+    options.seed = options.seed or lab.seed("STEAD_POWER_SEED")
     return options
 
 

@@ -12,6 +12,7 @@ cannot see or touch anything of the machine, and vanishes with its first process
 import json
 import os
 import pathlib
+import random
 import shutil
 import signal
 import subprocess
@@ -71,6 +72,11 @@ def traffic_program():
         if path.exists():
             return str(path)
     sys.exit("stead-traffic is not built: run scripts/build")
+
+
+def seed(variable):
+    """What a lab draws from: the variable, or in the long tier anything, or always the same, so that a commit is judged alike."""
+    return int(os.environ.get(variable, 0)) or (random.SystemRandom().randrange(1, 1_000_000) if os.environ.get("STEAD_LONG") else 1)
 
 
 def wait_for(what, condition, timeout=10.0):
