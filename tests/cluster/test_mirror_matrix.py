@@ -303,6 +303,9 @@ class Cell:
                 raise AssertionError(f"a damaged record: exit {self.pair.nodes[node].ended}")
             path.unlink()
             self.pair.start(node)
+            self.pair.wait("it refuses without one as well", lambda node=node: self.pair.nodes[node].pid is None)
+            path.with_name("record.made").unlink()
+            self.pair.start(node)
             self.pair.wait("it starts as a new one", lambda node=node: self.pair.nodes[node].ready)
 
     # ---- recovery

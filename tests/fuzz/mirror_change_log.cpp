@@ -119,9 +119,17 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const auto path = fuzz::folder() / "damaged";
     fuzz::write(path, files[0]);
     fuzz::write(path.string() + ".1", files[1]);
+    const bool cut = files[written.named].size() < written.files[written.named].size();
+    for (const std::size_t i :
+         {std::size_t{0}, std::size_t{1}}) { // all but what was cut off is as long as a log is made
+        if (files[i].size() >= written.files[i].size()) {
+            std::filesystem::resize_file(path.string() + (i == 0 ? "" : ".1"), std::size_t{1} << 20);
+        }
+    }
     ChangeLog log(path);
     const LoadedLog loaded = log.load(id);
     STEAD_ASSERT(loaded.id == id);
+    STEAD_ASSERT(!(cut && loaded.readable) || sealed);
     if (!sealed && loaded.readable) {
         STEAD_ASSERT(files[written.named].compare(0, sector, written.files[written.named], 0, sector) == 0);
         STEAD_ASSERT(loaded.entries.size() <= written.all.size());

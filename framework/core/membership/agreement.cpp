@@ -339,8 +339,9 @@ void Core::State::stand_back() {
             return;
         }
     }
-    // A lease that nobody has renewed for so long will not come back by itself: start over as one that wants in.
-    const Instant since = std::max(installed_at, lease_until);
+    // A lease that nobody has renewed for so long will not come back by itself: start over as one that wants in. Who
+    // said goodbye renews nothing either, and leaves the time to agree on a view without it.
+    const Instant since = std::max({installed_at, lease_until, gone_at});
     if (lease_until <= now && now - since > t.takeover + 6 * t.period && proposal.id == 0) {
         leave_view("nobody renews the lease of this node", true);
     }

@@ -214,12 +214,19 @@ void Core::State::handle(const Received& input) {
     peer.beat.known.ago = std::clamp(beat.known.ago, nanoseconds{0}, claim_max);
     peer.received = now;
     peer.clear_at = now + peer.beat.clear_in;
-    peer.gone = peer.gone || beat.phase == Phase::leaving;
+    if (beat.phase == Phase::leaving) {
+        is_gone(peer);
+    }
     take_grant(peer, beat);
     if (was_held || beat.view_id != 0 || beat.proposal.id != 0) {
         update_risk(peer); // a fresh session that holds nothing says nothing about the one before it
     }
     epoch_max = std::max({epoch_max, beat.view_epoch, beat.proposal.epoch, beat.known.epoch});
+}
+
+void Core::State::is_gone(Peer& peer) {
+    gone_at = peer.gone ? gone_at : now;
+    peer.gone = true;
 }
 
 void Core::State::handle(const SetLocal& input) {
@@ -252,7 +259,7 @@ void Core::State::handle(const PeerDied& input) {
         if (!peer.gone) {
             out.emplace_back(std::in_place_type<PeerEnded>, PeerEnded{input.peer});
         }
-        peer.gone = true;
+        is_gone(peer);
         peer.risk_until = Instant{};
         urgent = true;
     }

@@ -79,6 +79,7 @@ struct Core::State {
     void handle(const SetLocal& input);
     void handle(const Leave&);
     void handle(const PeerDied& input);
+    void is_gone(Peer& peer);
     void handle(const WitnessAnswer& input);
     void check_lateness();
     void distrust(std::string reason);
@@ -154,6 +155,7 @@ struct Core::State {
     Instant lease_until;
     bool lease_frozen{}; ///< others voted for a view without us: what we have runs out, nothing renews it
     Instant installed_at;
+    Instant gone_at; ///< when the last of those who are gone said so, or was seen to die
     Instant listen_until;
     Instant hold_until;
     std::array<Instant, 8> exclusions{}; ///< newest first

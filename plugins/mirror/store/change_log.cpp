@@ -132,7 +132,8 @@ std::optional<std::uint32_t> ChangeLog::round_of(std::string_view bytes, std::ui
 
 /// A bad sector is the torn tail of the last append, unless a later append wrote a good one behind it. What a torn
 /// append left behind its first bad sector may come back once another append has written that one: marks that were
-/// never acknowledged, which cost a comparison.
+/// never acknowledged, which cost a comparison. Behind the last entry there is always room (see reserve()): a file that
+/// ends within its entries, or is shorter than it was made, was cut off.
 LoadedLog ChangeLog::read(std::string_view bytes, std::uint64_t id, std::uint64_t& next) {
     LoadedLog log{id, false, {}};
     const auto round = round_of(bytes, id);
@@ -148,7 +149,7 @@ LoadedLog ChangeLog::read(std::string_view bytes, std::uint64_t id, std::uint64_
     for (next = 0; next < count && sound(next); ++next) {
         log.entries.insert(log.entries.end(), sector.entries.begin(), sector.entries.end());
     }
-    log.readable = true;
+    log.readable = bytes.size() >= step_bytes && next < count;
     for (std::uint64_t index = next + 1; index < count; ++index) {
         if (sound(index) && sector.batch > next) {
             log.readable = false;
@@ -230,7 +231,7 @@ void ChangeLog::prepare() {
 int ChangeLog::reserve(int fd, std::uint64_t bytes) {
     const std::string zeros(step_bytes, '\0');
     int error = 0;
-    while (error == 0 && reserved_ < bytes) {
+    while (error == 0 && reserved_ < bytes + sector_bytes) {
         error = sys::write_all(fd, zeros, reserved_);
         error = error == 0 ? sys::result(::fdatasync(fd)) : error;
         reserved_ += error == 0 ? step_bytes : 0;
@@ -240,6 +241,9 @@ int ChangeLog::reserve(int fd, std::uint64_t bytes) {
 
 void ChangeLog::take_space() const {
     for (const Slot& slot : slots_) {
+        if (last_round(slot.file) != 0) { // a log, and if it is too short, then that must be seen
+            continue;
+        }
         const Fd fd(::open(slot.file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
         struct stat now {};
         if (fd && sys::attributes(fd.get(), now) == 0 && static_cast<std::uint64_t>(now.st_size) < step_bytes) {
@@ -261,7 +265,7 @@ Result<void> ChangeLog::reset(std::uint64_t id, const std::vector<LogEntry>& ent
     round_ = ++last_round_;
     reserved_ = step_bytes;
     const std::string bytes = sectors(entries, 0);
-    error = error == 0 ? reserve(fd.get(), bytes.size() + 1) : error;
+    error = error == 0 ? reserve(fd.get(), bytes.size()) : error;
     error = error == 0 ? sys::write_all(fd.get(), bytes, 0) : error;
     error = error == 0 ? sys::result(::fdatasync(fd.get())) : error;
     failed_ = error;

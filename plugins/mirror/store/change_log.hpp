@@ -37,7 +37,8 @@ public:
     void prepare();
     [[nodiscard]] Result<void> reset(std::uint64_t id, const std::vector<LogEntry>& entries);
     [[nodiscard]] Result<void> append(const std::vector<LogEntry>& entries);
-    /// Takes the space of both files, whatever they hold, so that a full disk keeps nobody from noting what he changes.
+    /// Takes the space of both files, where no log is in them yet, so that a full disk keeps nobody from noting what he
+    /// changes.
     void take_space() const;
     /// Why the last reset() or append() failed; 0 = for no reason of the operating system.
     [[nodiscard]] int failed() const noexcept { return failed_; }

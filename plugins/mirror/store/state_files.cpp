@@ -18,7 +18,8 @@ constexpr std::uint64_t slot_distance = 4096;
 
 class Files final : public StateFiles {
 public:
-    explicit Files(const std::filesystem::path& folder) : record_path_(folder / "record"), log_(folder / "log") {}
+    explicit Files(const std::filesystem::path& folder)
+        : record_path_(folder / "record"), made_path_(folder / "record.made"), log_(folder / "log") {}
 
     void reserve() { log_.take_space(); } // else the disk is full now: a log may find space later
     Result<std::optional<Record>> load_record() override;
@@ -34,8 +35,11 @@ public:
 
 private:
     Result<void> first(const Record& record);
+    Result<void> note_made() const;
+    [[nodiscard]] Error lost(const std::string& what) const;
 
     std::filesystem::path record_path_;
+    std::filesystem::path made_path_; ///< there is a record, or was: without it a lost one would look like a new node
     Fd record_;
     std::uint64_t serial_{}; ///< of the newest sound copy
     std::uint64_t slot_{1};  ///< where that is
@@ -45,6 +49,10 @@ private:
 Result<std::optional<Record>> Files::load_record() {
     Fd file(::open(record_path_.c_str(), O_RDWR | O_CLOEXEC));
     if (!file && errno == ENOENT) {
+        std::error_code ignored;
+        if (std::filesystem::exists(made_path_, ignored)) {
+            return lost("the mirror's record is gone");
+        }
         return std::optional<Record>();
     }
     std::string bytes;
@@ -55,12 +63,10 @@ Result<std::optional<Record>> Files::load_record() {
     bytes.resize(slot_distance + record_bytes);
     std::optional<Record> newest;
     std::optional<Error> fault;
-    std::string reasons;
     for (std::uint64_t slot = 0; slot < 2; ++slot) {
         const auto decoded = decode_record(std::string_view(bytes).substr(slot * slot_distance, record_bytes));
         if (!decoded) {
             fault = decoded.error().code == Errc::unsupported ? decoded.error() : fault;
-            reasons += " (" + decoded.error().what + ")";
         } else if (!newest || decoded->second > serial_) {
             newest = decoded->first;
             serial_ = decoded->second;
@@ -71,14 +77,32 @@ Result<std::optional<Record>> Files::load_record() {
         return Error{fault->code, record_path_.string(), fault->text()};
     }
     if (!newest) {
-        return Error{Errc::malformed, record_path_.string(),
-                     "both copies of the mirror's record are damaged" + reasons +
-                         ": this node does not know what its data are. To make it a copy of the other node, remove "
-                         "this file"};
+        return lost("both copies of the mirror's record are damaged");
+    }
+    if (const auto noted = note_made(); !noted) { // a version before this one did not
+        return noted.error();
     }
     record_ = std::move(file);
     log_.named(newest->log);
     return newest;
+}
+
+/// Nobody but a person knows whether the other node's data are older.
+Error Files::lost(const std::string& what) const {
+    return {Errc::malformed, record_path_.string(),
+            what +
+                ": this node does not know how old its data are, and they may be the newer ones. If the other node's "
+                "data are the good ones, remove " +
+                record_path_.string() + " and " + made_path_.string() +
+                ": this node becomes a copy of that one, and what only this one has is overwritten. Else do the same "
+                "there, start there last, and here with `stead prim`"};
+}
+
+Result<void> Files::note_made() const {
+    std::error_code ignored;
+    return std::filesystem::exists(made_path_, ignored)
+               ? Result<void>()
+               : write_file_atomically(made_path_, "A mirror has been made here: see `record`.\n", 0600);
 }
 
 /// The file appears with its first record in it: a file without a sound copy is damaged, never new.
@@ -87,6 +111,9 @@ Result<void> Files::first(const Record& record) {
     bytes.resize(slot_distance + record_bytes);
     if (const auto written = write_file_atomically(record_path_, bytes, 0600); !written) {
         return written;
+    }
+    if (const auto noted = note_made(); !noted) {
+        return noted;
     }
     record_ = Fd(::open(record_path_.c_str(), O_RDWR | O_CLOEXEC));
     if (!record_) {

@@ -168,6 +168,7 @@ private:
     [[nodiscard]] std::filesystem::path manifest_path() const;
     void hand_back();
     [[nodiscard]] Result<void> check_markers() const;
+    [[nodiscard]] Result<void> check_openers() const;
     void hand_back_all();
     void say(bool alarm, const std::string& text) const;
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "manifest.hpp"
+#include "openers.hpp"
 #include "stored_tree.hpp"
 
 #include <algorithm>
@@ -85,6 +86,7 @@ Result<void> StoredTree::start() {
     for (std::size_t i = 0; i < inodes_.roots.size() && taken; ++i) {
         taken = inodes_.roots[i]->place.take();
     }
+    taken = taken ? check_openers() : taken; // nobody else can open anything there from here on
     taken = taken ? index_all() : taken;
     taken = taken ? make_durable() : taken;
     taken = taken ? take_over() : taken;
@@ -108,6 +110,24 @@ Result<void> StoredTree::check_markers() const {
                 return Error{Errc::not_found, (place / marker).string(),
                              "is named by <tocheck> and missing: is the right disk mounted? Nothing was started"};
             }
+        }
+    }
+    return {};
+}
+
+/// Who opened something while the data were in their place goes on with it, beside the mount: nothing of that would be
+/// replicated.
+Result<void> StoredTree::check_openers() const {
+    for (const auto& root : inodes_.roots) {
+        const std::string place = root->options.place.string();
+        const auto opener = root->place.was_stopped() ? opener_below(root->place.data_path(), place) : std::nullopt;
+        if (opener && opener->writes) {
+            return Error{Errc::conflict, place,
+                         opener->text + ": what it writes would not be replicated. End it first; the application is "
+                                        "started by the module. Nothing was started"};
+        }
+        if (opener) {
+            say(true, place + ": " + opener->text + ": what it does there by relative names is not replicated");
         }
     }
     return {};

@@ -62,6 +62,18 @@ public:
         return found;
     }
 
+    /// The last one of its kind.
+    template <typename Kind>
+    [[nodiscard]] Kind last(std::uint8_t node) const {
+        Kind found{};
+        for (const Output& output : outputs_[node]) {
+            if (const auto* one = std::get_if<Kind>(&output)) {
+                found = *one;
+            }
+        }
+        return found;
+    }
+
     [[nodiscard]] const Core& operator[](std::uint8_t node) const { return cores_[node]; }
     [[nodiscard]] Instant now() const { return now_; }
     [[nodiscard]] bool acting(std::uint8_t node) const { return cores_[node].lease_until() > now_; }
@@ -158,6 +170,19 @@ TEST(Core, ALeaveNeedsNoTimeout) {
     EXPECT_EQ(lan[0].view().members.size(), 2);
     EXPECT_EQ(lan.count<LeaveDone>(2), 1);
     EXPECT_FALSE(lan.acting(2));
+}
+
+/// However old the view is: nobody renews the lease now, but that is no silence.
+TEST(Core, WhoseLastPeerSaysGoodbyeIsNeverWithoutAView) {
+    Lan lan(2);
+    lan.run(seconds{20});
+    lan.step(1, Leave{});
+    lan.run(milliseconds{50});
+    EXPECT_EQ(lan.count<Excluded>(0), 0);
+    EXPECT_EQ(lan[0].view().members, NodeSet{NodeId{0}});
+    EXPECT_EQ(lan.last<ViewInstalled>(0).left, NodeSet{NodeId{1}});
+    EXPECT_TRUE(lan.acting(0));
+    EXPECT_EQ(lan.count<LeaveDone>(1), 1);
 }
 
 TEST(Core, AWitnessedDeathNeedsNoTimeout) {

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fixture.hpp"
 
+#include <csignal>
+#include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/wait.h>
 
 /// The data move aside while a tree is open, and back; a crash at any point loses nothing.
 namespace stead::mirror::test {
@@ -26,6 +29,45 @@ TEST_F(Places, DataAreAsideWhileOpenAndBackAfterClose) {
     EXPECT_EQ(attributes_of(place).st_ino, data);
     EXPECT_EQ(slurp(place / "a"), "hello");
     EXPECT_FALSE(fs::exists(hidden)) << "nothing is left when nothing is parked";
+    EXPECT_THAT(alarms, IsEmpty());
+}
+
+TEST_F(Places, WhoHasSomethingOpenForWritingIsNamed) {
+    spew(place / "a", "hello");
+    const auto held_by = [this](int flags, bool map) {
+        int ready[2];
+        EXPECT_EQ(::pipe(ready), 0);
+        const pid_t child = ::fork();
+        if (child == 0) {
+            const int fd = ::open((place / "a").c_str(), flags);
+            if (map) {
+                ::mmap(nullptr, 5, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+                ::close(fd);
+            }
+            static_cast<void>(::write(ready[1], "x", 1));
+            ::pause();
+        }
+        char byte = 0;
+        EXPECT_EQ(::read(ready[0], &byte, 1), 1);
+        ::close(ready[0]);
+        ::close(ready[1]);
+        return child;
+    };
+    const auto end = [](pid_t child) {
+        ::kill(child, SIGKILL);
+        ::waitpid(child, nullptr, 0);
+    };
+    for (const bool map : {false, true}) {
+        const pid_t child = held_by(O_RDWR, map);
+        EXPECT_THAT(refusal(), AllOf(HasSubstr("process " + std::to_string(child)), HasSubstr((place / "a").string())));
+        EXPECT_EQ(slurp(place / "a"), "hello") << "it goes back";
+        end(child);
+    }
+    const pid_t reader = held_by(O_RDONLY, false);
+    start();
+    EXPECT_EQ(slurp(aside / "a"), "hello");
+    end(reader);
+    stop();
     EXPECT_THAT(alarms, IsEmpty());
 }
 

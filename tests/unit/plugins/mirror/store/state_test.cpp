@@ -113,6 +113,17 @@ TEST_F(State, TwoDamagedCopiesAreAnErrorNotANewNode) {
     }
 }
 
+TEST_F(State, ALostRecordIsAnErrorNotANewNode) {
+    ASSERT_TRUE(files->persist(record(1)));
+    fs::remove(folder / "record");
+    open();
+    const auto loaded = files->load_record();
+    ASSERT_FALSE(loaded);
+    EXPECT_THAT(loaded.error().text(), HasSubstr("record is gone"));
+    fs::remove(folder / "record.made");
+    EXPECT_EQ(load_record(), std::nullopt) << "as the message says";
+}
+
 TEST_F(State, LogKeepsWhatWasAppended) {
     ASSERT_TRUE(files->reset_log(11, entries(0, 40)));
     std::uint64_t next = 40;
@@ -182,10 +193,25 @@ TEST_F(State, DamageBeforeTheTailOfTheLogIsSeenAtEveryByte) {
         spew(folder / "log", damaged);
         ASSERT_FALSE(load(11).readable) << byte;
     }
-    spew(folder / "log", whole.substr(0, 700));
-    EXPECT_TRUE(load(11).readable) << "a shortened file is a torn tail, which cannot be told from the end";
-    spew(folder / "log", whole.substr(0, 100));
-    EXPECT_FALSE(load(11).readable);
+    for (const std::size_t left : {std::size_t{0}, std::size_t{100}, std::size_t{700}, whole.size() - 512}) {
+        spew(folder / "log", whole.substr(0, left));
+        EXPECT_FALSE(load(11).readable) << "a file that was cut off is no torn tail";
+    }
+}
+
+TEST_F(State, ALogThatGrewAndWasCutOffIsSeen) {
+    ASSERT_TRUE(files->reset_log(11, {}));
+    std::uint64_t next = 0;
+    while (slurp(folder / "log").size() <= 2 * 1024 * 1024) {
+        ASSERT_TRUE(files->append_log(entries(next, next + 18 * 500)));
+        next += 18 * 500;
+    }
+    const std::string whole = slurp(folder / "log");
+    EXPECT_EQ(load(11).entries.size(), next);
+    for (std::size_t left = 1024 * 1024; left < 2 * 1024 * 1024; left += 1024 * 256 + 100) {
+        spew(folder / "log", whole.substr(0, left));
+        EXPECT_FALSE(load(11).readable) << left;
+    }
 }
 
 TEST_F(State, ALogThatTheRecordNamesIsNeverOverwritten) {
