@@ -2,10 +2,32 @@
 #include "address_keeper.hpp"
 
 #include <algorithm>
+#include <cstring>
 
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 namespace stead::host {
+
+namespace {
+
+/// Of all processes of this network namespace one may hold an address.
+Result<Fd> claim_of(const std::string& address) {
+    Fd socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    sockaddr_un name{};
+    name.sun_family = AF_UNIX;
+    const std::string text = "stead/address/" + address; // behind a zero byte: no file
+    std::memcpy(name.sun_path + 1, text.data(), std::min(text.size(), sizeof name.sun_path - 1));
+    const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + text.size());
+    if (!socket || ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&name), length) != 0) {
+        return errno == EADDRINUSE ? Error{Errc::conflict, address, "is kept by another module of this node"}
+                                   : os_error(address, "cannot be claimed", errno);
+    }
+    return socket;
+}
+
+} // namespace
 
 AddressKeeper::AddressKeeper(boost::asio::io_context& io, Link link, Note note)
     : descriptor_(io), link_(std::move(link)), note_(std::move(note)) {}
@@ -72,7 +94,11 @@ Result<void> AddressKeeper::add(const std::string& interface, const std::string&
         if (std::ranges::any_of(kept_, [&](const Kept& kept) { return kept.address == address; })) {
             return Error{Errc::conflict, found->name, address + " is kept by this module already"};
         }
-        kept_.push_back({found->name, address, found->index});
+        auto claim = claim_of(address);
+        if (!claim) {
+            return claim.error();
+        }
+        kept_.push_back({found->name, address, found->index, std::make_shared<const Fd>(std::move(*claim))});
     }
     auto added = net::add_address(found->index, address);
     if (!added) {
@@ -120,9 +146,8 @@ void AddressKeeper::remove_all() {
 void AddressKeeper::restore(std::uint32_t ifindex, const std::string& address) {
     {
         const std::lock_guard lock(mutex_);
-        if (std::ranges::none_of(kept_, [&](const Kept& kept) {
-                return kept.address == address && kept.ifindex == ifindex;
-            })) {
+        if (std::ranges::none_of(
+                kept_, [&](const Kept& kept) { return kept.address == address && kept.ifindex == ifindex; })) {
             return;
         }
     }

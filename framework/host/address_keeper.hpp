@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <stead/base/files.hpp>
 #include <stead/base/result.hpp>
 #include <stead/net/net.hpp>
 
@@ -28,7 +29,8 @@ public:
 
     /// Begins to watch. Errors: io.
     [[nodiscard]] Result<void> open();
-    /// An empty interface: the one whose subnet carries the address. Errors: conflict when it is kept already.
+    /// An empty interface: the one whose subnet carries the address. Errors: conflict when it is kept already, by this
+    /// module or by another one of this node.
     [[nodiscard]] Result<void> add(const std::string& interface, const std::string& address);
     /// Also removes one that an earlier process left.
     void remove(const std::string& interface, const std::string& address);
@@ -40,6 +42,7 @@ private:
     struct Kept {
         std::string interface, address;
         std::uint32_t ifindex{};
+        std::shared_ptr<const Fd> claim; ///< an abstract socket of its name: the kernel lets go of it with the process
     };
     [[nodiscard]] static Result<net::Interface> find(const std::string& interface, const std::string& address);
     void wait();

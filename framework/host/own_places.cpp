@@ -35,6 +35,23 @@ std::vector<Place> places_of(const config::Module& module) {
     return places;
 }
 
+/// Each <virtual_addr> below `element`.
+void addresses_of(const config::Element& element, std::vector<Place>& found) {
+    for (const config::Element& child : element.children) {
+        addresses_of(child, found);
+    }
+    const auto address = element.name == "virtual_addr" ? element.attribute("addr") : std::nullopt;
+    if (address) {
+        found.push_back({std::string{*address}, {}, element.line});
+    }
+}
+
+std::vector<Place> addresses_of(const config::Module& module) {
+    std::vector<Place> found;
+    addresses_of(module.service, found);
+    return found;
+}
+
 bool inside(const std::string& inner, const std::string& outer) { return (inner + "/").starts_with(outer + "/"); }
 
 /// How `mine` meets `other`; empty: not at all.
@@ -57,16 +74,27 @@ std::string meets(const Place& mine, const Place& other) {
 std::vector<config::Finding> places_of_others(const std::string& name, const config::Module& module,
                                               const config::SchemaSet& schemas, const control::Paths& paths) {
     std::vector<config::Finding> findings;
-    const std::vector<Place> mine = places_of(module);
+    const std::vector<Place> mine = places_of(module), my_addresses = addresses_of(module);
     std::error_code failed;
-    for (fs::directory_iterator it(paths.modules(), failed), end; !mine.empty() && !failed && it != end;
-         it.increment(failed)) {
+    for (fs::directory_iterator it(paths.modules(), failed), end;
+         !(mine.empty() && my_addresses.empty()) && !failed && it != end; it.increment(failed)) {
         const std::string other = it->path().filename().string();
         const auto text = read_file(paths.active(other) / "safeconf.xml", xml_bytes_max);
         if (other == name || !text) {
             continue;
         }
         const auto parsed = config::parse_module(*text, "safeconf.xml", schemas, nullptr);
+        for (const Place& theirs : parsed.value ? addresses_of(*parsed.value) : std::vector<Place>{}) {
+            const auto twice = std::ranges::find(my_addresses, theirs.path, &Place::path);
+            if (twice != my_addresses.end()) {
+                findings.push_back({.warning = true,
+                                    .file = "userconfig.xml",
+                                    .line = twice->line,
+                                    .message = "virtual_addr/@addr: '" + theirs.path + "' is an address of module '" +
+                                               other +
+                                               "' as well: only one of the two can run on this node at a time"});
+            }
+        }
         for (const Place& theirs : parsed.value ? places_of(*parsed.value) : std::vector<Place>{}) {
             for (const Place& one : mine) {
                 if (const std::string how = meets(one, theirs); !how.empty()) {

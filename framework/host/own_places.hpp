@@ -10,7 +10,8 @@
 namespace stead::host {
 
 /// What `module` names and only one module of a node may have (the directories of a mirror, as a whole), and another
-/// module's active configuration names as well: an error for each, with its line. Reads the configurations in force;
+/// module's active configuration names as well: an error for each, with its line. A virtual address of two modules is a
+/// warning: as long as only one of them runs. Reads the configurations in force;
 /// one that cannot be read any more says nothing.
 [[nodiscard]] std::vector<config::Finding> places_of_others(const std::string& name, const config::Module& module,
                                                             const config::SchemaSet& schemas,

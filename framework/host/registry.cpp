@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "registry.hpp"
+#include "trial.hpp"
 
 #include <algorithm>
 #include <cstddef>
@@ -228,11 +229,25 @@ Registry Registry::load(const fs::path& folder) {
     }
     std::vector<fs::path> files;
     for (fs::directory_iterator it(folder, failed), end; !failed && it != end; it.increment(failed)) {
-        if (it->path().extension() == ".so") {
+        if (it->path().extension() != ".so") {
+            continue;
+        }
+        if (std::error_code unknown; it->is_regular_file(unknown)) {
             files.push_back(fs::absolute(it->path()));
+        } else {
+            registry.refused_.push_back({Errc::malformed, fs::absolute(it->path()).string(), "is not a regular file"});
         }
     }
     std::ranges::sort(files);
+    // Only what is safe to load is tried: its constructors run there as well.
+    std::vector<fs::path> tried;
+    std::ranges::copy_if(files, std::back_inserter(tried),
+                         [](const fs::path& file) { return bool(check_owner(file)); });
+    while (const auto fault = try_loading(tried)) {
+        registry.refused_.push_back(*fault);
+        std::erase(tried, fs::path(fault->where));
+        std::erase(files, fs::path(fault->where));
+    }
     for (const fs::path& file : files) {
         if (auto loaded = registry.load_one(file); !loaded) {
             registry.refused_.push_back(loaded.error());

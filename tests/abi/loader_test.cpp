@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <gmock/gmock.h>
 
@@ -98,6 +99,29 @@ TEST(Loader, WhatTheLoaderOfTheSystemSaysIsToldOnce) {
     EXPECT_EQ(registry.refused().front().text(),
               (folder / "text.so").string() + ": cannot be loaded: invalid ELF header");
     fs::remove_all(folder);
+}
+
+TEST(Loader, OneThatHarmsWhoLoadsItIsRefusedByName) {
+    namespace fs = std::filesystem;
+    const fs::path folder = fs::temp_directory_path() / ("stead-harmful-" + std::to_string(::getpid()));
+    fs::create_directories(folder);
+    fs::copy(fs::path{STEAD_FIXTURES} / "harmful", folder);
+    fs::copy(folder / "whole.so", folder / "half.so");
+    fs::resize_file(folder / "half.so", fs::file_size(folder / "half.so") / 2);
+    ASSERT_EQ(::mkfifo((folder / "pipe.so").c_str(), 0600), 0);
+    const Registry registry = Registry::load(folder);
+    fs::remove_all(folder);
+    ASSERT_EQ(registry.plugins().size(), 1U);
+    EXPECT_THAT(registry.plugins().front().file.string(), HasSubstr("whole.so"));
+    std::string refused;
+    for (const Error& one : registry.refused()) {
+        refused += one.text() + "\n";
+    }
+    EXPECT_EQ(registry.refused().size(), 5U) << refused;
+    EXPECT_THAT(refused, AllOf(HasSubstr("aborts.so: cannot be loaded: ends a program that loads it: Aborted"),
+                               HasSubstr("exits.so: cannot be loaded: ends a program that loads it, with exit code 3"),
+                               HasSubstr("waits.so: cannot be loaded: it did not end its start within 3 s"),
+                               HasSubstr("half.so: "), HasSubstr("pipe.so: is not a regular file")));
 }
 
 TEST(Loader, AMissingFolderIsEmpty) {

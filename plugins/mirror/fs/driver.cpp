@@ -57,6 +57,12 @@ Result<void> Driver::open() {
     start.peer_heard = settings_.peer_heard;
     if (start.record && start.record->log != 0) {
         start.log = files_->load_log(start.record->log);
+        if (!start.log.readable) {
+            note(true,
+                 settings_.state_folder +
+                     "/log: what was changed without the other node is not known, for the log is damaged or not whole: "
+                     "everything will be compared");
+        }
     }
     const bool has_data = start.record && !start.record->current.none();
     Tree::Options options;
