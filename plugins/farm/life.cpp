@@ -122,7 +122,7 @@ void FarmPlugin::poll_prepare() {
             friends.push_back(*mac);
         }
     }
-    const std::string foreign = network_.foreign_owner(friends);
+    const std::string foreign = network_.foreign_owner(friends, mover_.view().members == NodeSet{NodeId(host_.self())});
     if (!foreign.empty()) {
         if (host_.now() >= pending_->limit) {
             finish(foreign);

@@ -61,14 +61,21 @@ bool Network::links_up() const {
     return std::all_of(places_.begin(), places_.end(), [](const Place& place) { return place.up; });
 }
 
-std::string Network::foreign_owner(const std::vector<shim::Mac>& friends) {
+std::string Network::foreign_owner(const std::vector<shim::Mac>& friends, bool alone) {
     for (const auto& place : places_) {
         plugin::Mac mac{};
-        if (host_.probe({place.interface, place.vip.address}, probe_time, mac) == plugin::Host::Probe::taken &&
-            mac != place.vip.vmac && mac != place.mac &&
-            std::find(friends.begin(), friends.end(), mac) == friends.end()) {
-            return "virtual_addr " + place.vip.address + " is in use: " + to_text(mac) + " on " + place.interface +
-                   " answers for it and is no member of this farm";
+        if (host_.probe({place.interface, place.vip.address}, probe_time, mac) != plugin::Host::Probe::taken ||
+            mac == place.mac || std::find(friends.begin(), friends.end(), mac) != friends.end()) {
+            continue;
+        }
+        const std::string taken = "virtual_addr " + place.vip.address + " is in use: " + to_text(mac) + " on " +
+                                  place.interface + " answers for it and is ";
+        if (mac != place.vip.vmac) {
+            return taken + "no member of this farm";
+        }
+        if (alone) {
+            return taken + "another farm, or members of this one that this node does not hear ('stead cluster check' "
+                           "compares the modules' ids and looks at the networks)";
         }
     }
     return {};

@@ -33,8 +33,8 @@ public:
     [[nodiscard]] bool links_up() const;
 
     /// Somebody else answers for one of our addresses: "192.0.2.50 is answered for by 02:…". `friends`: MACs of
-    /// members.
-    [[nodiscard]] std::string foreign_owner(const std::vector<shim::Mac>& friends);
+    /// members. `alone`: this node hears no other member, so that the virtual MAC is not theirs.
+    [[nodiscard]] std::string foreign_owner(const std::vector<shim::Mac>& friends, bool alone);
     /// Empty when all is there.
     [[nodiscard]] std::string add_addresses();
     void remove_addresses();
