@@ -114,6 +114,9 @@ def stranger(nodes):
     module = mirror.Mirror(nodes, xml=roles_xml().replace(
         one_address, one_address + f'<virtual_addr addr="{lab.VIP6}" check="off"/>'))
     other_machine = nodes.nodes[2]
+    for node in module.nodes:  # a bridge asks its newest port first: the answer of the dead peer shall come before the stranger's
+        node.power_off()
+        mirror.power_on_again(node)
     for address in (f"{lab.VIP6}/128", f"{lab.VIP}/32"):
         for node in module.nodes:
             node.stead("start -m data")
