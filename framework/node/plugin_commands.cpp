@@ -102,9 +102,16 @@ void Daemon::ask_plugin(const CallPtr& call, const std::string& command, std::ve
     const std::shared_ptr<ModuleRunner> one = runner(call->request.module);
     // A mirror that does not do what it is told is an answer, not an error.
     const bool may_say_no = one->running() && command != "power";
-    one->request_long(std::move(request), [call, is_json, may_say_no](const Result<json::object>& got) {
+    const bool lists = command == "rfsdiff"; // what differs is for the standard output, as it is with no difference
+    one->request_long(std::move(request), [call, is_json, may_say_no, lists](const Result<json::object>& got) {
         if (!got) {
             const bool no = may_say_no && got.error().code == Errc::refused;
+            if (no && lists) {
+                Answer differ = Answer::done(got.error().text());
+                differ.exit = exit_code::no;
+                differ.data = json::object{{"text", differ.text}};
+                return call->finish(std::move(differ));
+            }
             return call->finish(no ? Answer::failed(exit_code::no, got.error().text()) : Answer::failed(got.error()));
         }
         const json::value* text = got->if_contains("text");

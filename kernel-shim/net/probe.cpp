@@ -123,7 +123,8 @@ Result<std::unique_ptr<Claims>> Claims::open(std::uint32_t ifindex, const std::s
         std::make_unique<PacketClaims>(std::move(socket).value(), ifindex, ip.value(), std::move(question)));
 }
 
-Result<std::optional<Mac>> probe(std::uint32_t ifindex, const std::string& address, nanoseconds timeout) {
+Result<std::optional<Mac>> probe(std::uint32_t ifindex, const std::string& address, nanoseconds timeout,
+                                 std::span<const Mac> known) {
     const auto claims = Claims::open(ifindex, address);
     if (!claims) {
         return claims.error();
@@ -138,8 +139,10 @@ Result<std::optional<Mac>> probe(std::uint32_t ifindex, const std::string& addre
             }
             next_send = now + std::max<nanoseconds>(timeout / 2, milliseconds{10}); // twice: one may be lost
         }
-        if (const auto macs = claims.value()->heard(); !macs.empty()) {
-            return std::optional{macs.front()};
+        for (const Mac& mac : claims.value()->heard()) {
+            if (std::ranges::find(known, mac) == known.end()) {
+                return std::optional{mac};
+            }
         }
         if (now >= end) {
             return std::optional<Mac>{};

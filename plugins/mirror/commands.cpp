@@ -44,7 +44,7 @@ void MirrorPlugin::command(std::uint64_t token, const std::string& verb, const s
         role_command(token, first == "repair" ? "repair" : "verify");
     } else if (verb == "rfsdiff") {
         ask({{"do", "differences"}}, [this, token](bool ok, const std::string& text) {
-            finish_command(token, ok, ok ? differences() + text : text);
+            finish_command(token, ok && !differs(), ok ? differences() + text : text);
         });
     } else if (verb == "rfssync") {
         const bool source = first == "external" && arguments.size() > 1 && arguments[1] == "prim";
@@ -117,6 +117,12 @@ std::string MirrorPlugin::progress() const {
         return "waiting for the primary";
     }
     return std::to_string((total - left) * 100 / total) + " % resynced";
+}
+
+bool MirrorPlugin::differs() const {
+    const json::value* verify = status_.if_contains("verify");
+    return verify != nullptr && verify->is_object() &&
+           number_of(verify->get_object(), "differing") > number_of(verify->get_object(), "repaired");
 }
 
 std::string MirrorPlugin::differences() const {

@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <optional>
 #include <stdexcept>
+#include <vector>
 
 namespace stead::mirror {
 namespace {
@@ -21,6 +23,13 @@ std::string to_text(const plugin::Mac& mac) {
     std::snprintf(text.data(), text.size(), "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4],
                   mac[5]);
     return text.data();
+}
+
+std::optional<net::Mac> mac_of(const std::string& text) {
+    net::Mac mac{};
+    const bool whole = std::sscanf(text.c_str(), "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx", &mac[0], &mac[1], &mac[2],
+                                   &mac[3], &mac[4], &mac[5]) == 6;
+    return whole ? std::optional{mac} : std::nullopt;
 }
 
 } // namespace
@@ -100,12 +109,23 @@ std::uint64_t Network::announce(std::uint64_t now) {
 }
 
 std::string Network::foreign_owner(const std::set<std::string>& friends) const {
+    // Not by the host's probe, which tells one answer only: a peer that died may still hold the address and answer
+    // before the stranger does.
+    std::vector<net::Mac> known;
+    for (const std::string& text : friends) {
+        if (const auto mac = mac_of(text)) {
+            known.push_back(*mac);
+        }
+    }
     for (const Place& place : places_) {
-        plugin::Mac mac{};
-        if (host_.probe({place.interface.name, place.vip.address}, probe_time, mac) == plugin::Host::Probe::taken &&
-            mac != place.interface.mac && !friends.contains(to_text(mac))) {
-            return "virtual_addr " + place.vip.address + " is in use: " + to_text(mac) + " on " + place.interface.name +
-                   " answers for it";
+        known.push_back(place.interface.mac);
+        const auto owner = net::probe(place.interface.index, place.vip.address, probe_time, known);
+        known.pop_back();
+        if (!owner) {
+            host_.warning("probe: " + owner.error().text());
+        } else if (const std::optional<net::Mac>& mac = *owner) {
+            return "virtual_addr " + place.vip.address + " is in use: " + to_text(*mac) + " on " +
+                   place.interface.name + " answers for it";
         }
     }
     return {};

@@ -117,6 +117,7 @@ private:
     [[nodiscard]] std::string role_text() const;
     [[nodiscard]] std::string progress() const;
     [[nodiscard]] std::string status_text() const;
+    [[nodiscard]] bool differs() const; ///< what the last comparison found, and was not repaired
     [[nodiscard]] std::string differences() const;
     void publish_status(const boost::json::object& status);
     void publish(const std::string& name, const std::string& value);

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A mirror without replicated directories: one node has the virtual address and runs the application, the other one takes
 over. There is no copy that could be behind, so nobody waits for an administrator.
-Usage: test_mirror_roles.py life|witness"""
+Usage: test_mirror_roles.py life|witness|stranger"""
 import sys
 import time
 
@@ -108,6 +108,29 @@ def witness(nodes):
     settled(module, 30)
 
 
+def stranger(nodes):
+    """Another machine has the address of the primary too, when that one dies: its kernel still answers, and so does the other."""
+    one_address = f'<virtual_addr addr="{lab.VIP}" check="off"/>'
+    module = mirror.Mirror(nodes, xml=roles_xml().replace(
+        one_address, one_address + f'<virtual_addr addr="{lab.VIP6}" check="off"/>'))
+    other_machine = nodes.nodes[2]
+    for node in module.nodes:  # a bridge asks its newest port first: the answer of the dead peer shall come before the stranger's
+        node.power_off()
+        mirror.power_on_again(node)
+    for address in (f"{lab.VIP6}/128", f"{lab.VIP}/32"):
+        for node in module.nodes:
+            node.stead("start -m data")
+        first, other = settled(module, 30)
+        other_machine.sh(f"ip addr add {address} dev eth0" + (" nodad" if ":" in address else ""))
+        first.kill("stead-host")
+        lab.wait_for("the secondary to refuse", lambda: other.state("data") == STOP)
+        said = other.stead("state -m data", check=False).stdout
+        check(f"{address.split('/')[0]} is in use" in said, f"{other.name} says why it does not serve: {said}")
+        check(not has_address(other), "and has no address")
+        module.stop()
+        other_machine.sh(f"ip addr del {address} dev eth0")
+
+
 if __name__ == "__main__":
-    with mirror.cluster(nodes=3 if sys.argv[1] == "witness" else 2) as group:
-        {"life": life, "witness": witness}[sys.argv[1]](group)
+    with mirror.cluster(nodes=2 if sys.argv[1] == "life" else 3) as group:
+        {"life": life, "witness": witness, "stranger": stranger}[sys.argv[1]](group)

@@ -13,8 +13,10 @@ from test_mirror_failover import Writer
 HIDDEN = f"{DATA}_For_SafeKit_Replication/data"
 
 
-def counts(module, node, command="rfsverify"):
-    said = module.stead(node, command, timeout=300).stdout
+def counts(module, node, command="rfsverify", exit_code=0):
+    answer = module.stead(node, command, timeout=300, check=False)
+    check(answer.returncode == exit_code, f"{command} ends with exit code {exit_code}: {answer.returncode}")
+    said = answer.stdout + answer.stderr
     found = re.search(r"(\d+) of (\d+) targets compared, (\d+) differ, (\d+) repaired", said)
     check(found, f"{command} tells what it did: {said.strip()}")
     checked, total, differing, repaired = map(int, found.groups())
@@ -41,13 +43,15 @@ def verify(nodes, mebibytes):
     place = (mebibytes << 20) // 3
     two.sh(f"python3 -c \"import os; f = os.open('{HIDDEN}/big', os.O_RDWR); s = os.fstat(f); b = os.pread(f, 1, {place}); "
            f"os.pwrite(f, bytes([b[0] ^ 1]), {place}); os.utime(f, ns=(s.st_atime_ns, s.st_mtime_ns)); os.fsync(f)\"")
-    _, differing, _ = counts(module, one)
+    _, differing, _ = counts(module, one, exit_code=1)
     check(differing == 1, f"one flipped bit is found, under load, and nothing else: {differing}")
     one.sh("touch /run/enough")
     load.wait()
-    check("big" in module.stead(one, "rfsdiff").stdout, "rfsdiff names the file")
+    told = module.stead(one, "rfsdiff", check=False)
+    check("big" in told.stdout and told.returncode == 1, f"rfsdiff names the file, with exit code 1: {told}")
     _, differing, repaired = counts(module, one, "rfsverify repair")
     check((differing, repaired) == (1, 1), "and repaired")
+    check(module.stead(one, "rfsdiff", check=False).returncode == 0, "rfsdiff: nothing is left to mend")
     _, differing, _ = counts(module, one)
     check(differing == 0, "for good")
     errors = writers[0].errors + writers[1].errors

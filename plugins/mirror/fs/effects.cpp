@@ -274,7 +274,9 @@ void Driver::perform(CommandDone&& output, Work&) {
         const std::int64_t id = waiting.front();
         waiting.pop_front();
         const bool compared = output.command == Command::verify || output.command == Command::repair;
-        done(id, output.ok, compared ? output.reason + ": " + text_of_counts(output.counts) : output.reason);
+        const bool differ = compared && output.counts.differing > output.counts.repaired;
+        const std::string reason = output.ok && differ ? "the copies differ" : output.reason;
+        done(id, output.ok && !differ, compared ? reason + ": " + text_of_counts(output.counts) : reason);
     }
     status_due_.store(true); // who asks for the outcome next shall see it
     wake();

@@ -36,6 +36,19 @@ Errno names_of(const Reached& inode, std::string& out) {
     return 0;
 }
 
+/// What local file systems list for the privileged only.
+void take_out_trusted(std::string& names) {
+    std::string rest;
+    for (std::size_t at = 0; at < names.size();) {
+        const std::string name = names.c_str() + at;
+        at += name.size() + 1;
+        if (!name.starts_with("trusted.")) {
+            rest.append(name).push_back('\0');
+        }
+    }
+    names = std::move(rest);
+}
+
 Errno value_of(const Reached& inode, const std::string& name, std::string& out) {
     out.resize(XATTR_SIZE_MAX);
     const ssize_t got = ::getxattr(inode.path().c_str(), name.c_str(), out.data(), out.size());
@@ -144,6 +157,9 @@ void listxattr(fuse_req_t request, fuse_ino_t ino, std::size_t size) {
     const Reached inode = state.reach(state.node(ino));
     std::string names;
     const Errno error = inode.error() != 0 ? inode.error() : names_of(inode, names);
+    if (fuse_req_ctx(request)->uid != 0) { // capabilities are not told; the kernel itself does not filter the list
+        take_out_trusted(names);
+    }
     if (error != 0) {
         fuse_reply_err(request, error);
     } else if (size == 0) {
@@ -171,8 +187,10 @@ void setxattr(fuse_req_t request, fuse_ino_t ino, const char* name, const char* 
         return;
     }
     auto task = xattr_task(request, node, {now(), change::SetXattr{node.fid, name, content}});
-    // The caller is neither in the file's group nor privileged: an ACL that it sets takes set-gid away.
-    if ((raw.setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID) != 0 && (attributes.st_mode & S_ISGID) != 0) {
+    // The caller is neither in the file's group nor privileged: an access ACL that it sets takes set-gid away. The
+    // kernel sends the flag for default ACLs too, which do not change the mode.
+    if (name == access_acl && (raw.setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID) != 0 &&
+        (attributes.st_mode & S_ISGID) != 0) {
         change::Attributes kill;
         kill.inode = node.fid;
         kill.set = change::Attributes::mode_set;

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -159,11 +160,21 @@ Errno export_overwritten(const Kept& kept, const LostPath& path, fs::path to) {
     return put_back(out.get(), kept.undo, path.fid);
 }
 
+/// Only for the owner: the rights of the folders where the files were are not known here, and the umask is 0.
+Errno make_folders(const fs::path& folder) {
+    fs::path made;
+    for (const fs::path& part : folder) {
+        made /= part;
+        if (::mkdir(made.c_str(), 0700) != 0 && errno != EEXIST) {
+            return errno;
+        }
+    }
+    return 0;
+}
+
 Errno export_item(const Kept& kept, std::uint64_t number, const LostPath& path, const fs::path& to) {
-    std::error_code failed;
-    fs::create_directories(to.parent_path(), failed);
-    if (failed) {
-        return failed.value();
+    if (const Errno error = make_folders(to.parent_path()); error != 0) {
+        return error;
     }
     if (!path.whole) {
         return export_overwritten(kept, path, to);

@@ -189,6 +189,25 @@ TEST_F(Net, ProbeFindsAForeignOwnerAndOnlyIt) {
     }
 }
 
+TEST_F(Net, ProbeFindsAForeignOwnerBehindAKnownOne) {
+    run("ip link add m0 link b0 type macvlan mode bridge && sysctl -qw net.ipv4.conf.m0.arp_ignore=1");
+    run("sysctl -qw net.ipv6.conf.m0.accept_dad=0 && ip link set m0 up");
+    run("ip addr add 192.0.2.60/32 dev b0 && ip addr add 2001:db8::60/128 dev b0 nodad");
+    const std::vector<Mac> known{mac("b0")};
+    for (const std::string taken : {"192.0.2.60", "2001:db8::60"}) {
+        const auto answer = probe(a_, taken, milliseconds{60}, known);
+        ASSERT_TRUE(answer);
+        EXPECT_FALSE(answer.value().has_value()) << taken << ": only the known one has it";
+    }
+    run("ip addr add 192.0.2.60/32 dev m0 && ip addr add 2001:db8::60/128 dev m0 nodad");
+    for (const std::string taken : {"192.0.2.60", "2001:db8::60"}) {
+        const auto answer = probe(a_, taken, seconds{3}, known);
+        ASSERT_TRUE(answer);
+        ASSERT_TRUE(answer.value().has_value()) << taken;
+        EXPECT_EQ(*answer.value(), mac("m0"));
+    }
+}
+
 TEST_F(Net, UnicastFilterEntryComesAndGoes) {
     const Mac virtual_mac{0x5a, 0xfe, 192, 0, 2, 50};
     const auto present = [] {

@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -21,7 +22,7 @@ struct Interface {
     std::string name;
     std::uint32_t index{};
     Mac mac{};
-    bool up{};      ///< administratively up with carrier
+    bool up{}; ///< administratively up with carrier
     std::uint32_t mtu{};
     std::vector<std::string> addresses; ///< "192.0.2.11/24", "fe80::1/64"
 };
@@ -41,8 +42,10 @@ struct Interface {
 /// The same to one client only.
 [[nodiscard]] Result<void> announce_to(std::uint32_t ifindex, const std::string& address, const Mac& mac,
                                        const std::string& client_address, const Mac& client_mac);
-/// Asks who has the address (ARP probe, or NS from ::). The MAC that answered within `timeout`, if any did.
-[[nodiscard]] Result<std::optional<Mac>> probe(std::uint32_t ifindex, const std::string& address, nanoseconds timeout);
+/// Asks who has the address (ARP probe, or NS from ::). The first MAC that answered within `timeout`, if any did.
+/// Answers of `known` do not count: another owner may answer after them.
+[[nodiscard]] Result<std::optional<Mac>> probe(std::uint32_t ifindex, const std::string& address, nanoseconds timeout,
+                                               std::span<const Mac> known = {});
 
 /// Resets the TCP connections that have this local address, whoever's they are; peers get a RST. How many there were.
 /// Errors: unsupported by the kernel, denied.
@@ -75,7 +78,7 @@ public:
 class Watch {
 public:
     struct Events {
-        std::function<void(std::uint32_t ifindex, const std::string& name, bool up)> link;       ///< deleted = down
+        std::function<void(std::uint32_t ifindex, const std::string& name, bool up)> link;          ///< deleted = down
         std::function<void(std::uint32_t ifindex, const std::string& address, bool added)> address; ///< without prefix
     };
     [[nodiscard]] static Result<std::unique_ptr<Watch>> open(Events events);

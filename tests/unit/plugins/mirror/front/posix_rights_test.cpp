@@ -213,6 +213,22 @@ TEST_P(PosixRights, AnAclSetByAStrangerToTheGroupDropsSetGid) {
     EXPECT_EQ(mode(path) & 02000, 0u);
 }
 
+TEST_P(PosixRights, ADefaultAclSetByAStrangerToTheGroupKeepsSetGid) {
+    const std::string path = at("d");
+    ASSERT_EQ(mkdir(path.c_str(), 0755), 0);
+    ASSERT_EQ(chown(path.c_str(), user, other), 0);
+    ASSERT_EQ(chmod(path.c_str(), 02755), 0);
+    const auto set = [&](const char* name) {
+        return as_user(user, user, [&] {
+            return error_of(setxattr(path.c_str(), name, user_may_all.data(), user_may_all.size(), 0));
+        });
+    };
+    EXPECT_EQ(set("system.posix_acl_default"), 0);
+    EXPECT_EQ(mode(path), 02755u);
+    EXPECT_EQ(set("system.posix_acl_access"), 0);
+    EXPECT_EQ(mode(path) & 02000, 0u);
+}
+
 TEST_P(PosixRights, ExtendedAttributesFollowTheManual) {
     const std::string path = file("f");
     const char* const text = path.c_str();
@@ -236,6 +252,24 @@ TEST_P(PosixRights, ExtendedAttributesFollowTheManual) {
     EXPECT_EQ(removexattr(text, "user.a"), 0);
     EXPECT_EQ(error_of(removexattr(text, "user.a")), ENODATA);
     EXPECT_EQ(error_of(setxattr(text, "nonsense", "1", 1, 0)), EOPNOTSUPP);
+}
+
+TEST_P(PosixRights, TrustedAttributesAreListedForRootOnly) {
+    const std::string path = file("f");
+    ASSERT_EQ(setxattr(path.c_str(), "trusted.other", "1", 1, 0), 0);
+    ASSERT_EQ(setxattr(path.c_str(), "user.a", "1", 1, 0), 0);
+    constexpr int all = sizeof("trusted.other") + sizeof("user.a");
+    constexpr int open_to_all = sizeof("user.a");
+    EXPECT_EQ(listxattr(path.c_str(), nullptr, 0), all);
+    EXPECT_EQ(as_user(user, user, [&] { return static_cast<int>(listxattr(path.c_str(), nullptr, 0)); }), open_to_all);
+    EXPECT_EQ(as_user(user, user,
+                      [&] {
+                          char names[open_to_all]{}; // exactly as much as the size that was told
+                          const bool right = listxattr(path.c_str(), names, sizeof(names)) == open_to_all &&
+                                             std::string_view(names) == "user.a";
+                          return right ? 0 : 1;
+                      }),
+              0);
 }
 
 TEST_P(PosixRights, WhatAnInodeCannotHoldIsRefused) {

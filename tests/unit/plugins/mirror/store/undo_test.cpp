@@ -190,6 +190,9 @@ TEST_F(Undo, WhatWasLostIsListedAndExported) {
     EXPECT_EQ(slurp(to / "gone"), "gone");
     EXPECT_EQ(slurp(to / "kept"), std::string(2 * zone_bytes, 'k'));
     EXPECT_EQ(attributes_of(to / "kept").st_mode & 07777, 0644u);
+    for (fs::path folder = to; folder != base; folder = folder.parent_path()) {
+        EXPECT_EQ(attributes_of(folder).st_mode & 07777, 0700u) << folder;
+    }
     EXPECT_EQ(slurp(place / "kept"), "0123456789") << "the tree is not touched";
     EXPECT_FALSE(export_lost(base / "state", lost->front().number, base / "export")) << "nothing is overwritten";
     EXPECT_FALSE(export_lost(base / "state", 77, base / "export2"));
