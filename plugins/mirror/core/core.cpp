@@ -105,7 +105,10 @@ void Core::State::handle(const Start& input) {
     load(input);
     outside = options.batch && record.inconsistent.none(); // one that broke off is made up for at once
     meets_first = input.peer_heard && !mutant(Mutant::restart_decides);
-    set_role(Role::waiting, "start");
+    set_role(Role::waiting, !options.data || record.current.none()
+                                ? "for the other node"
+                                : "for the other node, whose copy may be newer ('stead prim' here "
+                                  "serves this one)");
     if (input.foreign.empty() || record.current.none()) {
         out.emplace_back(ForeignKept{}); // nothing, or nothing that could count
         started();

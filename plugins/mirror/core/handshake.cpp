@@ -171,6 +171,10 @@ Decision decide(const Facts& self, const Facts& peer) {
         decision.verdict = found.otherwise;
     } else {
         decision.verdict = found.source == &self ? Verdict::source : Verdict::target;
+        constexpr std::string_view other = "the other one"; // as the source sees it
+        if (found.source != &self && decision.reason.starts_with(other)) {
+            decision.reason.replace(0, other.size(), "this node");
+        }
     }
     return decision;
 }
