@@ -100,6 +100,8 @@ def fsx(life):
             done, status = os.waitpid(pid, os.WNOHANG)
             ended = os.waitstatus_to_exitcode(status) if done else None
             continue
+        # A loaded machine may stand still for longer than the primary waits: then this one is behind, and says so.
+        life.pair.wait("in sync", life.pair.in_sync, 60)
         for node in (1, 0):
             found = (life.pair.data(node) / "file").read_bytes()
             if found != model[:words[0]]:
