@@ -332,7 +332,7 @@ private:
                 missing.push_back(cluster_.nodes[i]);
             }
         }
-        if (!missing.empty() && !report_.failed()) {
+        if (!missing.empty() && report_.errors() == 0) {
             const auto text = "the command LAN '" + lan.name + "' must list all nodes; missing: " + join(missing, ", ");
             const auto line = lan_lines_[cluster_.command_lan];
             lan.command ? report_.error(line, text)
@@ -413,7 +413,7 @@ Checked<Cluster> parse_cluster(std::string_view xml, std::string_view file_name)
     Checked<Cluster> out;
     if (const auto root = parse_document(xml, report)) {
         auto cluster = ClusterReader{*root, report}.read();
-        if (!report.failed()) {
+        if (report.errors() == 0) {
             out.value = std::move(cluster);
         }
     }

@@ -144,7 +144,7 @@ const XMLElement* find_root(const tinyxml2::XMLDocument& document, Report& repor
             report.error(node->GetLineNum(), "'" + shown(node->Value()) + "' stands outside the top element");
         }
     }
-    if (root == nullptr && !report.failed()) {
+    if (root == nullptr && report.errors() == 0) {
         report.error(1, "there is no XML element in the file");
     }
     return root;
@@ -158,7 +158,7 @@ const Raw::Attribute* Raw::attribute(std::string_view attribute_name) const {
 }
 
 void Report::add(bool warning, int line, std::string message) {
-    failed_ = failed_ || !warning;
+    errors_ += warning ? 0 : 1;
     if (findings_.size() >= findings_max) {
         ++dropped_;
         return;
@@ -169,7 +169,7 @@ void Report::add(bool warning, int line, std::string message) {
 std::vector<Finding> Report::take() {
     std::ranges::stable_sort(findings_, {}, &Finding::line);
     if (dropped_ > 0) {
-        findings_.push_back({!failed_, file_, findings_.back().line,
+        findings_.push_back({errors_ == 0, file_, findings_.back().line,
                              "and " + std::to_string(dropped_) + " more findings; correct these first"});
     }
     return std::move(findings_);
@@ -191,7 +191,7 @@ std::optional<Raw> parse_document(std::string_view xml, Report& report) {
         return std::nullopt;
     }
     const XMLElement* root = find_root(document, report);
-    if (root == nullptr || report.failed()) {
+    if (root == nullptr || report.errors() != 0) {
         return std::nullopt;
     }
     Converter converter{*text, report};

@@ -36,7 +36,7 @@ public:
     explicit Report(std::string_view file) : file_(file) {}
     void error(int line, std::string message) { add(false, line, std::move(message)); }
     void warning(int line, std::string message) { add(true, line, std::move(message)); }
-    [[nodiscard]] bool failed() const noexcept { return failed_; }
+    [[nodiscard]] std::size_t errors() const noexcept { return errors_; }
     /// In file order, at most findings_max and a line that says how many more.
     [[nodiscard]] std::vector<Finding> take();
 
@@ -45,7 +45,7 @@ private:
     std::string file_;
     std::vector<Finding> findings_;
     std::size_t dropped_{};
-    bool failed_{};
+    std::size_t errors_{};
 };
 
 /// Well-formed UTF-8 XML within the limits, or the reasons in `report`. A DOCTYPE is skipped unread: no entity is ever

@@ -15,23 +15,32 @@ namespace {
 
 bool blank(std::string_view text) { return text.find_first_not_of(" \t\r\n\f") == std::string_view::npos; }
 
-/// Walks the raw tree along the schemas and builds the checked one.
+/// Walks the raw tree along the schemas and builds the checked one, of the elements that have no error.
 class Checker {
 public:
     Checker(const SchemaIndex& index, const Cluster* cluster, Report& report, std::string mode)
         : index_(index), cluster_(cluster), report_(report), mode_(std::move(mode)) {}
 
-    Element check(const Raw& raw, const std::string& path) {
-        Element element;
+    /// False: `element` lacks what its owner may rely on.
+    bool check(const Raw& raw, const std::string& path, Element& element) {
+        const auto before = report_.errors();
         element.name = raw.name;
         element.line = raw.line;
         const auto owners = index_.owners(path == "" ? "service" : path, mode_);
         attributes(raw, owners, element);
         text(raw, owners, element);
-        children(raw, path, element);
         cross_check(raw, element);
-        return element;
+        const auto before_children = report_.errors();
+        children(raw, path, element);
+        if (report_.errors() != before_children) {
+            gaps_.push_back(raw.line);
+        }
+        return before_children == before &&
+               std::ranges::all_of(index_.required_children(path, mode_),
+                                   [&](const auto& name) { return element.child(name) != nullptr; });
     }
+    /// Lines of the elements that lack something below them.
+    [[nodiscard]] const std::vector<int>& gaps() const noexcept { return gaps_; }
 
 private:
     void attributes(const Raw& raw, const SchemaIndex::Owners& owners, Element& element) {
@@ -122,7 +131,9 @@ private:
                                               ">; the first is in line " + std::to_string(at->second));
                 continue;
             }
-            element.children.push_back(check(child, child_path));
+            if (Element checked; check(child, child_path, checked)) {
+                element.children.push_back(std::move(checked));
+            }
         }
         for (const auto& name : index_.required_children(path, mode_)) {
             if (!seen.contains(name)) {
@@ -174,6 +185,7 @@ private:
     const Cluster* cluster_;
     Report& report_;
     std::string mode_;
+    std::vector<int> gaps_;
 };
 
 void write_xml(const Raw& raw, int depth, std::string& out) {
@@ -301,12 +313,14 @@ Raw* find_service(Raw& root, Report& report) {
     return service;
 }
 
-Module check_module(Raw& root, const SchemaSet& schemas, const Cluster* cluster, Report& report) {
-    Module module;
+/// Nothing: without a service and its mode there is nothing to go by.
+std::optional<Draft> check_module(Raw& root, const SchemaSet& schemas, const Cluster* cluster, Report& report) {
     Raw* service = find_service(root, report);
     if (service == nullptr) {
-        return module;
+        return std::nullopt;
     }
+    Draft draft;
+    Module& module = draft.module;
     const SchemaIndex index{schemas};
     Macros macros{root, report};
     macros.expand(*service, report, [&](const Raw& element) { return index.inactive(element.name); });
@@ -328,17 +342,19 @@ Module check_module(Raw& root, const SchemaSet& schemas, const Cluster* cluster,
                   : mode_name == "light" ? Module::Mode::light
                                          : Module::Mode::farm;
     const bool known = mode_name == "farm" || mode_name == "mirror" || mode_name == "light";
-    module.service = Checker{index, cluster, report, known ? mode_name : ""}.check(*service, "");
-    if (report.failed()) {
-        return module;
+    Checker checker{index, cluster, report, known ? mode_name : ""};
+    checker.check(*service, "", module.service);
+    if (!known) {
+        return std::nullopt;
     }
+    draft.gaps = checker.gaps();
     take_settings(module, cluster, report);
     module.expanded_xml = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
     write_xml(root, 0, module.expanded_xml);
     Digest digest;
     add_to(digest, module.service);
     module.digest = digest.value();
-    return module;
+    return draft;
 }
 
 std::optional<Element> filter(const Element& element, const std::string& path, const SchemaIndex& index,
@@ -419,13 +435,19 @@ Checked<Module> parse_module(std::string_view xml, std::string_view file_name, c
     Report report{file_name};
     Checked<Module> out;
     if (auto root = parse_document(xml, report)) {
-        auto module = check_module(*root, schemas, cluster, report);
-        if (!report.failed()) {
-            out.value = std::move(module);
+        auto draft = check_module(*root, schemas, cluster, report);
+        if (draft && report.errors() == 0) {
+            out.value = std::move(draft->module);
         }
     }
     out.findings = report.take();
     return out;
+}
+
+std::optional<Draft> draft_module(std::string_view xml, const SchemaSet& schemas, const Cluster* cluster) {
+    Report report{""};
+    auto root = parse_document(xml, report);
+    return root ? check_module(*root, schemas, cluster, report) : std::nullopt;
 }
 
 Result<std::vector<std::string>> read_classic_elements(const std::filesystem::path& file) {

@@ -204,12 +204,16 @@ private:
     std::vector<config::Finding>& findings_;
 };
 
+RuleBook rule_book(const config::Module& module, const CheckRequest& request, const control::Paths& paths) {
+    return read_rules(module, {.defaults = paths.lua() / "rules/default.lua",
+                               .conf = request.conf,
+                               .bin = request.bin,
+                               .userconfig = "userconfig.xml"});
+}
+
 void check_rules(const config::Module& module, const config::SchemaSet& schemas, const CheckRequest& request,
                  const control::Paths& paths, std::vector<config::Finding>& findings) {
-    RuleBook book = read_rules(module, {.defaults = paths.lua() / "rules/default.lua",
-                                        .conf = request.conf,
-                                        .bin = request.bin,
-                                        .userconfig = "userconfig.xml"});
+    RuleBook book = rule_book(module, request, paths);
     if (book.findings.empty()) {
         std::vector<script::DisabledRule> unknown; // told by unknown_labels, which knows of checkers
         std::ranges::move(unpublished_names(book.own, module, schemas, request.bin), std::back_inserter(findings));
@@ -248,6 +252,34 @@ Result<void> write_out(const fs::path& out, const config::Module& module) {
     return write_file_atomically(out / "module.json", json::serialize(description) + "\n");
 }
 
+/// All errors of a file at once: what the schemas refuse must not hide what plugins and host have to say of the rest.
+void check_draft(std::string_view xml, const config::SchemaSet& schemas, const config::Cluster* cluster,
+                 const Registry& registry, const CheckRequest& request, const control::Paths& paths,
+                 std::vector<config::Finding>& findings) {
+    const auto draft = config::draft_module(xml, schemas, cluster);
+    if (!draft) {
+        return;
+    }
+    std::vector<config::Finding> more;
+    ask_plugins(draft->module, schemas, registry, {.findings = &more, .file = "userconfig.xml"});
+    std::ranges::move(unsupported(draft->module, registry), std::back_inserter(more));
+    if (cluster != nullptr) {
+        check_addresses(draft->module.service, *cluster, more);
+    }
+    std::ranges::move(rule_book(draft->module, request, paths).findings, std::back_inserter(more));
+    // Where something was left out, or is wrong already, a finding may only be a consequence.
+    std::set<int> doubtful(draft->gaps.begin(), draft->gaps.end());
+    doubtful.insert(0);
+    for (const config::Finding& finding : findings) {
+        if (!finding.warning && finding.file == "userconfig.xml") {
+            doubtful.insert(finding.line);
+        }
+    }
+    std::ranges::copy_if(more, std::back_inserter(findings), [&](const config::Finding& finding) {
+        return finding.file != "userconfig.xml" || !doubtful.contains(finding.line);
+    });
+}
+
 /// Findings about cluster.xml are errors of the check too.
 std::optional<config::Cluster> read_cluster(const fs::path& file, std::vector<config::Finding>& findings) {
     if (file.empty()) {
@@ -283,6 +315,9 @@ int check_module(const CheckRequest& request, const Registry& registry, const co
         auto parsed = config::parse_module(*text, "userconfig.xml", schemas, cluster ? &*cluster : nullptr);
         findings.insert(findings.end(), parsed.findings.begin(), parsed.findings.end());
         module = std::move(parsed.value);
+        if (!module) {
+            check_draft(*text, schemas, cluster ? &*cluster : nullptr, registry, request, paths, findings);
+        }
     }
     if (module) {
         ask_plugins(*module, schemas, registry, {.findings = &findings, .file = "userconfig.xml"});

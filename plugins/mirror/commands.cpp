@@ -111,6 +111,9 @@ std::string MirrorPlugin::role_text() const {
 }
 
 std::string MirrorPlugin::progress() const {
+    if (const auto failure = text_of(status_, "storage_failure"); !failure.empty() && !flag_of(status_, "resyncing")) {
+        return "its storage failed (" + failure + ")";
+    }
     const auto left = number_of(status_, "targets_left");
     const auto total = number_of(status_, "targets_total");
     if (total == 0) {

@@ -5,6 +5,7 @@
 
 #include <arpa/inet.h>
 #include <regex.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
@@ -131,15 +132,31 @@ void read_exclusion(const plugin::Config& element, ReplicatedDirectory& director
     }
 }
 
+bool inside(const std::string& inner, const std::string& outer) { return (inner + "/").starts_with(outer + "/"); }
+
+/// Of the kernel, or of each server and its stead alone.
+constexpr std::array<const char*, 6> own_places{"/proc", "/sys", "/dev", "/run", "/etc/stead", "/var/lib/stead"};
+
+std::string path_of(const plugin::Config& replicated) {
+    const auto path = std::filesystem::path{std::string{replicated.attribute("dir").value_or("")}}.lexically_normal();
+    return path.has_filename() ? path.string() : path.parent_path().string();
+}
+
 ReplicatedDirectory read_directory(const plugin::Config& element, const std::string& suffix, const Finding& finding) {
     ReplicatedDirectory directory;
-    const std::filesystem::path path =
-        std::filesystem::path{std::string{element.attribute("dir").value_or("")}}.lexically_normal();
-    directory.path = path.has_filename() ? path.string() : path.parent_path().string();
+    directory.path = path_of(element);
     if (directory.path.empty() || directory.path == "/") {
         finding(element.line(), false,
                 "replicated/@dir: '" + directory.path +
                     "' is the root of the system, which cannot be replicated; allowed: a directory such as /srv/data");
+    }
+    for (const std::string own : own_places) {
+        if (inside(directory.path, own) || inside(own, directory.path)) {
+            finding(element.line(), false,
+                    "replicated/@dir: '" + directory.path + "' holds or is part of " + own +
+                        ", which is each server's own; allowed: a directory of the application, such as /srv/data");
+            break;
+        }
     }
     directory.hidden_suffix = suffix;
     directory.read_only = element.attribute("mode").value_or("") == "read_only";
@@ -153,8 +170,6 @@ ReplicatedDirectory read_directory(const plugin::Config& element, const std::str
     }
     return directory;
 }
-
-bool inside(const std::string& inner, const std::string& outer) { return (inner + "/").starts_with(outer + "/"); }
 
 void read_directories(const plugin::Config& rfs, MirrorOptions& options, const Finding& finding) {
     const std::string suffix{rfs.attribute("mountoversuffix").value_or("")};
@@ -256,6 +271,19 @@ MirrorOptions read_options(const plugin::Config& service, const Finding& finding
         read_rfs(*rfs, options, finding);
     }
     return options;
+}
+
+void check_places(const plugin::Config& service, const Finding& finding) {
+    const auto rfs = service.child("rfs");
+    for (const auto& element : rfs ? rfs->children("replicated") : std::vector<plugin::Config>{}) {
+        const std::string path = path_of(element);
+        struct stat found {};
+        if (::lstat(path.c_str(), &found) == 0 && !S_ISDIR(found.st_mode)) {
+            finding(element.line(), false,
+                    "replicated/@dir: '" + path + "' is " + (S_ISLNK(found.st_mode) ? "a symbolic link" : "a file") +
+                        " on this node; allowed: a directory");
+        }
+    }
 }
 
 std::uint64_t MirrorOptions::digest() const {

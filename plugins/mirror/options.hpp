@@ -47,5 +47,7 @@ struct MirrorOptions {
 /// Called for each finding: line, warning (else error), text.
 using Finding = std::function<void(std::uint32_t line, bool warning, const std::string& text)>;
 [[nodiscard]] MirrorOptions read_options(const plugin::Config& service, const Finding& finding);
+/// What read_options cannot know: whether this node has something else where a replicated directory is to be.
+void check_places(const plugin::Config& service, const Finding& finding);
 
 } // namespace stead::mirror

@@ -162,9 +162,11 @@ void MirrorPlugin::on_update(plugin::Config config) {
 }
 
 void MirrorPlugin::check(plugin::Config config, const plugin::Report& report) {
-    static_cast<void>(read_options(config, [&](std::uint32_t line, bool warning, const std::string& text) {
+    const Finding finding = [&](std::uint32_t line, bool warning, const std::string& text) {
         warning ? report.warning(line, text) : report.error(line, text);
-    }));
+    };
+    static_cast<void>(read_options(config, finding));
+    check_places(config, finding);
 }
 
 void MirrorPlugin::bus_wish(plugin::Config config, stead_bus_wish& wish) {

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """What may be replicated: several directories, what is left out of them, what must be there, what the secondary shows; and
-what is refused, with file and line. Usage: test_mirror_dirs.py refused|several|read_only"""
+what is refused, with file and line; and a disk that is full. Usage: test_mirror_dirs.py refused|several|read_only|full"""
 import sys
+import time
 
 import mirror
 from light import make_safe
@@ -15,7 +16,7 @@ WEB, MAIL = "/srv/web", "/srv/mail box"
 def refused(nodes):
     """Each is refused at config, by line and value, and nothing is in force."""
     node = nodes.nodes[0]
-    node.sh("mkdir -p /srv/data/sub /srv/other")
+    node.sh("mkdir -p /srv/data/sub /srv/other; touch /srv/file; ln -s data /srv/link")
     cases = {
         '<replicated dir="/srv/data"/>\n<replicated dir="/srv/data/sub"/>': (":3: ", "/srv/data/sub", "one in the other"),
         '<replicated dir="/srv/data"/>\n<replicated dir="/srv/data/"/>': (":3: ", "/srv/data", "given twice"),
@@ -27,6 +28,14 @@ def refused(nodes):
             (":3: ", "_For_SafeKit_Replication", "aside"),
         '<replicated dir="/"/>': (":2: ", "root"),
         '<replicated dir="data"/>': (":2: ", "'data'"),
+        '<replicated dir="/srv/link/"/>': (":2: ", "'/srv/link'", "symbolic link", "allowed"),
+        '<replicated dir="/srv/file"/>': (":2: ", "'/srv/file'", "a file", "allowed"),
+        '<replicated dir="/proc/sys"/>': (":2: ", "'/proc/sys'", "/proc", "allowed"),
+        '<replicated dir="/var"/>': (":2: ", "'/var'", "/var/lib/stead", "allowed"),
+        # All that is wrong in a file at once: values that the schema refuses, and what the plugin has to say of the rest.
+        '<replicated dir="/srv/data" mode="r"/>\n<replicated dir="/srv/file"/>\n<replicated dir="/srv/d"><tocheck/></replicated>\n'
+        '<replicated dir="/srv/other"><notreplicated path="/x"/></replicated>':
+            (":2: ", "'r'", ":3: ", "'/srv/file'", ":4: ", "tocheck", ":5: ", "'/x'"),
         '<replicated dir="/srv/data"><notreplicated path="../other"/></replicated>': (":2: ", "../other", "below dir"),
         '<replicated dir="/srv/data"><notreplicated path="/srv/data/tmp"/></replicated>': (":2: ", "/srv/data/tmp", "below dir"),
         '<replicated dir="/srv/data"><notreplicated regexpath="a(b"/></replicated>': (":2: ", "a(b", "allowed"),
@@ -143,6 +152,31 @@ def read_only(nodes):
     check(True, "stopped, the data can be written again")
 
 
+def full(nodes):
+    """The secondary's disk is full for a while: the primary goes on, the state says why the other one does not follow, the log
+    is not flooded, and it follows again by itself when there is room."""
+    module = mirror.Mirror(nodes)
+    one, two = module.form()
+    two.sh("dd if=/dev/zero of=/srv/filler bs=64k 2>/dev/null; sync -f /srv", check=False)
+    said_before = module.log(two).count("out of sync")
+    one.sh(f"dd if=/dev/zero of={mirror.DATA}/big bs=1M count=8 conv=fsync 2>/dev/null")
+    module.wait_ready(one, ALONE)
+    lab.wait_for("its state says why", lambda: "No space left on device" in module.stead(two, "state -v", check=False).stdout)
+    check(module.status(two)["storage_failure"].endswith("No space left on device"), "and so does mirror status --json")
+    time.sleep(10)
+    said = module.log(two).count("out of sync") - said_before
+    check(1 <= said <= 12, f"{said} failures told in 10 s")
+    one.sh(f"echo more >{mirror.DATA}/more")
+    two.sh("rm /srv/filler")
+    module.wait_ready(two, SECOND, timeout=40)
+    module.wait_ready(one, PRIM)
+    check(module.status(two)["storage_failure"] == "", "in sync again, nothing is said of it")
+    module.stop()
+    sums = {node.sh(f"cd {mirror.DATA}; sha256sum *").stdout for node in module.nodes}
+    check(len(sums) == 1, f"both have the same: {sums}")
+
+
 if __name__ == "__main__":
-    with mirror.cluster() as pair:
-        {"refused": refused, "several": several, "read_only": read_only}[sys.argv[1]](pair)
+    case = sys.argv[1]
+    with mirror.cluster(srv_mib=48 if case == "full" else 0) as pair:
+        {"refused": refused, "several": several, "read_only": read_only, "full": full}[case](pair)

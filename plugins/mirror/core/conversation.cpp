@@ -261,7 +261,7 @@ void Core::State::try_finish_end() {
             return;
         }
         if (done.error != 0) {
-            own_failure("flush failed at the end of a resync");
+            own_failure("flush failed at the end of a resync", done.error);
             return;
         }
         record.current = end_wanted->current;
@@ -291,6 +291,7 @@ void Core::State::try_finish_end() {
             }
             if (mine == conversation) {
                 phase = Phase::equal;
+                storage_failure.clear();
                 checkpoint_at = now + options.checkpoint_every;
                 end_wanted.reset();
                 send(message::EndAck{});
@@ -466,6 +467,7 @@ void Core::State::on(const message::EndAck&) {
 void Core::State::become_equal() {
     ++counters.syncs;
     phase = Phase::equal;
+    storage_failure.clear();
     dirty.clear();
     uncertain.clear();
     intended.clear();
@@ -495,7 +497,7 @@ void Core::State::checkpoint() {
         }
         flushing = false;
         if (done.error != 0) {
-            own_sync_failed();
+            own_sync_failed(done.error);
             return;
         }
         unsynced.forget(Unsynced::self, through);

@@ -80,7 +80,7 @@ void Core::State::run(Seq at) {
     const Ticket ticket = expect([this, at, wait](const Done& done) {
         if (done.error != 0) {
             undo_failed = wait;
-            own_failure("the undo log cannot be written");
+            own_failure("the undo log cannot be written", done.error);
             if (wait && incoming.contains(at)) {
                 performed(at, {at, Level::received, done.error, false, {}});
             }
@@ -114,7 +114,7 @@ void Core::State::change(Seq at, const message::Change& wanted) {
         sync_inodes(operation, [this, at](int error) {
             if (error != 0) {
                 distrust_cache();
-                own_failure("fsync failed");
+                own_failure("fsync failed", error);
             }
             performed(at, {at, Level::flushed, error, false, {}});
         });
@@ -127,7 +127,7 @@ void Core::State::change(Seq at, const message::Change& wanted) {
     const Ticket ticket =
         expect([this, at, flush, flushed, operation = flushed ? wanted.operation : Operation{}](const Done& done) {
             if (done.error != 0) {
-                own_failure(std::string("a change cannot be applied: ") + std::strerror(done.error));
+                own_failure("a change cannot be applied", done.error);
             } else if (flushed) {
                 flush(operation);
                 return;
@@ -140,7 +140,7 @@ void Core::State::change(Seq at, const message::Change& wanted) {
 void Core::State::store(Seq at, const message::Copy& copy) {
     const Ticket ticket = expect([this, at](const Done& done) {
         if (done.error != 0) {
-            own_failure("a copy cannot be stored");
+            own_failure("a copy cannot be stored", done.error);
         }
         performed(at, {at, Level::applied, done.error, false, done.created, done.lacking});
     });
@@ -165,8 +165,9 @@ void Core::State::performed(Seq at, message::Acked ack) {
 
 /// Something that was promised to the primary is not here: this node must not take over, and the primary sees the
 /// stream end.
-void Core::State::own_failure(const std::string& what) {
-    note(what + "; this node is out of sync", true);
+void Core::State::own_failure(const std::string& what, int error) {
+    storage_failure = what + ": " + std::strerror(error);
+    note(storage_failure + "; this node is out of sync", true);
     if (role == Role::second && !record.outdated) {
         record.outdated = true;
         persist([] {});

@@ -424,7 +424,7 @@ void Core::State::go_on_handing() {
             return;
         }
         if (done.error != 0) {
-            own_sync_failed();
+            own_sync_failed(done.error);
             return;
         }
         unsynced.forget(Unsynced::self, seq);
@@ -482,7 +482,7 @@ void Core::State::go_on_taking() {
         if (done.error != 0 || mine != conversation) {
             claim = Claim::none; // neither is primary; each is a secondary in sync
             if (done.error != 0) {
-                own_sync_failed();
+                own_sync_failed(done.error);
             }
             return;
         }

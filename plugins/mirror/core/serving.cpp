@@ -202,7 +202,7 @@ void Core::State::local_finished(Ticket op, int error) {
     running.error = error;
     const bool orphan = running.orphan;
     if (error != 0) {
-        own_sync_failed();
+        own_sync_failed(error);
     }
     if (orphan) {
         ops.erase(op);
@@ -217,13 +217,13 @@ void Core::State::distrust_cache() {
     sync_failed = true;
 }
 
-void Core::State::own_sync_failed() {
+void Core::State::own_sync_failed(int error) {
     distrust_cache();
     note("fsync failed here; the cache of this node cannot be trusted", true);
     if (phase == Phase::equal && role == Role::prim && (claim == Claim::none || claim == Claim::handing)) {
         hand_over_broken();
     } else if (phase == Phase::equal && role == Role::second) {
-        own_failure("fsync failed");
+        own_failure("fsync failed", error);
     } else if (link_up) {
         reset_link("fsync failed during a resync");
     }

@@ -149,7 +149,7 @@ struct Core::State {
     void retire(Ticket op);
     void release_locks(Ticket ticket);
     [[nodiscard]] Seq completed_through() const;
-    void own_sync_failed();
+    void own_sync_failed(int error);
     void distrust_cache();
     [[nodiscard]] bool overlaps(const Operation& op) const;
 
@@ -206,7 +206,7 @@ struct Core::State {
     void performed(Seq seq, message::Acked ack);
     void store(Seq seq, const message::Copy& copy);
     void change(Seq seq, const message::Change& change);
-    void own_failure(const std::string& what);
+    void own_failure(const std::string& what, int error);
     void acknowledge(const Incoming& incoming, message::Acked ack);
 
     // ---- roles.cpp: who serves
@@ -357,6 +357,7 @@ struct Core::State {
     Gen peer_current; ///< as the peer last said
     Epoch peer_epoch{};
     std::string handshake_text;
+    std::string storage_failure; ///< of this node, since it was last in sync
 
     // Orders
     std::optional<Command> order, verify_order;

@@ -47,6 +47,7 @@ void Core::State::status(Status& status) const {
     status.phase = name_of(phase);
     status.deciding = name_of(claim);
     status.handshake = handshake_text;
+    status.storage_failure = storage_failure;
     status.frozen = frozen;
     status.frozen_since = frozen_since;
     status.equal = phase == Phase::equal;

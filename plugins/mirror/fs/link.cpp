@@ -25,6 +25,10 @@ namespace {
 
 constexpr milliseconds handshake_limit{2000};
 constexpr milliseconds first_pause{100}, longest_pause{1000};
+/// When more connections than usual in a row end sooner than this, as with a peer whose disk is full, the next ones are
+/// tried ever more seldom.
+constexpr milliseconds short_life{2000}, longest_pause_of_short{10'000};
+constexpr int short_lives_usual = 4, short_lives_max = 12;
 constexpr milliseconds deaf_pause{50}; // while descriptors are short
 constexpr std::size_t strangers_max = 8;
 constexpr int accepted_per_turn = 8;
@@ -273,6 +277,7 @@ private:
             generation_.store(connection.generation);
         }
         pause_ = first_pause;
+        up_at_ = BootClock::now();
         events_.up();
     }
 
@@ -312,7 +317,14 @@ private:
             // At once, but not again and again should each be lost at once.
             const bool at_once = now - at_once_at_ >= longest_pause;
             at_once_at_ = at_once ? now : at_once_at_;
-            attempt_at_ = options_.connects ? (at_once ? now : now + first_pause) : never;
+            short_lives_ = now - up_at_ < short_life ? std::min(short_lives_ + 1, short_lives_max) : 0;
+            const nanoseconds pause =
+                short_lives_ > short_lives_usual
+                    ? std::min<nanoseconds>(first_pause * (1 << (short_lives_ - short_lives_usual)),
+                                            longest_pause_of_short)
+                : at_once ? nanoseconds{}
+                          : first_pause;
+            attempt_at_ = options_.connects ? now + pause : never;
         } else {
             if (!options_.connects || connection.unwanted || error.code == Errc::denied) {
                 refused_.fetch_add(1);
@@ -433,7 +445,8 @@ private:
     std::size_t key_{};
     nanoseconds pause_{first_pause};
     Instant attempt_at_{never}, listen_at_{never};
-    Instant at_once_at_{};
+    Instant at_once_at_{}, up_at_{};
+    int short_lives_{}; ///< in a row
 
     std::thread thread_;
 };

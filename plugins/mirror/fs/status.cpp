@@ -56,6 +56,7 @@ json::object Driver::status() {
                      {"deciding", !s.deciding.empty()},
                      {"decision", s.deciding},
                      {"handshake", s.handshake},
+                     {"storage_failure", s.storage_failure},
                      {"frozen", s.frozen},
                      {"equal", s.equal},
                      {"in_sync", s.in_sync},

@@ -150,6 +150,37 @@ TEST(Module, GoldenErrors) {
 }
 
 // Goal: a variable that Stead would overwrite, or that takes the system's programs from scripts, is refused.
+TEST(Module, ADraftIsWhatIsSound) {
+    const std::string xml = R"(<safe><service mode="farm" maxloop="many">
+<farm/>
+<vip><interface_list><interface><virtual_interface type="vmac_directed">
+<virtual_addr addr="192.0.2.50"/>
+<virtual_addr where="alias"/>
+</virtual_interface></interface></interface_list>
+<loadbalancing_list><group name="web">
+<rule port="80" proto="tcp" filter="on_addr"/>
+<rule port="80" proto="tcpp" filter="on_addr"/>
+</group></loadbalancing_list></vip>
+<user><var name="A" value="1"/></user>
+</service></safe>)";
+    EXPECT_FALSE(module(xml).ok());
+    const auto draft = draft_module(xml, schemas(), nullptr);
+    ASSERT_TRUE(draft.has_value());
+    const Element& service = draft->module.service;
+    const Element* vip = service.child("vip");
+    ASSERT_NE(vip, nullptr);
+    const Element& interface = vip->child("interface_list")->children.at(0).children.at(0);
+    ASSERT_EQ(interface.children.size(), 1u); // not the one without an address
+    EXPECT_EQ(interface.children[0].attribute("addr"), "192.0.2.50");
+    EXPECT_EQ(vip->child("loadbalancing_list")->child("group")->children.size(), 1u);
+    EXPECT_NE(service.child("user"), nullptr);
+    EXPECT_THAT(draft->gaps, Contains(3));
+    EXPECT_THAT(draft->gaps, Contains(7));
+    EXPECT_THAT(draft->gaps, testing::Not(Contains(11)));
+    EXPECT_FALSE(draft_module("<safe><service mode=\"fram\"/></safe>", schemas(), nullptr).has_value());
+    EXPECT_FALSE(draft_module("<safe><service", schemas(), nullptr).has_value());
+}
+
 TEST(Module, ReservedVariables) {
     const auto with = [](const std::string& name, const std::string& value) {
         return findings(farm_file("<user><var name=\"" + name + "\" value=\"" + value + "\"/></user>"));

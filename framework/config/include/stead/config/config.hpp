@@ -48,9 +48,9 @@ struct Checked {
 
 struct ClusterLan {
     std::string name;
-    bool command{};                                ///< `-H` uses this LAN
-    std::vector<std::string> addresses;            ///< as written, index = NodeId, "" = not on this LAN
-    std::vector<std::string> local_addresses;      ///< laddr, "" = same as address
+    bool command{};                           ///< `-H` uses this LAN
+    std::vector<std::string> addresses;       ///< as written, index = NodeId, "" = not on this LAN
+    std::vector<std::string> local_addresses; ///< laddr, "" = same as address
 };
 
 /// `<web>`: the health URL and the REST API of every node.
@@ -72,7 +72,7 @@ struct Cluster {
     std::optional<nanoseconds> pulse;   ///< classic; with slost_count
     std::optional<unsigned> slost_count;
     ClusterWeb web;
-    std::uint64_t digest{};             ///< of what must be equal on all nodes (not `web`)
+    std::uint64_t digest{}; ///< of what must be equal on all nodes (not `web`)
     [[nodiscard]] std::optional<NodeId> find(std::string_view node) const;
     [[nodiscard]] std::optional<LanId> find_lan(std::string_view lan) const;
 };
@@ -100,7 +100,7 @@ struct Element {
     int line{};
     std::vector<std::pair<std::string, std::string>> attributes;
     std::vector<Element> children;
-    std::string text; ///< of several CDATA sections: parted by a line that holds a form feed
+    std::string text;                     ///< of several CDATA sections: parted by a line that holds a form feed
     std::vector<TextStart> text_starts{}; ///< one for each section
     [[nodiscard]] const Element* child(std::string_view element_name) const;
     [[nodiscard]] std::optional<std::string_view> attribute(std::string_view attribute_name) const;
@@ -109,7 +109,7 @@ struct Element {
 /// Who owns what, gathered from the host and from every loaded plugin.
 struct SchemaSet {
     struct Owner {
-        std::string plugin; ///< "host", "farm"
+        std::string plugin;                          ///< "host", "farm"
         std::span<const stead_elem_schema> elements; ///< static storage
     };
     std::vector<Owner> owners;
@@ -124,7 +124,7 @@ struct SchemaSet {
 
 struct Module {
     enum class Mode { farm, mirror, light } mode{};
-    Element service;                         ///< the whole checked tree
+    Element service; ///< the whole checked tree
     std::map<std::string, std::string> macros;
     std::map<std::string, std::string> vars; ///< `<user><var>`
     std::string expanded_xml;                ///< safeconf.xml
@@ -152,6 +152,15 @@ struct Module {
 /// `cluster` (may be null) lets `<lan name>` and `<host name>` be checked against cluster.xml.
 [[nodiscard]] Checked<Module> parse_module(std::string_view xml, std::string_view file_name, const SchemaSet& schemas,
                                            const Cluster* cluster);
+
+/// What is sound in a file that parse_module refuses, so that the other checks of it can be made as well. Never run it.
+struct Draft {
+    Module module;
+    std::vector<int> gaps; ///< lines of the elements in which something was left out
+};
+
+/// Nothing if the file is not XML with a service of a known mode.
+[[nodiscard]] std::optional<Draft> draft_module(std::string_view xml, const SchemaSet& schemas, const Cluster* cluster);
 
 /// What differs and is not dynamic, as a person would name it ("service/@mode", "<vip/interface_list/interface>");
 /// empty when a running module may take `after` over.

@@ -255,9 +255,10 @@ struct Status {
     };
     Role role{};
     Epoch epoch{};
-    std::string phase;     ///< of the conversation with the peer: "down", "copying", "equal", ...
-    std::string deciding;  ///< what is being decided about the role; empty = nothing
-    std::string handshake; ///< outcome and reason of the last handshake; empty = none yet
+    std::string phase;           ///< of the conversation with the peer: "down", "copying", "equal", ...
+    std::string deciding;        ///< what is being decided about the role; empty = nothing
+    std::string handshake;       ///< outcome and reason of the last handshake; empty = none yet
+    std::string storage_failure; ///< why this node, in its own fault, is not in sync; empty = no such reason
     bool frozen{};
     Instant frozen_since{}; ///< when `frozen`
     bool equal{}, in_sync{}, outdated{}, half_resynced{}, unknown{};
