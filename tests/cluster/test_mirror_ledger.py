@@ -140,7 +140,7 @@ class Run:
             rows = client.sh(f"psql -XqAt '{CONNECT}' -c 'SELECT n FROM ledger'", check=False, timeout=60)
             return {int(n) for n in rows.stdout.split()} if rows.returncode == 0 else None
         if name == "redis":
-            rows = client.sh(f"timeout 20 redis-cli -h {VIPS['redis']} --scan --pattern 'k*'", check=False)
+            rows = client.sh(f"timeout 20 redis-cli -e -h {VIPS['redis']} KEYS 'k*'", check=False)
             return {int(n[1:]) for n in rows.stdout.split()} if rows.returncode == 0 else None
         rows = self.server(name).sh("python3 -c \"import sqlite3; d = sqlite3.connect('/srv/sqlite/ledger', timeout=30); "
                                     "assert d.execute('PRAGMA integrity_check').fetchone() == ('ok',); "
