@@ -18,8 +18,8 @@ Error beyond(const BusOptions& options, std::string what) {
 
 Result<void> check(const BusOptions& options) {
     if (options.lans.empty() || options.lans.size() > limits::lans_max) {
-        return beyond(options, std::to_string(options.lans.size()) + " LANs, 1 to " +
-                                   std::to_string(limits::lans_max) + " are allowed");
+        return beyond(options, std::to_string(options.lans.size()) + " LANs, 1 to " + std::to_string(limits::lans_max) +
+                                   " are allowed");
     }
     if (options.node_names.size() > limits::nodes_max || index(options.self) >= options.node_names.size() ||
         !options.nodes.contains(options.self) ||
@@ -82,6 +82,9 @@ public:
     void peer_died(NodeId peer, SessionId session) override {
         engine_.post([=](Engine& engine) { engine.step(membership::PeerDied{peer, session}); });
     }
+    void peer_past(NodeId peer, SessionId session) override {
+        engine_.post([=](Engine& engine) { engine.step(membership::PeerPast{peer, session}); });
+    }
     void witness_answer(bool granted) override {
         engine_.post([granted](Engine& engine) { engine.step(membership::WitnessAnswer{granted}); });
     }
@@ -93,10 +96,8 @@ public:
             return change.error();
         }
         if (*change) {
-            engine_.post([name = std::string{name},
-                          value = value ? std::optional<std::string>{*value} : std::nullopt](Engine& engine) {
-                engine.publish(name, value);
-            });
+            engine_.post([name = std::string{name}, value = value ? std::optional<std::string>{*value} : std::nullopt](
+                             Engine& engine) { engine.publish(name, value); });
         }
         return {};
     }
@@ -122,7 +123,7 @@ public:
                                             " messages; send later");
             }
         }
-        for (const NodeId node : to & options_.nodes) {
+        for (const NodeId node : to& options_.nodes) {
             ++in_flight_[index(node)];
         }
         engine_.post([to = to & options_.nodes,

@@ -46,6 +46,7 @@ membership::Options core_options(const BusOptions& options, const SessionId& ses
             .timing = options.timing,
             .config = options.config,
             .random_seed = seed_of(session),
+            .past_over = options.past_over,
             .partition = options.partition};
 }
 

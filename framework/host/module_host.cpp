@@ -210,6 +210,7 @@ Result<void> ModuleHost::start_bus() {
         return options.error();
     }
     options->config = config_digest_;
+    options->past_over = past_over_;
     options->strand_thread = ::gettid();
     bus::BusEvents events;
     events.view = [this](const membership::ViewInstalled& installed) { on_view(installed); };

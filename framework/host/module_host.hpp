@@ -181,6 +181,8 @@ private:
     [[nodiscard]] Result<boost::json::object> do_update();
     [[nodiscard]] Result<boost::json::object> do_loop(const boost::json::object& request);
     [[nodiscard]] Result<boost::json::object> do_peer_died(const boost::json::object& request);
+    [[nodiscard]] Result<boost::json::object> do_peer_past(const boost::json::object& request);
+    [[nodiscard]] Result<std::pair<NodeId, SessionId>> session_in(const boost::json::object& request) const;
     [[nodiscard]] Result<boost::json::object> do_print(const boost::json::object& request);
     [[nodiscard]] Result<boost::json::object> do_rekey();
     [[nodiscard]] Result<boost::json::object> do_switch(const boost::json::object& request);
@@ -254,6 +256,7 @@ private:
 
     std::unique_ptr<control::Server> server_;
     Fd lock_;
+    bool past_over_{}; ///< no host of this module before this one can act any more
     std::vector<std::weak_ptr<control::Connection>> connections_;
     Connections listeners_; ///< said hello
     std::vector<std::pair<std::shared_ptr<control::Connection>, boost::json::value>> stop_waiters_;

@@ -100,6 +100,13 @@ Result<void> ModuleHost::listen() {
     if (::flock(lock_.get(), LOCK_EX | LOCK_NB) != 0) {
         return Error{Errc::conflict, lock_file.string(), "another stead-host runs this module"};
     }
+    // steadd empties it when the lease of a dead host is closed.
+    struct stat left {};
+    past_over_ = ::fstat(lock_.get(), &left) == 0 && left.st_size == 0;
+    const std::string_view mark = past_over_ ? control::host_protocol::past_over : control::host_protocol::past_unknown;
+    if (::pwrite(lock_.get(), mark.data(), mark.size(), 0) != static_cast<ssize_t>(mark.size())) {
+        return os_error(lock_file.string(), "cannot be written", errno);
+    }
     auto server = control::Server::listen(
         io_.get_executor(), facts_.paths.host_socket(facts_.module), 0600, nullptr,
         [this](std::shared_ptr<control::Connection> connection) {
@@ -203,6 +210,9 @@ Result<json::object> ModuleHost::answer(const std::string& verb, const json::obj
     if (verb == "peer_died") {
         return do_peer_died(request);
     }
+    if (verb == "peer_past") {
+        return do_peer_past(request);
+    }
     if (verb == "print") {
         return do_print(request);
     }
@@ -216,7 +226,8 @@ Result<json::object> ModuleHost::answer(const std::string& verb, const json::obj
         return do_witness(request);
     }
     return Error{Errc::unsupported, "verb '" + verb + "'",
-                 "allowed: hello state start stop restart stopstart set get command update loop switch peer_died print "
+                 "allowed: hello state start stop restart stopstart set get command update loop switch peer_died "
+                 "peer_past print "
                  "rekey witness dump"};
 }
 
@@ -336,14 +347,31 @@ Result<json::object> ModuleHost::do_switch(const json::object& request) {
     return json::object{{"text", std::string{control::user_setting_prefix} + name + " is " + argv[0]}};
 }
 
-Result<json::object> ModuleHost::do_peer_died(const json::object& request) {
-    const std::string node = text_of(request, "node");
-    const auto found = facts_.cluster.find(node);
+Result<std::pair<NodeId, SessionId>> ModuleHost::session_in(const json::object& request) const {
+    const auto found = facts_.cluster.find(text_of(request, "node"));
     const auto session = parse_session(text_of(request, "session"));
     if (!found || !session) {
-        return Error{Errc::malformed, "peer_died", "needs a node of cluster.xml and a session of 32 hex digits"};
+        return Error{Errc::malformed, text_of(request, "verb"),
+                     "needs a node of cluster.xml and a session of 32 hex digits"};
     }
-    bus_->peer_died(*found, *session); // peer_ended follows when that is the session that we know
+    return std::pair{*found, *session};
+}
+
+Result<json::object> ModuleHost::do_peer_died(const json::object& request) {
+    const auto of = session_in(request);
+    if (!of) {
+        return of.error();
+    }
+    bus_->peer_died(of->first, of->second); // peer_ended follows when that is the session that we know
+    return json::object{};
+}
+
+Result<json::object> ModuleHost::do_peer_past(const json::object& request) {
+    const auto of = session_in(request);
+    if (!of) {
+        return of.error();
+    }
+    bus_->peer_past(of->first, of->second);
     return json::object{};
 }
 

@@ -395,6 +395,9 @@ void Daemon::start_bus() {
             names.append(names.empty() ? "" : " ").append(cluster_->cluster.nodes[index(node)]);
         }
         log::event("cluster", "nodes heard: " + names);
+        for (const auto& [name, one] : runners_) {
+            tell_sessions(installed.view.members, name, one->running());
+        }
         if (!seed_compared_ && installed.view.members.size() > 1) {
             compare_seed();
         }
@@ -422,21 +425,48 @@ void Daemon::start_bus() {
 void Daemon::on_peer_message(const bus::PeerMessage& message) {
     json::error_code error;
     const json::value body = json::parse(message.body, error);
-    if (message.kind != "host.died" || error || !body.is_object()) {
+    const bool died = message.kind == "host.died", sessions = message.kind == "host.sessions";
+    if ((!died && !sessions) || error || !body.is_object()) {
         return;
     }
     const json::value* module = body.get_object().if_contains("module");
+    if (module == nullptr || !module->is_string() || !control::is_module_name(module->get_string())) {
+        return;
+    }
+    const std::string name(module->get_string());
+    if (const json::value* asks = body.get_object().if_contains("asks"); asks != nullptr && *asks == true) {
+        tell_sessions(NodeSet{message.from}, name, false);
+    }
     const json::value* session = body.get_object().if_contains("session");
-    if (module == nullptr || session == nullptr || !module->is_string() || !session->is_string()) {
+    const auto found = runners_.find(name);
+    if (session == nullptr || found == runners_.end() || !found->second->running()) {
         return;
     }
-    const auto found = runners_.find(std::string(module->get_string()));
-    if (found == runners_.end() || !found->second->running()) {
+    found->second->request({{"verb", died ? "peer_died" : "peer_past"},
+                            {"node", cluster_->cluster.nodes[index(message.from)]},
+                            {"session", *session}},
+                           [](const Result<json::object>&) {});
+}
+
+/// Which session of a module may act on this node, so that a host that starts elsewhere need not wait for those that
+/// cannot; and the same question.
+void Daemon::tell_sessions(NodeSet to, const std::string& module, bool ask) {
+    json::object body{{"module", module}};
+    const auto found = runners_.find(module);
+    if (const auto only = found != runners_.end() ? found->second->only_session()
+                                                  : ModuleRunner::only_session_of_idle(paths_, module)) {
+        body["session"] = *only;
+    }
+    if (ask) {
+        body["asks"] = true;
+    }
+    to = to - NodeSet{cluster_->self};
+    if (to.empty() || body.size() == 1) {
         return;
     }
-    found->second->request(
-        {{"verb", "peer_died"}, {"node", cluster_->cluster.nodes[index(message.from)]}, {"session", *session}},
-        [](const Result<json::object>&) {});
+    if (const Result<void> sent = bus_->send(to, "host.sessions", 1, json::serialize(body)); !sent) {
+        log::debug("cluster", "the sessions of module '" + module + "' are not told: " + sent.error().text());
+    }
 }
 
 // ---- Hosts
@@ -450,6 +480,11 @@ std::shared_ptr<ModuleRunner> Daemon::runner(const std::string& module) {
             ModuleRunner::Events{
                 [this](const std::string& name, const ModuleState& state) { on_module_state(name, state); },
                 [this](const std::string& name, const std::string& session) { on_host_died(name, session); },
+                [this](const std::string& name) {
+                    if (bus_) {
+                        tell_sessions(bus_->view().members, name, true);
+                    }
+                },
                 [this](const std::string& name, const WitnessQuestion& question) { ask_witness(name, question); }});
     }
     return found;

@@ -119,6 +119,7 @@ void ModuleRunner::start(const std::string& by, Done done, bool at_boot) {
 void ModuleRunner::spawn() {
     stop_asked_ = false;
     said_exit_.reset();
+    session_.clear();
     std::error_code ignored;
     std::filesystem::create_directories(paths_.host_folder(), ignored);
     const std::filesystem::path output = paths_.host_folder() / (module_ + ".out");
@@ -202,9 +203,9 @@ void ModuleRunner::hello() {
 void ModuleRunner::on_hello(control::Frame frame) {
     const json::object& answer = frame.body.get_object();
     leases_ = std::move(frame.fds);
-    session_ = text_of(answer, "session");
     config_ = text_of(answer, "config");
     phase_ = Phase::up;
+    set_session(text_of(answer, "session"));
     if (!text_of(answer, "state").empty()) {
         set_state(state_of(answer));
     }
@@ -223,9 +224,7 @@ void ModuleRunner::finish_start(Result<json::object> result) {
 void ModuleRunner::on_frame(control::Frame frame) {
     const json::object& body = frame.body.get_object();
     if (text_of(body, "event") == "state") {
-        if (const std::string session = text_of(body, "session"); !session.empty()) {
-            session_ = session;
-        }
+        set_session(text_of(body, "session"));
         return set_state(state_of(body));
     }
     if (text_of(body, "event") == "witness") {
@@ -456,8 +455,12 @@ void ModuleRunner::on_exit() {
     const bool was_starting = phase_ == Phase::starting;
     const bool said_stop = state_.state == "STOP";
     const bool clean = code ? *code == control::host_protocol::exit_stopped : said_stop;
-    if (!clean) {
-        close_lease();
+    // A host that ended by itself has closed its lease; of another one steadd must have the lease to do so.
+    const bool by_itself = code && *code <= 128;
+    const bool closed = !clean && close_lease() && !leases_.empty();
+    if (by_itself || closed) {
+        std::error_code ignored;
+        std::filesystem::resize_file(paths_.host_lock(module_), 0, ignored);
     }
     reset_connection();
     leases_.clear();
@@ -555,17 +558,46 @@ void ModuleRunner::clean_up(std::function<void()> then) {
     }).detach();
 }
 
-void ModuleRunner::close_lease() {
+bool ModuleRunner::close_lease() {
+    bool closed = true;
     for (const Fd& lease : leases_) {
         void* page = ::mmap(nullptr, lease_page_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, lease.get(), 0);
         if (page == MAP_FAILED) {
             log_.write(log::Level::error, "steadd",
                        os_error("lease", "cannot close the lease of the dead host; it ends by itself", errno).text());
+            closed = false;
             continue;
         }
         __atomic_store_n(static_cast<std::uint64_t*>(page), std::uint64_t{0}, __ATOMIC_RELEASE);
         ::munmap(page, lease_page_bytes);
     }
+    return closed;
+}
+
+void ModuleRunner::set_session(std::string session) {
+    if (session.empty() || session == session_) {
+        return;
+    }
+    session_ = std::move(session);
+    if (events_.began) {
+        events_.began(module_);
+    }
+}
+
+std::optional<std::string> ModuleRunner::only_session() const {
+    if (phase_ == Phase::down) {
+        return only_session_of_idle(paths_, module_);
+    }
+    const auto said = read_file(paths_.host_lock(module_), 64);
+    const bool only = phase_ == Phase::up && !session_.empty() && said && *said == control::host_protocol::past_over;
+    return only ? std::optional(session_) : std::nullopt;
+}
+
+std::optional<std::string> ModuleRunner::only_session_of_idle(const control::Paths& paths, const std::string& module) {
+    std::error_code failed;
+    const auto left = std::filesystem::file_size(paths.host_lock(module), failed);
+    const bool none = failed == std::errc::no_such_file_or_directory || (!failed && left == 0);
+    return none ? std::optional(std::string(32, '0')) : std::nullopt;
 }
 
 std::string ModuleRunner::early_output() const {

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """A mirror's life on two nodes: first copy, replication of everything a file system has, stop, start, swap, the data at
-their place when stopped, scripts in order, and a stop of both that leaves nothing to be sent again. Usage: test_mirror.py
-first|life|intent"""
+their place when stopped, scripts in order, a stop of both that leaves nothing to be sent again, and starts with the long
+time-outs of old modules. Usage: test_mirror.py first|life|intent|heart"""
 import json
 import sys
+import time
 
 import mirror
 from mirror import ALONE, DATA, HOOKS, MARK, PRIM, SECOND, STOP, WAIT
@@ -134,6 +135,41 @@ def intent(nodes):
     mirror.same_trees(module, "after a power loss of both")
 
 
+def heart(nodes):
+    """A time-out of 12 s is waited for only where something may act that is not known."""
+    module = mirror.Mirror(nodes, heart='pulse="200" timeout="12000"')
+    one, two = module.nodes
+    at = time.monotonic()
+
+    def passed():
+        nonlocal at
+        before, at = at, time.monotonic()
+        return at - before
+    module.form(timeout=60)
+    check(passed() < 8, "the first start, and one beside a node where the module is stopped")
+    module.stop()
+    for node in (two, one):
+        module.stead(node, "start")
+    for node in module.nodes:
+        module.wait_ready(node, PRIM, SECOND, timeout=60)
+    check(passed() < 8, "a start of both")
+    one, two = sorted(module.nodes, key=lambda node: node.state("data"))
+    one.kill("stead-host")
+    module.wait_ready(two, ALONE, PRIM, timeout=60)
+    module.wait_ready(one, SECOND, timeout=60)
+    module.wait_ready(two, PRIM, timeout=60)
+    check(passed() < 8, "a host that died, whose lease its steadd has closed")
+    one.sh("pkill -KILL steadd; pkill -KILL stead-host", check=False)
+    one.steadd.wait()
+    one.start_steadd()
+    passed()
+    module.stead(one, "start", check=False)
+    module.wait_ready(one, SECOND, timeout=60)
+    check(passed() > 8, "one whose lease nobody closed is waited for")
+    module.stop()
+    mirror.same_trees(module, "after all starts")
+
+
 if __name__ == "__main__":
     with mirror.cluster() as both:
-        {"first": first, "life": life, "intent": intent}[sys.argv[1]](both)
+        {"first": first, "life": life, "intent": intent, "heart": heart}[sys.argv[1]](both)

@@ -156,7 +156,7 @@ class Run:
         except TimeoutError:
             print({name: len(all_) for name, all_ in self.acked().items()})
             for node in self.nodes.nodes:
-                print(node.name, node.sh("tail -n 5 /acked/writer.log", check=False).stdout)
+                print(node.name, node.sh("tail -n 5 /acked/writer.log; pgrep -fa /[b]in/writer", check=False).stdout)
             raise
 
     def nothing_lost(self, turn):
@@ -201,7 +201,7 @@ class Run:
         elif fault == "unplugged":
             self.isolated_writes(victim, told)
             victim.plug_back()
-            self.rejoin()
+            self.rejoin(victim, other)
         self.whole()
         self.progress()
         self.nothing_lost(f"turn {number}, {fault}, {time.monotonic() - at:.0f} s")
@@ -222,15 +222,19 @@ class Run:
         victim.sh("pkill -KILL -f /[b]in/writer", check=False)
         (self.notes(victim) / "sqlite").write_text("".join(line + "\n" for line in told))
 
-    def rejoin(self):
-        """A split is decided by a person."""
+    def rejoin(self, victim, other):
+        """A split is decided by a person: for the node that all clients could reach."""
         for module in self.modules.values():
             def decided():
                 waiting = [node for node in module.nodes if "split" in node.stead(f"state -m {module.name}", check=False).stdout]
                 return waiting or sorted(node.state(module.name) for node in module.nodes) == [PRIM, SECOND]
             waiting = lab.wait_for("a split, or none", decided, 60)
-            for node in waiting if isinstance(waiting, list) else []:
-                module.stead(node, "second", check=False)
+            if isinstance(waiting, list) and other in waiting:
+                module.stead(victim, "stop")
+                module.stead(other, "prim")
+                module.wait_ready(other, ALONE, timeout=60)
+            if isinstance(waiting, list):
+                module.stead(victim, "second", check=False)
 
 
 def main():

@@ -67,8 +67,8 @@ Heartbeat any_heartbeat(Bytes& in, const Core& core, Instant now) {
     beat.known = {in.number(), in.number(), NodeSet{in.number()},
                   nanoseconds{static_cast<std::int64_t>(in.number() >> 24)}};
     for (unsigned count = in.byte() % 4; count > 0; --count) {
-        const Instant echoed = in.byte() % 4 != 0 ? now - milliseconds{in.byte()}
-                                                  : from_ns(static_cast<std::int64_t>(in.number() >> 1));
+        const Instant echoed =
+            in.byte() % 4 != 0 ? now - milliseconds{in.byte()} : from_ns(static_cast<std::int64_t>(in.number() >> 1));
         beat.echoes.push_back({NodeId{in.byte()}, in.byte() % 2 == 0 ? own_session : SessionId{3, in.number()}, echoed,
                                milliseconds{in.byte()}});
     }
@@ -81,7 +81,7 @@ Input any_input(Bytes& in, const Core& core, Instant now) {
     case 1: return PeerDied{NodeId{in.byte()}, {3, in.number()}};
     case 2: return WitnessAnswer{in.byte() % 2 == 0};
     case 3: return in.byte() == 7 ? Input{Leave{}} : Input{Tick{}};
-    case 4:
+    case 4: return PeerPast{NodeId{in.byte()}, in.byte() % 2 == 0 ? SessionId{} : SessionId{3, in.number()}};
     case 5:
     case 6: return Tick{};
     default: return Received{LanId{static_cast<std::uint8_t>(in.byte() % 3)}, any_heartbeat(in, core, now)};

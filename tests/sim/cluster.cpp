@@ -28,7 +28,8 @@ std::string names(NodeSet set) {
 }
 
 Cluster::Cluster(const Setup& setup)
-    : setup_(setup), network_(setup.seed * 3 + 1), faults_(setup.seed * 3 + 2), nodes_(setup.nodes) {
+    : setup_(setup), network_(setup.seed * 3 + 1), faults_(setup.seed * 3 + 2), steadds_(setup.seed * 104'723 + 3),
+      nodes_(setup.nodes) {
     for (Node& node : nodes_) {
         node.offset = faults_.between(seconds{1000}, seconds{100'000});
         if (setup.drift_ppm_max > 0) {
@@ -83,6 +84,8 @@ void Cluster::start(std::uint8_t id, std::uint16_t weight, std::uint64_t config)
     options.config = config;
     options.random_seed = faults_.next();
     options.partition = setup_.partition;
+    node.past_over = gate_closed(node);
+    options.past_over = node.past_over && steadds_.chance(700'000);
     node.core = std::make_unique<Core>(options, local(node, now_));
     node.weight = weight;
     node.config = config;
@@ -92,6 +95,36 @@ void Cluster::start(std::uint8_t id, std::uint16_t weight, std::uint64_t config)
     node.proposal_id = 0;
     node.epoch = 0;
     step(id, SetLocal{weight, 0, config, 0});
+    tell_pasts(id);
+}
+
+bool Cluster::gate_closed(const Node& node) const noexcept { return node.mine == 0 || local(node, now_) >= node.lease; }
+
+void Cluster::tell_pasts(std::uint8_t started) {
+    for (std::uint8_t other = 0; other < setup_.nodes; ++other) {
+        if (other != started) {
+            tell_past(other, started);
+            tell_past(started, other);
+        }
+    }
+}
+
+void Cluster::tell_past(std::uint8_t of, std::uint8_t to) {
+    const Node& node = nodes_[of];
+    const bool over = node.core ? node.past_over : gate_closed(node);
+    if (over && links_[0][of][to].up && links_[0][to][of].up && steadds_.chance(800'000)) {
+        const PeerPast word{NodeId{of}, node.core ? node.session : SessionId{}};
+        push({now_ + steadds_.between(setup_.delay_min, 2 * setup_.timing.period), 0, Kind::deliver, to, 0,
+              Packet{0, nullptr, word}});
+    }
+}
+
+void Cluster::take(std::uint8_t id, const Packet& packet) {
+    if (packet.beat) {
+        step(id, Received{LanId{packet.lan}, *packet.beat});
+    } else {
+        step(id, packet.word);
+    }
 }
 
 void Cluster::start_all() {
@@ -159,7 +192,7 @@ void Cluster::resume(std::uint8_t id) {
     }
     for (const Packet& packet : inbox) {
         if (nodes_[id].core) {
-            step(id, Received{LanId{packet.lan}, *packet.beat});
+            take(id, packet);
         }
     }
     if (nodes_[id].core) {
@@ -253,7 +286,7 @@ void Cluster::handle(const Event& event) {
         node.read_at = now_;
         ++node.received;
         if (!node.paused) {
-            step(event.node, Received{LanId{event.packet.lan}, *event.packet.beat});
+            take(event.node, event.packet);
         } else if (node.inbox.size() < 400) { // a socket buffer is finite
             node.inbox.push_back(event.packet);
         }
@@ -338,7 +371,7 @@ void Cluster::send(std::uint8_t from, const Send& out) {
             const int copies = network_.chance(setup_.duplicate_ppm) ? 2 : 1;
             for (int copy = 0; copy < copies; ++copy) {
                 const nanoseconds delay = network_.between(setup_.delay_min, setup_.delay_max);
-                push({now_ + delay, 0, Kind::deliver, index(to), 0, Packet{lan, beat}});
+                push({now_ + delay, 0, Kind::deliver, index(to), 0, Packet{lan, beat, {}}});
             }
         }
     }

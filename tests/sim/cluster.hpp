@@ -101,10 +101,12 @@ private:
     struct Packet {
         std::uint8_t lan;
         std::shared_ptr<const Heartbeat> beat;
+        PeerPast word{}; ///< of a steadd, when there is no heartbeat
     };
     struct Node {
         std::unique_ptr<Core> core;
         SessionId session;
+        bool past_over{}; ///< no session before `session` could act when that began
         std::uint16_t weight{1};
         std::uint64_t config{};
         nanoseconds offset{}; ///< local clock at virtual time zero
@@ -143,6 +145,11 @@ private:
     void push(Event event);
     void step(std::uint8_t node, const Input& input);
     void perform(std::uint8_t node, const Output& output);
+    void take(std::uint8_t node, const Packet& packet);
+    /// What the steadds say of their modules' sessions, when one begins.
+    void tell_pasts(std::uint8_t started);
+    void tell_past(std::uint8_t of, std::uint8_t to);
+    [[nodiscard]] bool gate_closed(const Node& node) const noexcept;
     void send(std::uint8_t from, const Send& out);
     void arm(std::uint8_t node);
     void resume(std::uint8_t node);
@@ -164,6 +171,7 @@ private:
     Setup setup_;
     Random network_;
     Random faults_;
+    Random steadds_;
     nanoseconds now_{};
     std::uint64_t order_{};
     std::uint64_t steps_{};

@@ -23,6 +23,10 @@ Setup make_setup(std::uint64_t seed, bool trace, bool gather, Random& random) {
     setup.delay_max = random.between(setup.timing.period / 100, setup.timing.period / 8);
     setup.delay_min = setup.delay_max / 20;
     setup.drift_ppm_max = random.chance(500'000) ? 500 : 0;
+    if (Random own{seed * 104'729}; own.chance(150'000)) { // as a mirror's: a lease of many periods
+        setup.timing = classic_timing(milliseconds{100}, 20);
+        setup.timing.lease = setup.timing.takeover / 4 * 3;
+    }
     return setup;
 }
 

@@ -586,13 +586,30 @@ void Core::State::finish_leave() {
     }
 }
 
+/// Nothing that may act is hidden from this node: each of the others is heard, in a session that is all there is of it,
+/// and has let go of a former session of this node; or there is no session of it.
+bool Core::State::knows_everybody() const noexcept {
+    for (const NodeId node : options.nodes - NodeSet{options.self}) {
+        const Peer& peer = peers[index(node)];
+        const bool none_runs = peer.only && (peer.only->is_zero() || mutant == Mutant::silent_is_absent);
+        const bool absent = none_runs && peer.pending_session.is_zero() && !peer.validated;
+        const bool whole = peer.only == peer.session || (peer.beat.phase != Phase::listening && !peer.gone);
+        const bool lets_go = peer.gone || (two_way(peer) && !peer.beat.view_members.contains(options.self) &&
+                                           !peer.beat.proposal.members.contains(options.self));
+        if (!absent && !(peer.validated && whole && lets_go)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 void Core::State::agree() {
     if (phase == Phase::leaving) {
         finish_leave();
         return;
     }
     stand_back();
-    if (phase == Phase::listening && now >= listen_until) {
+    if (phase == Phase::listening && (now >= listen_until || (listens_only_for_others && knows_everybody()))) {
         // The hold-down protects those who have a view from a node that comes and goes; without any it protects nobody.
         if (now >= hold_until || !blocked_by_claim(NodeSet{options.self}) || majority_misses_us()) {
             phase = Phase::joining;

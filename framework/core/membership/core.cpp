@@ -27,6 +27,7 @@ Core::State::State(const Options& o, Instant start)
     STEAD_ASSERT(t.period > nanoseconds{0} && t.takeover > t.lease);
     const bool alone = options.nodes == NodeSet{options.self};
     listen_until = alone || mutant == Mutant::no_listening ? now : now + t.takeover + 2 * t.period;
+    listens_only_for_others = options.past_over;
     next_beat = now;
     deadline = now;
 }
@@ -74,6 +75,7 @@ void Core::State::check_lateness() {
 void Core::State::distrust(std::string reason) {
     ++counters.self_distrusts;
     listen_until = now + t.takeover + 2 * t.period;
+    listens_only_for_others = false; // what it renewed until now may act as long
     if (view.id != 0) {
         leave_view(std::move(reason), true);
         return;
@@ -104,7 +106,9 @@ bool Core::State::accept_session(Peer& peer, const Heartbeat& beat) {
     const Instant former = std::max(peer.risk_until, peer.former_until); // the old incarnation may still act
     const SessionId old = peer.session;
     const bool restarted = peer.validated;
+    const std::optional<SessionId> only = peer.only;
     peer = Peer{};
+    peer.only = only;
     peer.validated = true;
     peer.session = beat.session;
     peer.retired_session = old;
@@ -262,6 +266,12 @@ void Core::State::handle(const PeerDied& input) {
         is_gone(peer);
         peer.risk_until = Instant{};
         urgent = true;
+    }
+}
+
+void Core::State::handle(const PeerPast& input) {
+    if (index(input.peer) < limits::nodes_max) {
+        peers[index(input.peer)].only = input.session;
     }
 }
 

@@ -5,6 +5,7 @@
 
 #include <stead/core/membership.hpp>
 
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -25,6 +26,7 @@ enum class Mutant : int {
     no_listening = 6,
     no_standing_back = 7,              ///< a newer view without me is ignored
     vote_without_waiting_for_self = 8, ///< only the proposer's own takeover wait counts
+    silent_is_absent = 9,              ///< of whom a steadd spoke, and who is not heard, no session runs
 };
 inline constexpr Mutant mutant{STEAD_MEMBERSHIP_MUTANT};
 
@@ -33,8 +35,9 @@ inline constexpr std::uint64_t epoch_limit = std::uint64_t{1} << 62; ///< no hon
 inline constexpr nanoseconds claim_max = std::chrono::hours{1}; ///< longer waits and ages are not believed to a peer
 
 struct Peer {
-    bool validated{}; ///< echoed a send time of this session of ours
-    bool gone{};      ///< this session left or was witnessed dead
+    bool validated{};              ///< echoed a send time of this session of ours
+    bool gone{};                   ///< this session left or was witnessed dead
+    std::optional<SessionId> only; ///< its steadd says: no other session of it can act; zero: none runs
     SessionId session;
     Heartbeat beat;   ///< the newest one
     Instant received; ///< when `beat` came
@@ -79,6 +82,7 @@ struct Core::State {
     void handle(const SetLocal& input);
     void handle(const Leave&);
     void handle(const PeerDied& input);
+    void handle(const PeerPast& input);
     void is_gone(Peer& peer);
     void handle(const WitnessAnswer& input);
     void check_lateness();
@@ -127,6 +131,7 @@ struct Core::State {
     [[nodiscard]] nanoseconds courtesy() const noexcept;
     void watch_config();
     [[nodiscard]] bool all_joined(NodeSet members) const noexcept;
+    [[nodiscard]] bool knows_everybody() const noexcept;
     [[nodiscard]] bool outvoted() const noexcept;
     void vote_on_peers();
     void maybe_propose();
@@ -157,6 +162,7 @@ struct Core::State {
     Instant installed_at;
     Instant gone_at; ///< when the last of those who are gone said so, or was seen to die
     Instant listen_until;
+    bool listens_only_for_others{}; ///< of this node nothing can act: once all others are known, listening is over
     Instant hold_until;
     std::array<Instant, 8> exclusions{}; ///< newest first
     Instant next_beat;

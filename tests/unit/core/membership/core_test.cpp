@@ -11,7 +11,7 @@ namespace {
 /// A few cores on one perfect LAN; one step is one millisecond.
 class Lan {
 public:
-    explicit Lan(std::uint8_t nodes, Options::Partition partition = Options::Partition::serve) {
+    explicit Lan(std::uint8_t nodes, Options::Partition partition = Options::Partition::serve, bool past_over = false) {
         for (std::uint8_t id = 0; id < nodes; ++id) {
             Options options;
             options.self = NodeId{id};
@@ -19,6 +19,7 @@ public:
             options.nodes = NodeSet{(std::uint64_t{1} << nodes) - 1};
             options.timing = default_timing();
             options.partition = partition;
+            options.past_over = past_over;
             options.random_seed = id;
             cores_.emplace_back(options, now_);
             outputs_.emplace_back();
@@ -204,6 +205,57 @@ TEST(Core, OnlyTheDeathOfTheSessionThatIsKnownIsBelieved) {
     lan.step(0, PeerDied{NodeId{1}, SessionId{2, 7}});
     lan.step(0, PeerDied{NodeId{1}, SessionId{2, 7}});
     EXPECT_EQ(lan.count<PeerEnded>(0), 1);
+}
+
+/// What the steadds say: of each node no session but the present one can act.
+void tell_pasts(Lan& lan, std::uint8_t nodes) {
+    for (std::uint8_t of = 0; of < nodes; ++of) {
+        for (std::uint8_t to = 0; to < nodes; ++to) {
+            if (of != to) {
+                lan.step(to, PeerPast{NodeId{of}, SessionId{of + std::uint64_t{1}, 7}});
+            }
+        }
+    }
+}
+
+TEST(Core, ListeningEndsWhenNothingThatMayActIsHidden) {
+    const auto soon = 3 * default_timing().period; // of takeover + 2T
+    Lan together(3, Options::Partition::serve, true);
+    tell_pasts(together, 3);
+    together.run(duration_cast<milliseconds>(soon));
+    EXPECT_EQ(together[0].view().members.size(), 3);
+    EXPECT_TRUE(together.acting(2));
+
+    Lan alone(3, Options::Partition::serve, true); // the others are stopped
+    alone.deaf[1] = alone.deaf[2] = true;
+    alone.step(0, PeerPast{NodeId{1}, SessionId{}});
+    alone.run(duration_cast<milliseconds>(soon));
+    EXPECT_EQ(alone[0].phase(), Phase::listening); // node 2 is not known
+    alone.step(0, PeerPast{NodeId{2}, SessionId{}});
+    alone.run(duration_cast<milliseconds>(soon));
+    EXPECT_EQ(alone[0].view().members, NodeSet{NodeId{0}});
+}
+
+TEST(Core, ListeningIsWholeWhileSomethingMayAct) {
+    const auto soon = duration_cast<milliseconds>(3 * default_timing().period);
+    Lan silent(2, Options::Partition::serve, true); // it runs, and is not heard
+    silent.deaf[1] = true;
+    tell_pasts(silent, 2);
+    silent.run(soon);
+    EXPECT_EQ(silent[0].phase(), Phase::listening);
+
+    Lan crashed(2); // own earlier sessions may act
+    tell_pasts(crashed, 2);
+    crashed.run(soon);
+    EXPECT_EQ(crashed[0].phase(), Phase::listening);
+
+    Lan other(2, Options::Partition::serve, true); // the steadd speaks of another session than the one that is heard
+    other.step(0, PeerPast{NodeId{1}, SessionId{99, 7}});
+    other.step(1, PeerPast{NodeId{0}, SessionId{99, 7}});
+    other.run(soon);
+    EXPECT_EQ(other[0].phase(), Phase::listening);
+    other.run(seconds{1});
+    EXPECT_EQ(other[0].view().members.size(), 2);
 }
 
 TEST(Core, HoldDownDoublesWithEachExclusion) {

@@ -38,6 +38,8 @@
 /// | switch    | name: failover, checker, errd; argv: on, off; | text |
 /// |           | errd: list, enable CLASS, disable CLASS; by   | |
 /// | peer_died | node, session                                 | - |
+/// | peer_past | node, session (zeros: none runs): no other    | - |
+/// |           | session of that node can act any more         | |
 /// | rekey     | -                                             | - : cluster.key and cluster.key.next are read again |
 /// |           |                                               | and given to the bus; refused says why not |
 /// | witness   | question; verdict: granted, refused,          | - : the answer to the event "witness" |
@@ -49,6 +51,10 @@
 namespace stead::control::host_protocol {
 
 inline constexpr std::int64_t version = 1;
+
+/// What a host writes into its lock file: whether each host before it is known to act no more. steadd empties the file
+/// when this one does not, and tells the other nodes what the file says.
+inline constexpr std::string_view past_over = "past over\n", past_unknown = "past unknown\n";
 
 /// Exit codes of stead-host.
 inline constexpr int exit_stopped = 0;

@@ -71,6 +71,7 @@ private:
 
     void on_module_state(const std::string& module, const ModuleState& state);
     void on_host_died(const std::string& module, const std::string& session);
+    void tell_sessions(NodeSet to, const std::string& module, bool ask);
     void on_peer_message(const bus::PeerMessage& message);
     std::shared_ptr<ModuleRunner> runner(const std::string& module);
     /// Runs `work` on a worker thread and finishes the call with what it returns.

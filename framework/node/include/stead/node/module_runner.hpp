@@ -49,6 +49,8 @@ public:
         std::function<void(const std::string& module, const ModuleState&)> state;
         /// The host died, not having stopped; its lease is closed. `session` of its bus, 32 hex digits or "".
         std::function<void(const std::string& module, const std::string& session)> died;
+        /// A host begins a session; see only_session().
+        std::function<void(const std::string& module)> began;
         /// Answered by the request "witness".
         std::function<void(const std::string& module, const WitnessQuestion&)> witness;
     };
@@ -80,6 +82,12 @@ public:
     [[nodiscard]] pid_t pid() const noexcept { return pid_; }
     [[nodiscard]] const std::string& session() const noexcept { return session_; }
     [[nodiscard]] const std::string& config() const noexcept { return config_; }
+    /// The one session of this node that may act, 32 hex digits, zeros when there is none; nothing when there may be
+    /// another one: a host ended and its lease could not be closed.
+    [[nodiscard]] std::optional<std::string> only_session() const;
+    /// The same for a module of which no host runs.
+    [[nodiscard]] static std::optional<std::string> only_session_of_idle(const control::Paths& paths,
+                                                                         const std::string& module);
 
     /// Calls back with true as soon as `condition` holds (checked at each change), with false after `limit`.
     void wait_for(std::function<bool()> condition, std::optional<seconds> limit, std::function<void(bool)> done);
@@ -113,9 +121,10 @@ private:
     void reboot();
     void on_reboot_failed(const std::string& why);
     void clean_up(std::function<void()> then);
-    void close_lease();
+    [[nodiscard]] bool close_lease(); ///< false: one of them could not be
     void reset_connection();
     void set_state(ModuleState state);
+    void set_session(std::string session);
     void check_waiters();
     void finish_start(Result<boost::json::object> result);
     void fail_pending(const std::string& why);

@@ -99,6 +99,7 @@ struct Options {
     Timing timing{};
     std::uint64_t config{};
     std::uint64_t random_seed{}; ///< jitter only
+    bool past_over{};            ///< no earlier session of this node can act: listening may end early
     enum class Partition : std::uint8_t { serve, majority, witness } partition{Partition::serve};
 };
 
@@ -119,10 +120,14 @@ struct PeerDied { ///< a trusted witness (its steadd, by pidfd) saw the peer's p
     NodeId peer{};
     SessionId session;
 };
+struct PeerPast { ///< its steadd says: none but this session of it can act
+    NodeId peer{};
+    SessionId session; ///< zero: none runs
+};
 struct WitnessAnswer {
     bool granted{};
 };
-using Input = std::variant<Tick, Received, SetLocal, Leave, PeerDied, WitnessAnswer>;
+using Input = std::variant<Tick, Received, SetLocal, Leave, PeerDied, PeerPast, WitnessAnswer>;
 
 // Outputs, to be performed in order.
 struct Send {
