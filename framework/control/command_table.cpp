@@ -485,8 +485,9 @@ constexpr auto common = std::to_array<Option>({
     {"-m", "AM", "the module (default: the environment's SAFEMODULE)"},
     {"-H", "NODES", "on these nodes: \"*\" for all, or \"n1,n2\""},
     {"-i", "WHO", "an automatic caller; counts in maxloop"},
-    {"--json", "", "print JSON"},
+    {"--json", "", "print one JSON object (logview: one a line); an error too, as {\"error\":TEXT,\"exit\":CODE}"},
     {"-h", "", "help on the command"},
+    {"--version", "", "print the version of Stead"},
 });
 
 } // namespace

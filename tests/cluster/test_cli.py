@@ -57,6 +57,7 @@ def spelling(node):
     fails(node, "boot -m echo onn", USAGE, "on")
     fails(node, "state -m echo extra", USAGE, "extra")
     fails(node, "state -H nodex", NOT_FOUND, "nodex", "node1")
+    fails(node, "state -H ''", USAGE, "'-H' is empty")
     verbs = ["start", "stop", "restart", "stopstart", "forcestop", "shutdown", "waitstart", "waitstop", "waitstate",
              "state", "level", "log", "logview", "printi", "printw", "printe", "set", "get", "confcheck", "config",
              "confinfo", "deconfig", "update", "boot", "power"]
@@ -102,7 +103,7 @@ def started(farm, node):
 
 def logs(node):
     node.stead("printi -m echo one two")
-    node.stead("printe -m echo oh dear")
+    node.stead("printe oh dear -m echo")
     out = says(node, "log -m echo -s 20", "one two", "oh dear", "| E |")
     check(len(node.stead("log -m echo -s 2").stdout.splitlines()) == 2, "log -s 2 prints two lines")
     check(out.splitlines()[-1].find("oh dear") > 0, "the newest line is the last")
@@ -159,7 +160,8 @@ def json_everywhere(node):
                  "waitstart -m echo -t 5", "checkloop -m echo", "resetloop -m echo",
                  "set -m echo -r custom.disk -v up", "power -m echo node1 1"):
         as_json(node, verb)
-    check(as_json(node, "state -m nosuch", NOT_FOUND)["exit"] == NOT_FOUND, "--json shows errors too")
+    for verb, code in (("state -m nosuch", NOT_FOUND), ("strat", USAGE), ("cluster genkey", CONFLICT)):
+        check(as_json(node, verb, code)["exit"] == code, "--json shows errors too")
     check("module" in as_json(node, "state")["modules"][0]["peers"][0] or
           as_json(node, "state")["modules"][0]["peers"][0]["node"] == "node2", "peers have names in --json")
 
@@ -262,7 +264,12 @@ def two_modules(farm):
     says(farm.nodes[0], "module getports -m second", "udp")
     farm.nodes[0].stead("stop -m second")
     check(farm.nodes[0].state("echo") == 2, "stopping one leaves the other")
-    farm.nodes[0].stead("module package -m second /tmp/stead-packed.safe")
+    done = farm.nodes[0].stead("module package -m second /nosuch/x.safe", check=False)
+    check(done.returncode == 74 and "packed" not in done.stdout and "/nosuch/x.safe" in done.stderr,
+          "a package that cannot be written is not said to be packed")
+    check(as_json(farm.nodes[0], "module package -m second nosuch/x.safe", 74)["exit"] == 74, "nor with --json")
+    done = farm.nodes[0].sh(f"cd /tmp && {lab.stage()}/bin/stead module package -m second stead-packed.safe")
+    check("written to /tmp/stead-packed.safe" in done.stdout, "a relative name is of the caller's folder, and is told")
     farm.nodes[0].stead("module uninstall -m second")
     fails(farm.nodes[0], "state -m second", NOT_FOUND, "second")
     farm.nodes[0].stead("module install -m second -M 2 /tmp/stead-packed.safe")
