@@ -48,9 +48,10 @@ struct Checked {
 
 struct ClusterLan {
     std::string name;
-    bool command{};                                ///< `-H` uses this LAN
-    std::vector<std::string> addresses;            ///< as written, index = NodeId, "" = not on this LAN
-    std::vector<std::string> local_addresses;      ///< laddr, "" = same as address
+    bool command{};                           ///< `-H` uses this LAN
+    std::vector<std::string> addresses;       ///< as written, index = NodeId, "" = not on this LAN
+    std::vector<std::string> local_addresses; ///< laddr, "" = same as address
+    std::vector<int> lines;                   ///< of <node>; 0 = not on this LAN
 };
 
 /// `<web>`: the health URL and the REST API of every node.
@@ -72,7 +73,7 @@ struct Cluster {
     std::optional<nanoseconds> pulse;   ///< classic; with slost_count
     std::optional<unsigned> slost_count;
     ClusterWeb web;
-    std::uint64_t digest{};             ///< of what must be equal on all nodes (not `web`)
+    std::uint64_t digest{}; ///< of what must be equal on all nodes (not `web`)
     [[nodiscard]] std::optional<NodeId> find(std::string_view node) const;
     [[nodiscard]] std::optional<LanId> find_lan(std::string_view lan) const;
 };
@@ -83,8 +84,12 @@ struct Cluster {
 /// Errors: not_found or conflict, listing both sides.
 [[nodiscard]] Result<NodeId> identify(const Cluster& cluster, std::span<const std::string> local_addresses);
 
-/// Names to numeric addresses (getaddrinfo), in place. Errors: the name and the line of advice.
-[[nodiscard]] Result<void> resolve(Cluster& cluster);
+/// Names to numeric addresses (getaddrinfo), in place. Errors: the place in the file, the name and what to do.
+[[nodiscard]] Result<void> resolve(Cluster& cluster, std::string_view file_name);
+
+/// Why a numeric address cannot be that of one server in a network ("is a multicast address"); "" when it can, or when
+/// `address` is a name.
+[[nodiscard]] std::string_view address_flaw(std::string_view address, bool loopback_allowed);
 
 // ---- userconfig.xml -------------------------------------------------------------------------------------------------
 
@@ -100,7 +105,7 @@ struct Element {
     int line{};
     std::vector<std::pair<std::string, std::string>> attributes;
     std::vector<Element> children;
-    std::string text; ///< of several CDATA sections: parted by a line that holds a form feed
+    std::string text;                     ///< of several CDATA sections: parted by a line that holds a form feed
     std::vector<TextStart> text_starts{}; ///< one for each section
     [[nodiscard]] const Element* child(std::string_view element_name) const;
     [[nodiscard]] std::optional<std::string_view> attribute(std::string_view attribute_name) const;
@@ -109,7 +114,7 @@ struct Element {
 /// Who owns what, gathered from the host and from every loaded plugin.
 struct SchemaSet {
     struct Owner {
-        std::string plugin; ///< "host", "farm"
+        std::string plugin;                          ///< "host", "farm"
         std::span<const stead_elem_schema> elements; ///< static storage
     };
     std::vector<Owner> owners;
@@ -124,7 +129,7 @@ struct SchemaSet {
 
 struct Module {
     enum class Mode { farm, mirror, light } mode{};
-    Element service;                         ///< the whole checked tree
+    Element service; ///< the whole checked tree
     std::map<std::string, std::string> macros;
     std::map<std::string, std::string> vars; ///< `<user><var>`
     std::string expanded_xml;                ///< safeconf.xml
