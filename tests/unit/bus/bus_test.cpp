@@ -33,6 +33,19 @@ TEST(Bus, ViewsFormResourcesSpreadAndALeaverTakesItsOwnAlong) {
     EXPECT_TRUE(group[0].seen.views.back().left.contains(NodeId{2})) << "said goodbye, so it did not die";
 }
 
+TEST(Bus, ADifferentConfigurationIsToldByTheNameOfTheNode) {
+    Group group{3};
+    group.start_all();
+    for (const int node : {0, 1, 2}) {
+        group[node].bus->set_config(node == 2 ? 6 : 5);
+    }
+    EXPECT_TRUE(eventually([&] {
+        const std::lock_guard lock{group[2].seen.mutex};
+        return std::ranges::find(group[2].seen.excluded, "its configuration differs from that of node0") !=
+               group[2].seen.excluded.end();
+    }));
+}
+
 TEST(Bus, NodesThatPublishedNothingSendHeartbeatsOnly) {
     Group group{3};
     group.wishes = false; // as the node group: nobody tells a weight or a state either
