@@ -185,8 +185,14 @@ json::object Daemon::probe_facts() {
     json::object modules;
     for (const InstalledModule& module : registry_.list()) {
         const ModuleState state = runner(module.name)->state();
+        json::array udp, tcp;
+        for (const ModulePort& port : registry_.ports(module)) {
+            (port.protocol == "udp" ? udp : tcp).emplace_back(port.port);
+        }
         modules[module.name] =
             json::object{{"id", module.id},
+                         {"udp", std::move(udp)},
+                         {"tcp", std::move(tcp)},
                          {"configured", module.configured},
                          {"digest", text_setting(module_settings(paths_.active(module.name)), "digest")},
                          {"state", state.state + " " + state.qualifier},

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <stead/node/check.hpp>
-#include <stead/node/registry.hpp>
 
 #include <boost/json/array.hpp>
 #include <boost/json/parse.hpp>
@@ -265,41 +264,81 @@ private:
         }
     }
 
+    struct Suspect {
+        std::string rule;                        ///< empty = none found
+        std::string chain = "inet filter input"; ///< where nft has it
+    };
+
     void judge_firewall() {
-        const std::string lines_to_add =
-            "nft add rule inet filter input udp dport { " + port() +
-            ", 4803-4994, 8888-8951 } accept; nft add rule inet "
-            "filter input tcp dport { " +
-            port() +
-            ", 5600-5855 } accept   (or: iptables -I INPUT -p udp -m multiport "
-            "--dports " +
-            port() + ",4803:4994,8888:8951 -j ACCEPT; iptables -I INPUT -p tcp -m multiport --dports " + port() +
-            ",5600:5855 -j ACCEPT)";
-        const std::string suspect = suspicious_rule();
-        if (!suspect.empty()) {
-            wrong("firewall", "on this node: '" + suspect + "'; to let Stead pass: " + lines_to_add);
+        const std::string udp = ports_to_open("udp", {port(), "4803-4994", "8888-8951"}),
+                          tcp = ports_to_open("tcp", {port(), "5600-5855"});
+        const auto iptables = [](std::string list) {
+            std::erase(list, ' ');
+            std::ranges::replace(list, '-', ':');
+            return " -m multiport --dports " + list + " -j ACCEPT";
+        };
+        const Suspect suspect = suspicious_rule();
+        // In front of what is there: behind a rule that drops it would be of no use.
+        const std::string nft = "nft insert rule " + suspect.chain;
+        const std::string lines_to_add = nft + " udp dport { " + udp + " } accept; " + nft + " tcp dport { " + tcp +
+                                         " } accept   (or: iptables -I INPUT -p udp" + iptables(udp) +
+                                         "; iptables -I INPUT -p tcp" + iptables(tcp) + ")";
+        if (!suspect.rule.empty()) {
+            wrong("firewall", "on this node: '" + suspect.rule + "'; to let Stead pass: " + lines_to_add);
         } else {
             fine("firewall",
                  "no dropping rule found on this node; on the other node, to let Stead pass: " + lines_to_add);
         }
     }
 
+    /// Those of modules that chose theirs as well.
+    [[nodiscard]] std::string ports_to_open(const char* protocol, std::vector<std::string> list) const {
+        const json::object* modules = object_in(facts_.own, "modules");
+        for (const auto& module : modules != nullptr ? *modules : json::object{}) {
+            for (const std::int64_t one : ports_in(module.value(), protocol)) {
+                const bool known = std::ranges::any_of(list, [&](const std::string& range) {
+                    const std::size_t dash = range.find('-');
+                    const long low = std::stol(range);
+                    return one >= low && one <= (dash == range.npos ? low : std::stol(range.substr(dash + 1)));
+                });
+                if (!known) {
+                    list.push_back(std::to_string(one));
+                }
+            }
+        }
+        return joined(list);
+    }
+
+    static std::vector<std::int64_t> ports_in(const json::value& module, std::string_view protocol) {
+        std::vector<std::int64_t> ports;
+        const json::object* object = module.if_object();
+        const json::value* list = object != nullptr ? object->if_contains(protocol) : nullptr;
+        for (const json::value& port : list != nullptr && list->is_array() ? list->get_array() : json::array{}) {
+            ports.push_back(port.is_int64() ? port.get_int64() : static_cast<std::int64_t>(port.to_number<unsigned>()));
+        }
+        return ports;
+    }
+
     [[nodiscard]] bool names_module_port(const std::string& line) const {
         const json::object* modules = object_in(facts_.own, "modules");
         return modules != nullptr && std::any_of(modules->begin(), modules->end(), [&](const auto& module) {
-                   const json::object* one = module.value().if_object();
-                   const std::int64_t id = one != nullptr ? number_of(*one, "id") : 0;
-                   return id >= 1 && id <= 64 &&
-                          line.find(std::to_string(ports_of(static_cast<unsigned>(id))[0].port)) != line.npos;
+                   const auto ports = ports_in(module.value(), "udp");
+                   return !ports.empty() && line.find(std::to_string(ports[0])) != line.npos;
                });
     }
 
-    [[nodiscard]] std::string suspicious_rule() const {
+    [[nodiscard]] Suspect suspicious_rule() const {
+        std::string table, chain;
         for (const std::string* rules : {&facts_.nft, &facts_.iptables}) {
             std::istringstream lines(*rules);
             for (std::string line; std::getline(lines, line);) {
                 const std::size_t start = line.find_first_not_of(" \t");
                 line.erase(0, start == line.npos ? 0 : start);
+                if (line.starts_with("table ") && line.ends_with(" {")) {
+                    table = line.substr(6, line.size() - 8);
+                } else if (line.starts_with("chain ") && line.ends_with(" {")) {
+                    chain = line.substr(6, line.size() - 8);
+                }
                 const bool drops = line.find("drop") != line.npos || line.find("DROP") != line.npos ||
                                    line.find("REJECT") != line.npos || line.find("reject") != line.npos;
                 const bool policy = line.starts_with(":INPUT DROP") || line.starts_with(":OUTPUT DROP") ||
@@ -309,7 +348,8 @@ private:
                 const bool everything = drops && (line == "drop" || line == "reject" || line == "-A INPUT -j DROP" ||
                                                   line.starts_with("-A INPUT -j REJECT"));
                 if (policy || (drops && names_port) || everything) {
-                    return line;
+                    const bool of_nft = rules == &facts_.nft && !table.empty() && !chain.empty();
+                    return of_nft ? Suspect{line, table + " " + chain} : Suspect{line};
                 }
             }
         }
@@ -393,8 +433,11 @@ private:
         if (own == nullptr) {
             return;
         }
-        const auto id = static_cast<unsigned>(std::clamp<std::int64_t>(number_of(*own, "id"), 1, 64));
-        const std::string udp = std::to_string(ports_of(id)[0].port);
+        const std::vector<std::int64_t> ports = ports_in(*own, "udp");
+        if (ports.empty()) {
+            return;
+        }
+        const std::string udp = std::to_string(ports[0]);
         std::string met, missed;
         for (const PeerProbe& peer : facts_.peers) {
             const json::object* there = object_in(peer.facts, "modules");

@@ -56,7 +56,7 @@ def blocked_ports(farm):
             "nft add rule inet filter input ")
     node2.sh(drop + "udp dport 4800 drop")
     names(node1, "UDP 4800", "node2", what="UDP 4800 blocked on node2, seen from node1")
-    names(node2, "firewall", "udp dport 4800 drop", "nft add rule", what="on node2 itself: the rule and the lines to add")
+    names(node2, "firewall", "udp dport 4800 drop", "nft insert rule inet filter input", what="on node2 itself: the rule and the lines to add")
     node2.sh("nft delete table inet filter")
     content(farm, "UDP open again")
     node2.sh(drop + "tcp dport 4800 drop")
