@@ -267,7 +267,7 @@ constexpr auto table = std::to_array<Command>({
      daemon,
      true,
      "PUT /modules/{m}/resources/{r}",
-     "write a resource of a running module",
+     "write a resource of a running module: custom.NAME, or of a class of your own; those of Stead are refused",
      {{{"-r", "RESOURCE", "its name, such as custom.disk"},
        {"-v", "STATE", "init, up, down, unknown, or any value"},
        {"-n", "", "leave no line in the log"},
