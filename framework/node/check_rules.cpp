@@ -57,6 +57,9 @@ public:
             }
         }
         judge_key_here();
+        judge_files(self_, facts_.own);
+        judge_duplicates();
+        judge_presence();
         judge_kernel();
         judge_foreign_bpf();
         judge_modules();
@@ -196,7 +199,74 @@ private:
                              ", full-size ones do not: the MTU differs on the way; "
                              "compare 'ip link' on both nodes and the switch");
         }
+        judge_files(peer.node, peer.facts);
         judge_module_configs(peer);
+    }
+
+    /// What a node has in /etc/stead, and does not use or guard.
+    void judge_files(const std::string& node, const json::object& facts) {
+        const std::string key = text_of(facts, "key_file"); // an older version does not tell
+        if (!key.empty() && key != text_of(facts, "key")) {
+            wrong("key", "/etc/stead/cluster.key of " + node + " (" + key + ") is not the key that its steadd uses (" +
+                             text_of(facts, "key") +
+                             "): after a restart it would be cut off; copy the file of another " +
+                             "node, or restart steadd there if the new one is meant");
+        }
+        if (facts.contains("key_open") && facts.at("key_open") == json::value(true)) {
+            wrong("key", "/etc/stead/cluster.key of " + node +
+                             " can be read by others than root; run there: chmod 600 /etc/stead/cluster.key, and renew "
+                             "it with 'stead cluster genkey --rotate' if somebody may have read it");
+        }
+        if (facts.contains("cluster_edited") && facts.at("cluster_edited") == json::value(true)) {
+            wrong("configuration", "/etc/stead/cluster.xml of " + node +
+                                       " was edited and is not in force; 'stead cluster config' there applies it");
+        }
+    }
+
+    void judge_duplicates() {
+        for (const auto& [address, other] : facts_.duplicates) {
+            wrong("network", "the address " + address + " of " + self_ + " is answered by another host too (" + other +
+                                 "): give one of them another address");
+        }
+    }
+
+    /// A module need not be on all nodes, but one that takes over needs somebody to take over from.
+    void judge_presence() {
+        std::map<std::string, std::pair<std::string, std::string>> where; // module -> nodes with it, and without
+        std::map<std::string, std::string> modes;
+        const auto each_node = [&](const auto& visit) {
+            visit(self_, object_in(facts_.own, "modules"));
+            for (const PeerProbe& peer : facts_.peers) {
+                if (!peer.node.empty() && !peer.error) {
+                    visit(peer.node, object_in(peer.facts, "modules"));
+                }
+            }
+        };
+        each_node([&](const std::string&, const json::object* modules) {
+            for (const auto& module : modules != nullptr ? *modules : json::object{}) {
+                where[module.key()];
+                if (const json::object* one = module.value().if_object()) {
+                    modes[module.key()] = text_of(*one, "mode");
+                }
+            }
+        });
+        each_node([&](const std::string& node, const json::object* modules) {
+            for (auto& [module, nodes] : where) {
+                std::string& list = modules != nullptr && modules->contains(module) ? nodes.first : nodes.second;
+                list.append(list.empty() ? "" : ", ").append(node);
+            }
+        });
+        for (const auto& [module, nodes] : where) {
+            if (nodes.second.empty()) {
+                continue;
+            }
+            const std::string text = "module '" + module + "' is on " + nodes.first + " and not on " + nodes.second +
+                                     "; to have it there too: stead -E " + module + " -H NODE";
+            const bool alone = nodes.first.find(',') == std::string::npos;
+            const bool takes_over = modes[module] == "farm" || modes[module] == "mirror";
+            alone&& takes_over ? wrong("modules", text + "; on one node alone nothing takes over from it")
+                               : fine("modules", text);
+        }
     }
 
     void judge_module_configs(const PeerProbe& peer) {

@@ -137,6 +137,42 @@ TEST(ClusterCheck, OtherKeysCountOnlyWhileTheCheckRuns) {
     EXPECT_THAT(judge(facts).text, HasSubstr("12 datagrams or connections of another key"));
 }
 
+TEST(ClusterCheck, FilesThatAreNotInUseOrNotGuarded) {
+    CheckFacts facts = healthy();
+    for (json::object* side : {&facts.own, &facts.peers[1].facts}) {
+        (*side)["key_file"] = "k";
+        (*side)["key_open"] = false;
+        (*side)["cluster_edited"] = false;
+    }
+    EXPECT_EQ(judge(facts).exit, 0) << judge(facts).text;
+    facts.own["key_file"] = "z";
+    facts.peers[1].facts["key_open"] = true;
+    facts.peers[1].facts["cluster_edited"] = true;
+    const Answer answer = judge(facts);
+    EXPECT_THAT(answer.text, HasSubstr("cluster.key of n1 (z) is not the key that its steadd uses (k)"));
+    EXPECT_THAT(answer.text, HasSubstr("cluster.key of n2 can be read by others than root; run there: chmod 600"));
+    EXPECT_THAT(answer.text, HasSubstr("cluster.xml of n2 was edited and is not in force; 'stead cluster config'"));
+}
+
+TEST(ClusterCheck, AnAddressThatAnotherHostAnswersToo) {
+    CheckFacts facts = healthy();
+    facts.duplicates["10.0.0.1"] = "02:00:00:00:00:09 on eth0";
+    EXPECT_THAT(judge(facts).text, HasSubstr("the address 10.0.0.1 of n1 is answered by another host too "
+                                             "(02:00:00:00:00:09 on eth0): give one of them another address"));
+}
+
+TEST(ClusterCheck, AModuleOnSomeOfTheNodes) {
+    CheckFacts facts = healthy();
+    facts.own["modules"] = json::parse(R"({"web":{"id":1,"mode":"farm"},"probe":{"id":2,"mode":"light"}})");
+    facts.peers[1].facts["modules"] = json::object{};
+    const Answer answer = judge(facts);
+    EXPECT_THAT(answer.text, HasSubstr("WRONG  modules: module 'web' is on n1 and not on n2; to have it there too: "
+                                       "stead -E web -H NODE; on one node alone nothing takes over from it"));
+    EXPECT_THAT(answer.text, HasSubstr("ok     modules: module 'probe' is on n1 and not on n2"));
+    facts.peers[1].error = Error{Errc::timed_out, "10.0.0.2:4800", "no answer"};
+    EXPECT_THAT(judge(facts).text, Not(HasSubstr("not on n2"))) << "who is silent may have it";
+}
+
 TEST(ClusterCheck, KernelAndMtuOfLans) {
     CheckFacts facts = healthy();
     facts.bpf_problem = "refused";
