@@ -95,6 +95,8 @@ def started(farm, node):
     check(as_json(node, "get -m echo -r custom.disk")["value"] == "down", "get --json has the value")
     fails(node, "get -m echo -r custom.nosuch", NOT_FOUND, "custom.nosuch")
     fails(node, "set -m echo -r custom.disk", USAGE, "-v")
+    for name in ("state.local", "farm.filter", "usersetting.checker"):
+        fails(node, f"set -m echo -r {name} -v up", 78, name, "custom.NAME")
     node.stead("set -m echo -r custom.disk -v up -n")
     node.stead("restart -m echo")
     node.stead("waitstart -m echo -t 20")
@@ -187,6 +189,12 @@ def configuration(farm, node):
     fails(node, "config -m echo", 65, "maxlop")
     xml.write_text(good.replace(lab.VIP, farm.nodes[1].address()))
     fails(node, "confcheck -m echo", 65, "virtual_addr/@addr", "is the address of node2")
+    for addr, flaw in (("127.0.0.1", "loopback"), ("10.42.255.255", "broadcast address of 10.42.0.0/16"),
+                       ("web.example", "is not an address; allowed: an IPv4 or IPv6 address")):
+        xml.write_text(good.replace(lab.VIP, addr))
+        fails(node, "confcheck -m echo", 65, "virtual_addr/@addr", addr, flaw)
+    xml.write_text(good.replace(lab.VIP, "192.0.2.7"))
+    says(node, "confcheck -m echo", "warning", "'192.0.2.7' is in no subnet", "10.42.0.0/16 (eth0)")
     xml.write_text(good)
     slips = xml.parents[1] / "bin"
     for name in ("strat_both.lua", "stop_second.lua"):
@@ -261,13 +269,13 @@ def two_modules(farm):
     check(out.count("UP") >= 6, "state shows both on three nodes")
     says(farm.nodes[0], "module list", "echo", "second")
     says(farm.nodes[0], "module listid", "echo 1", "second 2")
-    says(farm.nodes[0], "module getports -m second", "udp")
+    says(farm.nodes[0], "module getports -m second", "udp 4806 farm")
     farm.nodes[0].stead("stop -m second")
     check(farm.nodes[0].state("echo") == 2, "stopping one leaves the other")
     done = farm.nodes[0].stead("module package -m second /nosuch/x.safe", check=False)
-    check(done.returncode == 74 and "packed" not in done.stdout and "/nosuch/x.safe" in done.stderr,
+    check(done.returncode == NOT_FOUND and "packed" not in done.stdout and "/nosuch/x.safe" in done.stderr,
           "a package that cannot be written is not said to be packed")
-    check(as_json(farm.nodes[0], "module package -m second nosuch/x.safe", 74)["exit"] == 74, "nor with --json")
+    check(as_json(farm.nodes[0], "module package -m second nosuch/x.safe", NOT_FOUND)["exit"] == NOT_FOUND, "nor with --json")
     done = farm.nodes[0].sh(f"cd /tmp && {lab.stage()}/bin/stead module package -m second stead-packed.safe")
     check("written to /tmp/stead-packed.safe" in done.stdout, "a relative name is of the caller's folder, and is told")
     farm.nodes[0].stead("module uninstall -m second")
