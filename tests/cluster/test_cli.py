@@ -302,8 +302,11 @@ def boot_and_shutdown(farm, node):
     check(node.state("echo") == 0 and node.state("second") == 0, "shutdown stops all modules")
     check(farm.nodes[1].state("echo") == 2, "of this node only")
     node.power_off()
+    stale = node.disk / "etc" / "modules" / ".third.installing-aB3dEf"
+    (stale / "conf").mkdir(parents=True)
     node.power_on()
     node.start_steadd()
+    check(not stale.exists(), "what a killed installation left is gone after steadd's start")
     node.stead("waitstart -m echo -t 20")
     check(node.state("echo") == 2, "boot on starts the module at boot")
     check(node.state("second") == 0, "boot off does not")
