@@ -114,7 +114,8 @@ Result<void> save_file(const control::Frame& answer, const control::Invocation& 
     const mode_t mode = invocation.command->verb == "snapshot" ? 0600 : 0644;
     if (!out || !copy_all(answer.fds[0].get(), out.get()) || ::fchmod(out.get(), mode) != 0 ||
         ::rename(temporary.c_str(), name.c_str()) != 0) {
-        const Error error = os_error(name, "cannot be written", errno);
+        Error error = os_error(name, "cannot be written", errno);
+        error.code = Errc::io; // whatever the reason: exit 66 would tell of a missing module
         if (out) {
             ::unlink(temporary.c_str());
         }

@@ -190,7 +190,8 @@ std::string man_page() {
         "begins with a dash. In a MESSAGE an unknown option is a word.\n.PP\nWith\n.B \\-\\-json\nall that a command "
         "says is one JSON object on standard output, and standard error stays empty. An error is {\"error\": TEXT, "
         "\"exit\": EXIT STATUS}; with\n.B \\-H\neach node has such an object under its name. logview prints one object "
-        "a line: {\"line\": TEXT}. help, \\-h and what only has a text print {\"text\": TEXT}.\n"
+        "a line: {\"line\": TEXT}. help and \\-h print {\"text\": TEXT}, and a command that has nothing to tell "
+        "{\"ok\": true}.\n"
         ".SH COMMANDS\n";
     for (const Command& command : commands()) {
         text.append(".TP\n.B ").append(roff(synopsis(command))).append("\n").append(roff(command.help)).append("\n");
