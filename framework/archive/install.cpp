@@ -68,8 +68,8 @@ public:
     Result<Tree> read(Sink* sink) {
         const Utf8Locale utf8;
         Tree tree{file_.string()};
-        if (const auto name = find_special_entry(fd_.get(), bytes_)) {
-            return special(tree, *name);
+        if (const auto bad = find_bad_entry(fd_.get(), bytes_)) {
+            return tree.error(Errc::refused, bad->name, bad->why);
         }
         Reader reader{::archive_read_new(), &::archive_read_free};
         // Only the reader that needs the directory at the end: what is cut off is refused, not guessed.

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "staging.hpp"
 
-#include <stead/base/files.hpp>
+#include <stead/archive/archive.hpp>
 
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #include <cerrno>
@@ -18,16 +19,25 @@ namespace fs = std::filesystem;
 
 namespace {
 
+constexpr std::string_view mark = ".installing-";
+
+/// Held as long as its process lives; empty when another has it.
+Fd locked(const fs::path& folder) {
+    Fd fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    return fd && ::flock(fd.get(), LOCK_EX | LOCK_NB) == 0 ? std::move(fd) : Fd{};
+}
+
 fs::path parent_of(const fs::path& path) { return path.has_parent_path() ? path.parent_path() : fs::path{"."}; }
 
 } // namespace
 
 Result<Staging> Staging::beside(const fs::path& destination) {
-    std::string name = (parent_of(destination) / ("." + destination.filename().string() + ".XXXXXX")).string();
+    std::string name =
+        (parent_of(destination) / ("." + destination.filename().string() + std::string{mark} + "XXXXXX")).string();
     if (::mkdtemp(name.data()) == nullptr) {
         return os_error(parent_of(destination).string(), "no folder can be made here", errno);
     }
-    return Staging{name};
+    return Staging{name, locked(name)};
 }
 
 Staging::~Staging() {
@@ -56,6 +66,23 @@ Result<void> Staging::place(const fs::path& destination, bool replace) {
         return os_error(destination.string(), "cannot be replaced", errno);
     }
     return sync_folder(parent_of(destination));
+}
+
+std::vector<fs::path> remove_leftovers(const fs::path& folder) {
+    std::vector<fs::path> found;
+    std::error_code error;
+    for (fs::directory_iterator at{folder, error}, end; !error && at != end; at.increment(error)) {
+        const std::string name = at->path().filename().string();
+        const std::size_t start = name.rfind(mark);
+        if (name.starts_with('.') && start != name.npos && start + mark.size() + 6 == name.size()) {
+            found.push_back(at->path());
+        }
+    }
+    std::erase_if(found, [&](const fs::path& path) {
+        const Fd unused = locked(path);
+        return !unused || fs::remove_all(path, error) == static_cast<std::uintmax_t>(-1);
+    });
+    return found;
 }
 
 Result<void> sync_tree(const fs::path& root) {

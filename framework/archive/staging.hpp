@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <stead/base/files.hpp>
 #include <stead/base/result.hpp>
 
 #include <filesystem>
@@ -12,7 +13,7 @@ namespace stead::archive {
 class Staging {
 public:
     [[nodiscard]] static Result<Staging> beside(const std::filesystem::path& destination);
-    Staging(Staging&& other) noexcept : path_(std::exchange(other.path_, {})) {}
+    Staging(Staging&& other) noexcept : path_(std::exchange(other.path_, {})), lock_(std::move(other.lock_)) {}
     Staging& operator=(Staging&&) = delete;
     ~Staging();
     [[nodiscard]] const std::filesystem::path& path() const noexcept { return path_; }
@@ -20,8 +21,9 @@ public:
     [[nodiscard]] Result<void> place(const std::filesystem::path& destination, bool replace);
 
 private:
-    explicit Staging(std::filesystem::path path) : path_(std::move(path)) {}
+    Staging(std::filesystem::path path, Fd lock) : path_(std::move(path)), lock_(std::move(lock)) {}
     std::filesystem::path path_;
+    Fd lock_; ///< tells remove_leftovers() that it is in use
 };
 
 /// fsync of every folder below and of `root`.

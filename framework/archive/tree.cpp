@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tree.hpp"
 
+#include <stead/base/utf8.hpp>
+
 #include <algorithm>
 #include <array>
 
@@ -10,8 +12,14 @@ namespace {
 
 std::string shown(std::string_view text) {
     std::string out{text.substr(0, 100)};
+    const bool utf8 = is_utf8(out);
     std::ranges::replace_if(
-        out, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; }, '?');
+        out,
+        [&](char c) {
+            const auto byte = static_cast<unsigned char>(c);
+            return byte < 0x20 || byte == 0x7F || (byte >= 0x80 && !utf8);
+        },
+        '?');
     return text.size() > 100 ? out + "..." : out;
 }
 
@@ -55,6 +63,9 @@ Result<std::string> Tree::clean(std::string_view name) const {
     if (std::ranges::any_of(name,
                             [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F || c == '\\'; })) {
         return error(Errc::refused, whole, "has a control character or a backslash in its name");
+    }
+    if (!is_utf8(name)) {
+        return error(Errc::refused, whole, not_utf8);
     }
     const auto parts = components(name);
     if (parts.size() > depth_max) {

@@ -32,6 +32,9 @@ private:
     locale_t before_{};
 };
 
+inline constexpr const char* not_utf8 =
+    "has a name that is not UTF-8; rename the file, and pack it on a system with UTF-8";
+
 /// The names of a package and the rules for them. Paths are relative, '/' between components, none at the end.
 class Tree {
 public:

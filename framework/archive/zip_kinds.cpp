@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "zip_kinds.hpp"
 
+#include "tree.hpp"
+
+#include <stead/base/utf8.hpp>
+
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,6 +16,7 @@ namespace {
 
 constexpr std::uint64_t end_record_bytes = 22;
 constexpr std::uint64_t entry_bytes = 46;
+constexpr std::uint64_t local_entry_bytes = 30;
 constexpr std::uint64_t directory_bytes_max = 16u << 20;
 
 std::uint32_t number(std::string_view bytes, std::size_t at, int size) {
@@ -35,6 +40,12 @@ std::string read_at(int fd, std::uint64_t offset, std::uint64_t size) {
     return out;
 }
 
+/// The name in front of the contents, which may be another than that in the directory.
+std::string local_name(int fd, std::uint64_t offset) {
+    const std::string head = read_at(fd, offset, local_entry_bytes);
+    return head.empty() ? head : read_at(fd, offset + local_entry_bytes, number(head, 26, 2));
+}
+
 bool is_special(std::uint32_t made_by, std::uint32_t attributes) {
     constexpr std::uint32_t unix_system = 3;
     const auto type = attributes >> 28;
@@ -43,7 +54,7 @@ bool is_special(std::uint32_t made_by, std::uint32_t attributes) {
 
 } // namespace
 
-std::optional<std::string> find_special_entry(int fd, std::uint64_t bytes) {
+std::optional<BadEntry> find_bad_entry(int fd, std::uint64_t bytes) {
     const auto tail_bytes = std::min<std::uint64_t>(bytes, 0xFFFF + end_record_bytes);
     const auto tail = read_at(fd, bytes - tail_bytes, tail_bytes);
     const auto end = tail.rfind(std::string_view{"PK\5\6", 4});
@@ -62,8 +73,17 @@ std::optional<std::string> find_special_entry(int fd, std::uint64_t bytes) {
         }
         const std::size_t name_bytes = number(directory, at + 28, 2);
         const std::size_t extra = number(directory, at + 30, 2) + number(directory, at + 32, 2);
+        const std::string name = directory.substr(at + entry_bytes, name_bytes);
         if (is_special(number(directory, at + 4, 2), number(directory, at + 38, 4))) {
-            return directory.substr(at + entry_bytes, name_bytes);
+            return BadEntry{name, "is a device, pipe or socket; allowed: files, folders, symbolic links"};
+        }
+        for (const std::string& each : {name, local_name(fd, number(directory, at + 42, 4))}) {
+            if (each.find('\0') != each.npos) {
+                return BadEntry{each, "has a NUL byte in its name; pack the module again under another name"};
+            }
+            if (!is_utf8(each)) {
+                return BadEntry{each, not_utf8};
+            }
         }
         at += entry_bytes + name_bytes + extra;
     }

@@ -235,7 +235,11 @@ void Engine::perform(const membership::Output& output) {
     } else if (const auto* lease = std::get_if<LeaseChanged>(&output)) {
         lease_changed(lease->until);
     } else if (const auto* excluded = std::get_if<Excluded>(&output)) {
-        post_([events = events_, reason = excluded->reason] {
+        std::string named = excluded->reason;
+        if (excluded->differs_from) {
+            named += " " + options_.node_names[index(*excluded->differs_from)];
+        }
+        post_([events = events_, reason = std::move(named)] {
             if (events->excluded) {
                 events->excluded(reason);
             }

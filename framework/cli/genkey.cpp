@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include <array>
-#include <iostream>
 
 namespace stead::cli {
 namespace {
@@ -55,22 +54,19 @@ int generate_key(const control::Invocation& invocation, const control::Paths& pa
     const bool force = invocation.has("force");
     const Result<void> stored = store(file, force);
     if (!stored) {
-        std::cerr << "stead: " << stored.error().text() << "\n";
-        if (stored.error().code == Errc::conflict) {
-            std::cerr << "stead: to renew the key of a running cluster: 'stead cluster genkey --rotate'; to leave the "
-                         "cluster and begin anew: --force\n";
-        } else if (stored.error().code == Errc::denied) {
-            std::cerr << "stead: run it as root\n";
-        }
-        return control::exit_code::of(stored.error().code);
+        Error error = stored.error();
+        error.what += error.code == Errc::conflict
+                          ? "; to renew the key of a running cluster: 'stead cluster genkey --rotate'; to leave the "
+                            "cluster and begin anew: --force"
+                      : error.code == Errc::denied ? "; run it as root"
+                                                   : "";
+        return fail(invocation.json, error);
     }
-    if (invocation.json) {
-        std::cout << "{\"key\":\"" << file.string() << "\"}\n";
-    } else {
-        std::cout << "Made " << file.string() << " (32 random bytes, mode 0600).\n"
-                  << "Copy it, and cluster.xml, to " << paths.etc.string()
-                  << " of every node of the cluster by a safe way, such as scp.\n";
-    }
+    print_text(invocation.json, "key",
+               invocation.json
+                   ? file.string()
+                   : "Made " + file.string() + " (32 random bytes, mode 0600).\nCopy it, and cluster.xml, to " +
+                         paths.etc.string() + " of every node of the cluster by a safe way, such as scp.");
     return control::exit_code::ok;
 }
 

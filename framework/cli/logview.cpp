@@ -20,7 +20,8 @@ namespace {
 /// Follows one file by name: rotation opens the new one.
 class Follower {
 public:
-    Follower(std::filesystem::path file, bool verbose) : file_(std::move(file)), verbose_(verbose) {}
+    Follower(std::filesystem::path file, bool verbose, bool as_json)
+        : file_(std::move(file)), verbose_(verbose), as_json_(as_json) {}
 
     void seek_end() {
         reopen();
@@ -49,17 +50,17 @@ private:
             rest_.append(bytes.data(), static_cast<std::size_t>(got));
         }
         for (std::size_t end = 0; (end = rest_.find('\n')) != rest_.npos;) {
-            const std::string line = rest_.substr(0, end + 1);
+            const std::string line = rest_.substr(0, end);
             rest_.erase(0, end + 1);
             if (verbose_ || line.find(" | D | ") == line.npos) {
-                std::cout << line;
+                print_text(as_json_, "line", line);
             }
         }
         std::cout.flush();
     }
 
     std::filesystem::path file_;
-    bool verbose_;
+    bool verbose_, as_json_;
     Fd fd_;
     std::string rest_;
 };
@@ -71,33 +72,29 @@ int view_log(const control::Invocation& invocation, const control::Paths& paths)
                                        : invocation.has("u")     ? paths.user_log(invocation.module)
                                                                  : paths.module_log(invocation.module);
     if (!std::filesystem::is_directory(file.parent_path())) {
-        std::cerr << "stead: module '" << invocation.module << "' is not installed; 'stead module list' shows those "
-                  << "that are\n";
-        return control::exit_code::not_found;
+        return fail(invocation.json, control::exit_code::not_found,
+                    "module '" + invocation.module + "' is not installed; 'stead module list' shows those that are");
     }
     const std::string lines_text = invocation.option("s", "20");
     std::size_t lines = 0;
     const auto parsed = std::from_chars(lines_text.data(), lines_text.data() + lines_text.size(), lines);
     if (parsed.ec != std::errc{} || parsed.ptr != lines_text.data() + lines_text.size()) {
-        std::cerr << "stead: -s " << lines_text << ": not a number of lines\n";
-        return control::exit_code::usage;
+        return fail(invocation.json, control::exit_code::usage, "-s " + lines_text + ": not a number of lines");
     }
-    Follower follower(file, invocation.has("A"));
+    Follower follower(file, invocation.has("A"), invocation.json);
     const Result<std::vector<std::string>> tail = control::log_tail(file, lines, invocation.has("A"));
     if (!tail) {
-        std::cerr << "stead: " << tail.error().text() << "\n";
-        return control::exit_code::of(tail.error().code);
+        return fail(invocation.json, tail.error());
     }
     follower.seek_end();
     for (const std::string& line : *tail) {
-        std::cout << line << "\n";
+        print_text(invocation.json, "line", line);
     }
     std::cout.flush();
     const Fd watch(::inotify_init1(IN_CLOEXEC));
     if (!watch ||
         ::inotify_add_watch(watch.get(), file.parent_path().c_str(), IN_MODIFY | IN_CREATE | IN_MOVED_TO) < 0) {
-        std::cerr << "stead: cannot watch " << file.parent_path().string() << "\n";
-        return control::exit_code::io;
+        return fail(invocation.json, os_error(file.parent_path().string(), "cannot be watched", errno));
     }
     std::array<char, 16384> events;
     while (std::cout && ::read(watch.get(), events.data(), events.size()) > 0) {

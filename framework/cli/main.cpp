@@ -3,10 +3,9 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
-#include <cstdio>
 #include <cstdlib>
-#include <iostream>
 
 namespace {
 
@@ -36,13 +35,12 @@ int print_help(const control::Invocation& invocation) {
                 topics.emplace_back(known.verb);
             }
             const std::string near = control::nearest(topic, topics);
-            std::cerr << "stead: no help on '" << topic << "'"
-                      << (near.empty() ? "; 'stead help' lists all commands" : "; did you mean '" + near + "'?")
-                      << "\n";
-            return control::exit_code::usage;
+            return cli::fail(invocation.json, control::exit_code::usage,
+                             "no help on '" + topic + "'; " +
+                                 (near.empty() ? "'stead help' lists all commands" : "did you mean '" + near + "'?"));
         }
     }
-    std::cout << text;
+    cli::print_text(invocation.json, "text", text);
     return control::exit_code::ok;
 }
 
@@ -51,20 +49,25 @@ int run_classic(char** argv) {
     const std::string program = (control::paths().safe_compatibility() / "safekit").string();
     argv[0] = const_cast<char*>(program.c_str());
     ::execv(program.c_str(), argv);
-    std::cerr << "stead: " << os_error(program, "cannot run", errno).text() << "\n";
-    return control::exit_code::io;
+    return cli::fail(false, os_error(program, "cannot run", errno));
 }
 
 int run(const std::vector<std::string_view>& words) {
     const char* module = std::getenv("SAFEMODULE");
     const Result<control::Invocation> invocation = control::parse_command(words, module != nullptr ? module : "");
     if (!invocation) {
-        std::cerr << "stead: " << invocation.error().text() << "\n";
-        return control::exit_code::usage;
+        const auto options_end = std::ranges::find(words, "--");
+        const bool as_json = std::find(words.begin(), options_end, "--json") != options_end;
+        return cli::fail(as_json, control::exit_code::usage, invocation.error().text());
+    }
+    if (invocation->version) {
+        cli::print_text(invocation->json, "version", invocation->json ? STEAD_VERSION : "stead " STEAD_VERSION);
+        return control::exit_code::ok;
     }
     if (invocation->help) {
-        std::cout << (invocation->command != nullptr ? control::help_for(*invocation->command)
-                                                     : control::help_overview(invocation->group));
+        cli::print_text(invocation->json, "text",
+                        invocation->command != nullptr ? control::help_for(*invocation->command)
+                                                       : control::help_overview(invocation->group));
         return control::exit_code::ok;
     }
     const std::string_view verb = invocation->command->verb;

@@ -14,6 +14,7 @@
 #include <array>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <iostream>
 
 namespace stead::cli {
@@ -22,15 +23,15 @@ namespace {
 namespace json = boost::json;
 namespace exit_code = control::exit_code;
 
-int daemon_is_down(const control::Paths& paths, const Error& error) {
+int daemon_is_down(const control::Invocation& invocation, const control::Paths& paths, const Error& error) {
     if (error.code == Errc::denied) {
-        std::cerr << "stead: not allowed to talk to steadd: be root, or a member of group stead\n";
-        return exit_code::denied;
+        return fail(invocation.json, exit_code::denied,
+                    "not allowed to talk to steadd: be root, or a member of group stead");
     }
-    std::cerr << "stead: steadd is not running on this node (" << paths.daemon_socket().string()
-              << " does not answer)\n"
-              << "stead: start it with 'systemctl start stead', or without systemd 'steadd --foreground &'\n";
-    return exit_code::no_daemon;
+    return fail(invocation.json, exit_code::no_daemon,
+                "steadd is not running on this node (" + paths.daemon_socket().string() +
+                    " does not answer); start it with 'systemctl start stead', or without systemd 'steadd "
+                    "--foreground &'");
 }
 
 /// Files are opened here, with the caller's own rights, and travel as descriptors.
@@ -65,13 +66,6 @@ int exit_of(const json::object& answer) {
     return code != nullptr && code->is_int64() ? static_cast<int>(code->get_int64()) : exit_code::internal;
 }
 
-void print_text(std::ostream& out, const std::string& text) {
-    out << text;
-    if (!text.empty() && text.back() != '\n') {
-        out << "\n";
-    }
-}
-
 /// The answer of one node: `label` is empty for our own.
 void print_answer(const json::object& answer, const std::string& label) {
     const std::string text = text_of(answer, "text");
@@ -80,17 +74,16 @@ void print_answer(const json::object& answer, const std::string& label) {
         std::cout << "--- " << label << (exit_of(answer) == 0 ? "" : " (exit " + std::to_string(exit_of(answer)) + ")")
                   << "\n";
     }
-    print_text(std::cout, text);
+    if (!text.empty()) {
+        print_text(false, "text", text);
+    }
     if (!error.empty()) {
-        std::cout.flush();
-        print_text(std::cerr, "stead: " + (label.empty() ? "" : label + ": ") + error);
+        fail(false, exit_of(answer), (label.empty() ? "" : label + ": ") + error);
     }
 }
 
 /// Answers that become a file of the caller's, written with the caller's rights.
-bool makes_file(std::string_view verb) {
-    return verb == "module package" || verb == "snapshot" || verb == "logsave";
-}
+bool makes_file(std::string_view verb) { return verb == "module package" || verb == "snapshot" || verb == "logsave"; }
 
 bool copy_all(int from, int to) {
     std::array<char, 65536> bytes;
@@ -109,29 +102,39 @@ bool copy_all(int from, int to) {
 }
 
 /// The file appears whole or not at all. A snapshot is nobody else's to read.
-int save_file(control::Frame& answer, const control::Invocation& invocation) {
-    const std::string& name = invocation.arguments[0];
+Result<void> save_file(const control::Frame& answer, const control::Invocation& invocation, const std::string& name) {
     if (invocation.command->verb == "logsave") {
-        const Result<void> written = write_file_atomically(name, text_of(answer.body.get_object(), "text"), 0600);
-        if (!written) {
-            std::cerr << "stead: " << written.error().text() << "\n";
-        }
-        return written ? exit_code::ok : exit_code::of(written.error().code);
+        return write_file_atomically(name, text_of(answer.body.get_object(), "text"), 0600);
     }
     if (answer.fds.empty()) {
-        return exit_of(answer.body.get_object());
+        return Error{Errc::io, name, "cannot be written: steadd sent no content; 'stead log' says why"};
     }
     std::string temporary = name + ".XXXXXX";
     const Fd out(::mkstemp(temporary.data()));
     const mode_t mode = invocation.command->verb == "snapshot" ? 0600 : 0644;
     if (!out || !copy_all(answer.fds[0].get(), out.get()) || ::fchmod(out.get(), mode) != 0 ||
         ::rename(temporary.c_str(), name.c_str()) != 0) {
-        const Error error = os_error(name, "cannot write", errno);
+        Error error = os_error(name, "cannot be written", errno);
+        error.code = Errc::io; // whatever the reason: exit 66 would tell of a missing module
         if (out) {
             ::unlink(temporary.c_str());
         }
-        std::cerr << "stead: " << error.text() << "\n";
-        return exit_code::io;
+        return error;
+    }
+    return {};
+}
+
+/// Says that it is done only when the file is there.
+int save_and_tell(control::Frame& answer, const control::Invocation& invocation) {
+    std::error_code ignored;
+    const std::string name = std::filesystem::absolute(invocation.arguments[0], ignored).string();
+    if (const Result<void> saved = save_file(answer, invocation, name); !saved) {
+        return fail(invocation.json, saved.error());
+    }
+    if (invocation.json) {
+        std::cout << json::serialize(json::object{{"file", name}}) << "\n";
+    } else if (invocation.command->verb != "logsave") {
+        print_text(false, "text", text_of(answer.body.get_object(), "text") + "\nwritten to " + name);
     }
     return exit_code::ok;
 }
@@ -140,7 +143,7 @@ int print_final(control::Frame& frame, const control::Invocation& invocation) {
     const json::object& answer = frame.body.get_object();
     if (invocation.has("lq")) {
         if (const std::string error = text_of(answer, "error"); !error.empty()) {
-            print_text(std::cerr, "stead: " + error);
+            fail(invocation.json, exit_of(answer), error);
         }
         return exit_of(answer);
     }
@@ -183,9 +186,8 @@ int receive_answer(control::Client& client, const control::Invocation& invocatio
             continue;
         }
         if (!frame) {
-            std::cerr << "stead: steadd gave no answer (" << frame.error().text()
-                      << "); 'stead log' shows what happened\n";
-            return exit_code::no_daemon;
+            return fail(invocation.json, exit_code::no_daemon,
+                        "steadd gave no answer (" + frame.error().text() + "); 'stead log' shows what happened");
         }
         const json::object& body = frame->body.get_object();
         if (const std::string progress = text_of(body, "progress"); !progress.empty()) {
@@ -194,11 +196,9 @@ int receive_answer(control::Client& client, const control::Invocation& invocatio
             }
             continue;
         }
-        if (invocation.command->verb == "logsave" && exit_of(body) == exit_code::ok) {
-            return save_file(*frame, invocation);
-        }
-        const int code = print_final(*frame, invocation);
-        return code == exit_code::ok && makes_file(invocation.command->verb) ? save_file(*frame, invocation) : code;
+        return makes_file(invocation.command->verb) && exit_of(body) == exit_code::ok
+                   ? save_and_tell(*frame, invocation)
+                   : print_final(*frame, invocation);
     }
 }
 
@@ -207,14 +207,14 @@ int receive_answer(control::Client& client, const control::Invocation& invocatio
 int ask_daemon(const control::Invocation& invocation, const control::Paths& paths) {
     const std::string_view verb = invocation.command->verb;
     if ((verb == "snapshot" || verb == "logsave") && !invocation.arguments[0].starts_with('/')) {
-        std::cerr << "stead: " << verb << ": '" << invocation.arguments[0]
-                  << "' is not an absolute path; write it from / on, such as /tmp/" << verb
-                  << (verb == "snapshot" ? ".zip" : ".txt") << "\n";
-        return exit_code::usage;
+        return fail(invocation.json, exit_code::usage,
+                    std::string(verb) + ": '" + invocation.arguments[0] +
+                        "' is not an absolute path; write it from / on, such as /tmp/" + std::string(verb) +
+                        (verb == "snapshot" ? ".zip" : ".txt"));
     }
     Result<control::Client> client = control::Client::connect(paths.daemon_socket(), seconds{5});
     if (!client) {
-        return daemon_is_down(paths, client.error());
+        return daemon_is_down(invocation, paths, client.error());
     }
     json::object request = make_request(invocation);
     Fd file;
@@ -226,14 +226,12 @@ int ask_daemon(const control::Invocation& invocation, const control::Paths& path
         if (!file || ::fstat(file.get(), &info) != 0 || !S_ISREG(info.st_mode)) {
             const Error error =
                 file ? Error{Errc::not_found, name, "not a file"} : os_error(name, "cannot open", errno);
-            std::cerr << "stead: " << error.text() << "\n";
-            return exit_code::of(error.code);
+            return fail(invocation.json, error);
         }
         descriptors.push_back(file.get());
     }
     if (const Result<void> sent = client->send(request, descriptors); !sent) {
-        std::cerr << "stead: " << sent.error().text() << "\n";
-        return exit_code::no_daemon;
+        return fail(invocation.json, exit_code::no_daemon, sent.error().text());
     }
     return receive_answer(*client, invocation);
 }

@@ -248,11 +248,7 @@ private:
     }
 
     void usable(int line, const std::string& address) {
-        const bool v4 = is_numeric_address(address) && address.find(':') == std::string::npos;
-        const int first = v4 ? std::stoi(address) : 0;
-        const bool multicast =
-            (v4 && first >= 224) || (!v4 && is_numeric_address(address) && address.starts_with("ff"));
-        if (multicast || (v4 && first == 0) || address == "::") {
+        if (!address_flaw(address, true).empty()) { // a cluster of one node, to try things out, may be on loopback
             report_.error(line, "node: '" + address + "' is no address of one server; allowed: a unicast address");
         }
     }
@@ -306,10 +302,12 @@ private:
         auto& target = cluster_.lans[lan];
         target.addresses.resize(cluster_.nodes.size());
         target.local_addresses.resize(cluster_.nodes.size());
+        target.lines.resize(cluster_.nodes.size());
         for (const auto& node : nodes_[lan]) {
             const auto id = index(*cluster_.find(node.name));
             target.addresses[id] = node.address;
             target.local_addresses[id] = node.local_address;
+            target.lines[id] = node.line;
         }
         if (nodes_[lan].size() == 1 && cluster_.nodes.size() > 1) {
             report_.warning(lan_lines_[lan], "LAN '" + target.name + "' has one node, which hears nobody there");
@@ -366,12 +364,12 @@ private:
     std::map<std::string, NodeLine> addresses_;
 };
 
-Result<std::string> resolve_name(const std::string& name) {
+Result<std::string> resolve_name(const std::string& name, const std::string& place) {
     addrinfo hints{};
     hints.ai_socktype = SOCK_DGRAM;
     addrinfo* raw = nullptr;
     if (const int error = ::getaddrinfo(name.c_str(), nullptr, &hints, &raw); error != 0) {
-        return Error{Errc::not_found, "cluster.xml",
+        return Error{Errc::not_found, place,
                      "the name '" + name + "' has no address (" + ::gai_strerror(error) +
                          "); write the address with digits, or add the name to /etc/hosts"};
     }
@@ -385,7 +383,8 @@ Result<std::string> resolve_name(const std::string& name) {
     }
     std::array<char, 64> text{};
     if (::getnameinfo(best->ai_addr, best->ai_addrlen, text.data(), text.size(), nullptr, 0, NI_NUMERICHOST) != 0) {
-        return Error{Errc::not_found, "cluster.xml", "the name '" + name + "' has no usable address"};
+        return Error{Errc::not_found, place,
+                     "the name '" + name + "' has no usable address; write the address with digits"};
     }
     return std::string{text.data()};
 }
@@ -458,14 +457,15 @@ Result<NodeId> identify(const Cluster& cluster, std::span<const std::string> loc
     return Error{Errc::conflict, "cluster.xml", "this server would be " + join(names, " and ") + " at once" + sides};
 }
 
-Result<void> resolve(Cluster& cluster) {
+Result<void> resolve(Cluster& cluster, std::string_view file_name) {
     for (auto& lan : cluster.lans) {
         for (auto* list : {&lan.addresses, &lan.local_addresses}) {
-            for (auto& address : *list) {
+            for (std::size_t i = 0; i < list->size(); ++i) {
+                auto& address = (*list)[i];
                 if (address.empty() || is_numeric_address(address)) {
                     continue;
                 }
-                auto numeric = resolve_name(address);
+                auto numeric = resolve_name(address, std::string{file_name} + ":" + std::to_string(lan.lines[i]));
                 if (!numeric) {
                     return numeric.error();
                 }

@@ -1,38 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "prescan.hpp"
 
+#include <stead/base/utf8.hpp>
+
 #include <array>
 #include <charconv>
 
 namespace stead::config {
 
 namespace {
-
-/// Length of the UTF-8 character at `at`, 0 when it is none.
-std::size_t utf8_length(std::string_view text, std::size_t at) {
-    const auto byte = [&](std::size_t i) {
-        return at + i < text.size() ? static_cast<unsigned char>(text[at + i]) : 0u;
-    };
-    const auto follows = [&](std::size_t i) { return (byte(i) & 0xC0u) == 0x80u; };
-    const unsigned first = byte(0);
-    if (first < 0x80) {
-        return 1;
-    }
-    if (first >= 0xC2 && first <= 0xDF) {
-        return follows(1) ? 2 : 0;
-    }
-    if (first >= 0xE0 && first <= 0xEF) {
-        const bool overlong = first == 0xE0 && byte(1) < 0xA0;
-        const bool surrogate = first == 0xED && byte(1) > 0x9F;
-        return follows(1) && follows(2) && !overlong && !surrogate ? 3 : 0;
-    }
-    if (first >= 0xF0 && first <= 0xF4) {
-        const bool overlong = first == 0xF0 && byte(1) < 0x90;
-        const bool beyond = first == 0xF4 && byte(1) > 0x8F;
-        return follows(1) && follows(2) && follows(3) && !overlong && !beyond ? 4 : 0;
-    }
-    return 0;
-}
 
 class Scanner {
 public:
@@ -66,7 +42,7 @@ private:
                 report_.error(line, "control character " + std::to_string(c) + "; a configuration is UTF-8 text");
                 return false;
             }
-            const auto length = utf8_length(text_, at);
+            const auto length = utf8_length(text_.substr(at));
             if (length == 0) {
                 report_.error(line, "byte " + std::to_string(c) + " is not UTF-8; save the file as UTF-8");
                 return false;

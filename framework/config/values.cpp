@@ -171,6 +171,28 @@ bool is_numeric_address(std::string_view text) {
     return ::inet_pton(AF_INET, copy.c_str(), &binary) == 1 || ::inet_pton(AF_INET6, copy.c_str(), &binary) == 1;
 }
 
+std::string_view address_flaw(std::string_view address, bool loopback_allowed) {
+    const std::string copy{address};
+    in_addr v4{};
+    in6_addr v6{};
+    if (::inet_pton(AF_INET, copy.c_str(), &v4) == 1) {
+        const auto first = ntohl(v4.s_addr) >> 24;
+        return first == 0                          ? "is an unspecified address"
+               : first == 127 && !loopback_allowed ? "is a loopback address"
+               : first >= 240                      ? "is a reserved or broadcast address"
+               : first >= 224                      ? "is a multicast address"
+                                                   : "";
+    }
+    if (::inet_pton(AF_INET6, copy.c_str(), &v6) != 1) {
+        return "";
+    }
+    return IN6_IS_ADDR_UNSPECIFIED(&v6)                     ? "is an unspecified address"
+           : IN6_IS_ADDR_LOOPBACK(&v6) && !loopback_allowed ? "is a loopback address"
+           : IN6_IS_ADDR_MULTICAST(&v6)                     ? "is a multicast address"
+           : IN6_IS_ADDR_V4MAPPED(&v6)                      ? "is an IPv4 address in IPv6 form"
+                                                            : "";
+}
+
 std::optional<std::string> normal_address(std::string_view text) {
     const bool bracketed = text.size() > 2 && text.front() == '[' && text.back() == ']';
     const std::string copy{bracketed ? text.substr(1, text.size() - 2) : text};
@@ -200,7 +222,9 @@ std::string allowed_text(const stead_attr_schema& schema) {
         return limited ? text + ", " + duration_text(schema.min) + " to " + duration_text(schema.max) : text;
     }
     case STEAD_TYPE_CHOICE: return join(split(schema.choices == nullptr ? "" : schema.choices, '|'), ", ");
-    case STEAD_TYPE_ADDRESS: return "an IPv4 or IPv6 address or a host name";
+    case STEAD_TYPE_ADDRESS:
+        return (schema.flags & STEAD_ATTR_NUMERIC) != 0 ? "an IPv4 or IPv6 address"
+                                                        : "an IPv4 or IPv6 address or a host name";
     case STEAD_TYPE_PORT: return "1 to 65535";
     case STEAD_TYPE_MAC: return "six bytes in hex, such as 5A:FE:C0:00:02:32";
     case STEAD_TYPE_PATH: return "an absolute path, without '..'";
@@ -229,7 +253,8 @@ Result<std::string> normalise(std::string_view text, const stead_attr_schema& sc
         return error;
     }
     case STEAD_TYPE_ADDRESS:
-        if (auto address = normal_address(text)) {
+        if (auto address = normal_address(text);
+            address && ((schema.flags & STEAD_ATTR_NUMERIC) == 0 || is_numeric_address(*address))) {
             return *address;
         }
         return wrong(Errc::malformed, text, "is not an address", allowed_text(schema));

@@ -120,6 +120,10 @@ std::string bash_completion() {
     std::string verbs;
     std::string groups;
     std::string cases;
+    std::string options;
+    for (const Option& option : common_options()) {
+        options.append(options.empty() ? "" : " ").append(option.name);
+    }
     for (const Command& command : commands()) {
         const std::string first(command.verb.substr(0, command.verb.find(' ')));
         if ((" " + verbs + " ").find(" " + first + " ") == std::string::npos) {
@@ -161,7 +165,9 @@ std::string bash_completion() {
            "      if [ -n \"$skip\" ]; then skip=; continue; fi\n"
            "      case $w in -m|-H|-i) skip=1 ;; -*) ;; *) verb=\"${verb:+$verb }$w\" ;; esac\n"
            "    done\n"
-           "    words='-m -H -i --json -h'\n"
+           "    words='" +
+           options +
+           "'\n"
            "    case $verb in\n"
            "    '') words=\"$words " +
            verbs + "\" ;;\n" + cases +
@@ -180,6 +186,12 @@ std::string man_page() {
         ".TH STEAD 8 \"\" \"Stead\" \"System administration\"\n.SH NAME\nstead \\- commands of the Stead "
         "high\\-availability framework\n.SH SYNOPSIS\n.B stead\nCOMMAND [options]\n.SH DESCRIPTION\n"
         "Talks to\n.BR steadd (8)\nof this node, and through it, with\n.BR \\-H ,\nto other nodes.\n"
+        ".PP\nOptions may stand before and after words, and\n.B \\-\\-\nends them: what follows is a word even if it "
+        "begins with a dash. In a MESSAGE an unknown option is a word.\n.PP\nWith\n.B \\-\\-json\nall that a command "
+        "says is one JSON object on standard output, and standard error stays empty. An error is {\"error\": TEXT, "
+        "\"exit\": EXIT STATUS}; with\n.B \\-H\neach node has such an object under its name. logview prints one object "
+        "a line: {\"line\": TEXT}. help and \\-h print {\"text\": TEXT}, and a command that has nothing to tell "
+        "{\"ok\": true}.\n"
         ".SH COMMANDS\n";
     for (const Command& command : commands()) {
         text.append(".TP\n.B ").append(roff(synopsis(command))).append("\n").append(roff(command.help)).append("\n");

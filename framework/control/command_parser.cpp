@@ -34,6 +34,12 @@ std::string did_you_mean(std::string_view word, const std::vector<std::string>& 
     return near.empty() ? std::string{} : "; did you mean '" + near + "'?";
 }
 
+/// The end of a message: the nearest word, when there is one, and a sentence on where the others are.
+std::string advice(std::string_view word, const std::vector<std::string>& candidates, const std::string& others) {
+    const std::string near = did_you_mean(word, candidates);
+    return (near.empty() ? "; " : near + " ") + others;
+}
+
 std::string strip_dashes(std::string_view name) {
     const std::size_t start = name.find_first_not_of('-');
     return std::string(start == name.npos ? name : name.substr(start));
@@ -86,6 +92,9 @@ public:
                 return taken.error();
             }
         }
+        if (got_.version) {
+            return got_;
+        }
         if (got_.help || got_.command == nullptr) {
             got_.help = true;
             return got_;
@@ -124,8 +133,8 @@ private:
             }
             got_.command = find_command(verb);
             if (got_.command == nullptr) {
-                return usage("unknown command '" + verb + "'" + did_you_mean(verb, first_words()) +
-                             " 'stead help' lists all commands.");
+                return usage("unknown command '" + verb + "'" +
+                             advice(verb, first_words(), "'stead help' lists all commands"));
             }
             return {};
         }
@@ -146,10 +155,12 @@ private:
                 return {};
             }
             const std::vector<std::string> known = words_of_group(group);
-            return usage("unknown command '" + group + " " + second + "'" + did_you_mean(second, known) + " '" + group +
-                         "' has: " + joined(known, ", ") + ".");
+            return usage("unknown command '" + group + " " + second + "'" +
+                         advice(second, known, "'" + group + "' has: " + joined(known, ", ")));
         }
-        if (std::ranges::any_of(words_, [](std::string_view word) { return word == "-h" || word == "--help"; })) {
+        if (std::ranges::any_of(words_, [](std::string_view word) {
+                return word == "-h" || word == "--help" || word == "--version";
+            })) {
             got_.group = group;
             return {};
         }
@@ -161,13 +172,11 @@ private:
         if (std::find(verb_words_.begin(), verb_words_.end(), at_) != verb_words_.end()) {
             return {};
         }
-        const bool rest_is_text =
-            got_.command != nullptr && got_.command->arguments.starts_with("MESSAGE") && !got_.arguments.empty();
         if (word == "--" && !only_arguments_) {
             only_arguments_ = true;
             return {};
         }
-        if (only_arguments_ || rest_is_text || word.size() < 2 || word[0] != '-') {
+        if (only_arguments_ || word.size() < 2 || word[0] != '-') {
             got_.arguments.emplace_back(word);
             return {};
         }
@@ -202,6 +211,10 @@ private:
             }
             value = words_[++at_];
         }
+        if (value->empty() && (option->name == "-H" || option->name == "-m")) { // "$VARIABLE" of a script, not set
+            return usage("option '" + std::string(word) + "' is empty; it needs " + std::string(option->argument) +
+                         ": " + std::string(option->help));
+        }
         set_option(*option, *value);
         return {};
     }
@@ -220,6 +233,8 @@ private:
             got_.json = true;
         } else if (option.name == "-h") {
             got_.help = true;
+        } else if (option.name == "--version") {
+            got_.version = true;
         }
     }
 
@@ -235,8 +250,8 @@ private:
         }
         add(common_options());
         const std::string verb = got_.command != nullptr ? std::string(got_.command->verb) + " " : "";
-        return usage("unknown option '" + std::string(word) + "'" + did_you_mean(word, known) + " 'stead " + verb +
-                     "-h' lists the options: " + joined(known, " ") + ".");
+        return usage("unknown option '" + std::string(word) + "'" +
+                     advice(word, known, "'stead " + verb + "-h' lists the options: " + joined(known, " ")));
     }
 
     Result<void> check_complete() {

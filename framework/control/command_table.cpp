@@ -267,7 +267,7 @@ constexpr auto table = std::to_array<Command>({
      daemon,
      true,
      "PUT /modules/{m}/resources/{r}",
-     "write a resource of a running module",
+     "write a resource of a running module: custom.NAME, or of a class of your own; those of Stead are refused",
      {{{"-r", "RESOURCE", "its name, such as custom.disk"},
        {"-v", "STATE", "init, up, down, unknown, or any value"},
        {"-n", "", "leave no line in the log"},
@@ -485,8 +485,9 @@ constexpr auto common = std::to_array<Option>({
     {"-m", "AM", "the module (default: the environment's SAFEMODULE)"},
     {"-H", "NODES", "on these nodes: \"*\" for all, or \"n1,n2\""},
     {"-i", "WHO", "an automatic caller; counts in maxloop"},
-    {"--json", "", "print JSON"},
+    {"--json", "", "print one JSON object (logview: one a line); an error too, as {\"error\":TEXT,\"exit\":CODE}"},
     {"-h", "", "help on the command"},
+    {"--version", "", "print the version of Stead"},
 });
 
 } // namespace

@@ -4,6 +4,7 @@
 #include "facts.hpp"
 #include "own_places.hpp"
 #include "rule_names.hpp"
+#include "virtual_addresses.hpp"
 
 #include <stead/base/files.hpp>
 #include <stead/control/command.hpp>
@@ -116,27 +117,6 @@ void check_hook_slips(const config::Module& module, const fs::path& bin, std::ve
                                 .file = "bin/" + it->path().filename().string(),
                                 .line = 0,
                                 .message = std::move(wrong)});
-        }
-    }
-}
-
-/// A virtual address that is a server's own would be taken from it at the first start.
-void check_addresses(const config::Element& element, const config::Cluster& cluster,
-                     std::vector<config::Finding>& findings) {
-    for (const config::Element& child : element.children) {
-        check_addresses(child, cluster, findings);
-    }
-    const std::string addr{element.name == "virtual_addr" ? element.attribute("addr").value_or("") : ""};
-    for (const config::ClusterLan& lan : cluster.lans) {
-        const auto own = std::ranges::find(lan.addresses, addr);
-        if (!addr.empty() && own != lan.addresses.end()) {
-            const auto node = static_cast<std::size_t>(own - lan.addresses.begin());
-            findings.push_back({.warning = false,
-                                .file = "userconfig.xml",
-                                .line = element.line,
-                                .message = "virtual_addr/@addr: '" + addr + "' is the address of " +
-                                           cluster.nodes[node] + " in cluster.xml; allowed: one that no server has"});
-            return;
         }
     }
 }
@@ -323,9 +303,10 @@ int check_module(const CheckRequest& request, const Registry& registry, const co
         ask_plugins(*module, schemas, registry, {.findings = &findings, .file = "userconfig.xml"});
         std::ranges::move(unsupported(*module, registry), std::back_inserter(findings));
         std::ranges::move(places_of_others(request.module, *module, schemas, paths), std::back_inserter(findings));
-        if (cluster) {
-            check_addresses(module->service, *cluster, findings);
-        }
+        const auto interfaces = net::interfaces();
+        std::ranges::move(virtual_address_findings(module->service, cluster ? &*cluster : nullptr,
+                                                   interfaces ? *interfaces : std::vector<net::Interface>{}),
+                          std::back_inserter(findings));
         check_mandatory_hooks(*module, request.bin, findings);
         check_hook_slips(*module, request.bin, findings);
         check_rules(*module, schemas, request, paths, findings);

@@ -123,7 +123,7 @@ Result<void> read_cluster(Facts& facts, bool network) {
     if (!network) {
         return {};
     }
-    if (auto resolved = config::resolve(facts.cluster); !resolved) {
+    if (auto resolved = config::resolve(facts.cluster, file.string()); !resolved) {
         return resolved.error();
     }
     const auto local = local_addresses();

@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "generated.hpp"
 
-#include <arpa/inet.h>
+#include "subnet.hpp"
 
 #include <algorithm>
-#include <array>
-#include <charconv>
-#include <cstring>
 #include <optional>
 
 namespace stead::host {
@@ -15,49 +12,6 @@ namespace {
 using config::Element;
 using Attributes = std::vector<std::pair<std::string, std::string>>;
 
-/// IPv4 in the last four bytes, as ::ffff:a.b.c.d without the ffff: only compared with its own kind.
-struct Subnet {
-    int family{};
-    std::array<std::uint8_t, 16> bytes{};
-    unsigned prefix{};
-
-    [[nodiscard]] bool holds(const Subnet& address) const {
-        return family == address.family && cut(address) == cut(*this);
-    }
-    [[nodiscard]] std::string network() const {
-        std::array<char, INET6_ADDRSTRLEN> text{};
-        const auto network_bytes = cut(*this);
-        ::inet_ntop(family, network_bytes.data(), text.data(), text.size());
-        return text.data();
-    }
-
-private:
-    [[nodiscard]] std::array<std::uint8_t, 16> cut(const Subnet& address) const {
-        std::array<std::uint8_t, 16> kept{};
-        for (unsigned bit = 0; bit < prefix; ++bit) {
-            kept[bit / 8] = static_cast<std::uint8_t>(kept[bit / 8] | (address.bytes[bit / 8] & (0x80U >> (bit % 8))));
-        }
-        return kept;
-    }
-};
-
-/// "192.0.2.11/24"; without a prefix it is a single address.
-std::optional<Subnet> parse(const std::string& text) {
-    const auto slash = text.find('/');
-    const std::string address = text.substr(0, slash);
-    Subnet subnet;
-    subnet.family = address.find(':') == std::string::npos ? AF_INET : AF_INET6;
-    const unsigned bits = subnet.family == AF_INET ? 32 : 128;
-    subnet.prefix = bits;
-    if (::inet_pton(subnet.family, address.c_str(), subnet.bytes.data()) != 1) {
-        return std::nullopt;
-    }
-    if (slash != std::string::npos) {
-        std::from_chars(text.data() + slash + 1, text.data() + text.size(), subnet.prefix);
-    }
-    return subnet.prefix <= bits ? std::optional{subnet} : std::nullopt;
-}
-
 /// Where a virtual address belongs: the node's own address in the longest subnet that holds it.
 struct Home {
     std::string interface, network, own_address;
@@ -65,7 +19,7 @@ struct Home {
 
 std::optional<Home> home_of(const std::string& address, const std::string& interface,
                             std::span<const net::Interface> interfaces) {
-    const auto wanted = parse(address);
+    const auto wanted = parse_subnet(address);
     std::optional<Home> home;
     unsigned longest = 0;
     for (const net::Interface& one : interfaces) {
@@ -73,9 +27,9 @@ std::optional<Home> home_of(const std::string& address, const std::string& inter
             continue;
         }
         for (const std::string& with_prefix : one.addresses) {
-            const auto subnet = parse(with_prefix);
-            const bool single = !subnet || subnet->prefix == (subnet->family == AF_INET ? 32U : 128U);
-            if (wanted && !single && subnet->holds(*wanted) && (!home || subnet->prefix > longest)) {
+            const auto subnet = parse_subnet(with_prefix);
+            if (wanted && subnet && !subnet->single() && subnet->holds(*wanted) &&
+                (!home || subnet->prefix > longest)) {
                 longest = subnet->prefix;
                 home = Home{one.name, subnet->network(), with_prefix.substr(0, with_prefix.find('/'))};
             }

@@ -251,7 +251,7 @@ Result<json::object> ModuleHost::do_action(const std::string& verb, const json::
 Result<json::object> ModuleHost::do_set(const json::object& request) {
     const std::string name = text_of(request, "resource");
     const std::string value = text_of(request, "value");
-    if (const auto done = publish_as(nullptr, name, value); !done) {
+    if (const auto done = set_resource(name, value); !done) {
         return done.error();
     }
     if (!flag_of(request, "silent")) {

@@ -2,6 +2,8 @@
 // What plugins and hooks ask of the host: from any of their threads, so shared state is behind a mutex or posted.
 #include "module_host.hpp"
 
+#include "rule_names.hpp"
+
 #include <boost/json/array.hpp>
 #include <boost/json/serialize.hpp>
 
@@ -315,6 +317,9 @@ std::optional<std::string> ModuleHost::resource(std::string_view name) {
 }
 
 Result<void> ModuleHost::set_resource(std::string_view name, std::string_view value) {
+    if (auto allowed = may_be_set(name); !allowed) {
+        return allowed;
+    }
     return publish_as(nullptr, name, value);
 }
 

@@ -5,6 +5,7 @@
 #include <stead/control/command.hpp>
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <optional>
 #include <set>
@@ -20,14 +21,15 @@ using config::Element;
 constexpr std::size_t script_bytes_max = 1u << 20; // of one file that may publish something
 constexpr std::size_t scripts_max = 1000;
 
+/// Classes of the host and of the services, whose ids the running module makes up.
+constexpr std::array<std::string_view, 8> own_classes{"state",  "usersetting", "config",    "rfs",
+                                                      "mirror", "heart",       "heartbeat", "farm"};
+
 /// What may be published: the ids of each class, as far as the configuration tells.
 class Known {
 public:
     Known(const config::Module& module, const config::SchemaSet& schemas) {
-        // Classes whose ids the running module makes up.
-        for (const char* kind : {"state", "usersetting", "config", "rfs", "mirror", "heart", "heartbeat", "farm"}) {
-            open_.emplace(kind);
-        }
+        open_.insert(own_classes.begin(), own_classes.end());
         for (const config::SchemaSet::Owner& owner : schemas.owners) {
             take_schema(owner);
         }
@@ -316,6 +318,18 @@ std::vector<config::Finding> unknown_labels(const RuleBook& book, const config::
         }
     }
     return findings;
+}
+
+Result<void> may_be_set(std::string_view resource) {
+    const std::string_view kind = resource.substr(0, resource.find('.'));
+    if (resource == "farm.gate" || std::ranges::find(own_classes, kind) == own_classes.end()) {
+        return {};
+    }
+    return Error{Errc::refused, std::string{resource},
+                 "resources " + std::string{kind} +
+                     ".* are written by Stead alone; allowed: custom.NAME, a class of "
+                     "your own, farm.gate with scriptcontrol=\"on\"" +
+                     (kind == "usersetting" ? "; 'stead failover', 'stead checker' and 'stead errd' write these" : "")};
 }
 
 } // namespace stead::host

@@ -8,6 +8,7 @@
 
 #include <filesystem>
 #include <span>
+#include <string_view>
 #include <vector>
 
 namespace stead::host {
@@ -29,5 +30,10 @@ namespace stead::host {
 /// a configured checker makes. Not an error: classic modules take away defaults that Stead does not have.
 [[nodiscard]] std::vector<config::Finding> unknown_labels(const RuleBook& book, const config::Module& module,
                                                           const config::SchemaSet& schemas);
+
+/// Whether `stead set` and stead.resource.set may write the resource: those of the host and of the services are
+/// theirs, all but farm.gate. A checker's may be set; its next verdict replaces the value. Errors: refused, with what
+/// may be set.
+[[nodiscard]] Result<void> may_be_set(std::string_view resource);
 
 } // namespace stead::host

@@ -2,6 +2,7 @@
 #include <stead/node/check.hpp>
 #include <stead/node/daemon.hpp>
 
+#include <stead/net/net.hpp>
 #include <stead/wire/keys.hpp>
 
 #include <boost/asio/post.hpp>
@@ -15,6 +16,7 @@
 #include <netdb.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -36,6 +38,7 @@ constexpr milliseconds connect_limit{1500};
 constexpr std::size_t large_probe_bytes = 8192; // several full-size segments each way
 constexpr milliseconds tool_limit{2000};
 constexpr milliseconds sample_window{700};
+constexpr milliseconds duplicate_window{600};
 
 std::string hex(std::uint64_t value) {
     std::array<char, 17> text{};
@@ -88,6 +91,44 @@ Carrier carrier_of(const std::string& address) {
         return {one->ifa_name, ::ioctl(socket.get(), SIOCGIFMTU, &request) == 0 ? request.ifr_mtu : 0};
     }
     return {};
+}
+
+/// What lies in /etc/stead beside what is in use.
+void add_files(json::object& facts, const control::Paths& paths) {
+    const Result<std::string> key = read_file(paths.key(), 4096);
+    facts["key_file"] = key ? wire::key_name(*key) : key.error().text();
+    struct stat status {};
+    facts["key_open"] = ::stat(paths.key().c_str(), &status) == 0 && (status.st_mode & 077) != 0;
+    const Result<std::string> edited = read_file(paths.edited_cluster(), config::file_bytes_max);
+    const Result<std::string> active = read_file(paths.active_cluster(), config::file_bytes_max);
+    facts["cluster_edited"] = edited && active && *edited != *active;
+}
+
+/// Who else answers for an address of this node; "" when nobody does.
+std::string other_owner(const std::string& address) {
+    const Result<std::vector<net::Interface>> interfaces = net::interfaces();
+    const net::Interface* home = nullptr;
+    std::vector<net::Mac> own;
+    for (const net::Interface& one : interfaces ? *interfaces : std::vector<net::Interface>{}) {
+        own.push_back(one.mac); // two of our interfaces on one network both answer
+    }
+    for (std::size_t i = 0; interfaces && i < interfaces->size(); ++i) {
+        const net::Interface& one = (*interfaces)[i];
+        for (const std::string& with_prefix : one.addresses) {
+            home = one.name != "lo" && with_prefix.starts_with(address + "/") ? &one : home;
+        }
+    }
+    if (home == nullptr) {
+        return {};
+    }
+    const Result<std::optional<net::Mac>> answered = net::probe(home->index, address, duplicate_window, own);
+    if (!answered || !*answered) {
+        return {};
+    }
+    std::array<char, 18> mac{};
+    std::snprintf(mac.data(), mac.size(), "%02x:%02x:%02x:%02x:%02x:%02x", (**answered)[0], (**answered)[1],
+                  (**answered)[2], (**answered)[3], (**answered)[4], (**answered)[5]);
+    return std::string(mac.data()) + " on " + home->name;
 }
 
 /// Loads the smallest tc program there is; "" when the kernel takes it.
@@ -154,6 +195,7 @@ json::object Daemon::probe_facts() {
     facts["node"] = cluster_->name();
     facts["digest"] = hex(cluster_->cluster.digest);
     facts["key"] = wire::key_name(cluster_->keys[0]);
+    add_files(facts, paths_);
     json::object heard;
     json::object mtu;
     json::array interfaces;
@@ -185,8 +227,15 @@ json::object Daemon::probe_facts() {
     json::object modules;
     for (const InstalledModule& module : registry_.list()) {
         const ModuleState state = runner(module.name)->state();
+        json::array udp, tcp;
+        for (const ModulePort& port : registry_.ports(module)) {
+            (port.protocol == "udp" ? udp : tcp).emplace_back(port.port);
+        }
         modules[module.name] =
             json::object{{"id", module.id},
+                         {"udp", std::move(udp)},
+                         {"tcp", std::move(tcp)},
+                         {"mode", module.mode},
                          {"configured", module.configured},
                          {"digest", text_setting(module_settings(paths_.active(module.name)), "digest")},
                          {"state", state.state + " " + state.qualifier},
@@ -216,6 +265,11 @@ void gather_outside(CheckFacts& facts) {
             askers.emplace_back([&facts, i] { facts.peers[i] = probe_peer(facts.cluster, NodeId(i)); });
         }
     }
+    const std::vector<std::string> own = facts.cluster.own_addresses();
+    std::vector<std::string> others(own.size());
+    for (std::size_t i = 0; i < own.size(); ++i) {
+        askers.emplace_back([&, i] { others[i] = other_owner(own[i]); });
+    }
     facts.nft = tool_output({"nft", "list", "ruleset"});
     facts.iptables = tool_output({"iptables-legacy-save"});
     if (facts.iptables.empty()) {
@@ -231,6 +285,11 @@ void gather_outside(CheckFacts& facts) {
     facts.clsact_problem = clsact_problem();
     for (std::thread& asker : askers) {
         asker.join();
+    }
+    for (std::size_t i = 0; i < own.size(); ++i) {
+        if (!others[i].empty()) {
+            facts.duplicates[own[i]] = others[i];
+        }
     }
 }
 

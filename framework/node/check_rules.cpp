@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <stead/node/check.hpp>
-#include <stead/node/registry.hpp>
 
 #include <boost/json/array.hpp>
 #include <boost/json/parse.hpp>
@@ -58,6 +57,9 @@ public:
             }
         }
         judge_key_here();
+        judge_files(self_, facts_.own);
+        judge_duplicates();
+        judge_presence();
         judge_kernel();
         judge_foreign_bpf();
         judge_modules();
@@ -197,7 +199,74 @@ private:
                              ", full-size ones do not: the MTU differs on the way; "
                              "compare 'ip link' on both nodes and the switch");
         }
+        judge_files(peer.node, peer.facts);
         judge_module_configs(peer);
+    }
+
+    /// What a node has in /etc/stead, and does not use or guard.
+    void judge_files(const std::string& node, const json::object& facts) {
+        const std::string key = text_of(facts, "key_file"); // an older version does not tell
+        if (!key.empty() && key != text_of(facts, "key")) {
+            wrong("key", "/etc/stead/cluster.key of " + node + " (" + key + ") is not the key that its steadd uses (" +
+                             text_of(facts, "key") +
+                             "): after a restart it would be cut off; copy the file of another " +
+                             "node, or restart steadd there if the new one is meant");
+        }
+        if (facts.contains("key_open") && facts.at("key_open") == json::value(true)) {
+            wrong("key", "/etc/stead/cluster.key of " + node +
+                             " can be read by others than root; run there: chmod 600 /etc/stead/cluster.key, and renew "
+                             "it with 'stead cluster genkey --rotate' if somebody may have read it");
+        }
+        if (facts.contains("cluster_edited") && facts.at("cluster_edited") == json::value(true)) {
+            wrong("configuration", "/etc/stead/cluster.xml of " + node +
+                                       " was edited and is not in force; 'stead cluster config' there applies it");
+        }
+    }
+
+    void judge_duplicates() {
+        for (const auto& [address, other] : facts_.duplicates) {
+            wrong("network", "the address " + address + " of " + self_ + " is answered by another host too (" + other +
+                                 "): give one of them another address");
+        }
+    }
+
+    /// A module need not be on all nodes, but one that takes over needs somebody to take over from.
+    void judge_presence() {
+        std::map<std::string, std::pair<std::string, std::string>> where; // module -> nodes with it, and without
+        std::map<std::string, std::string> modes;
+        const auto each_node = [&](const auto& visit) {
+            visit(self_, object_in(facts_.own, "modules"));
+            for (const PeerProbe& peer : facts_.peers) {
+                if (!peer.node.empty() && !peer.error) {
+                    visit(peer.node, object_in(peer.facts, "modules"));
+                }
+            }
+        };
+        each_node([&](const std::string&, const json::object* modules) {
+            for (const auto& module : modules != nullptr ? *modules : json::object{}) {
+                where[module.key()];
+                if (const json::object* one = module.value().if_object()) {
+                    modes[module.key()] = text_of(*one, "mode");
+                }
+            }
+        });
+        each_node([&](const std::string& node, const json::object* modules) {
+            for (auto& [module, nodes] : where) {
+                std::string& list = modules != nullptr && modules->contains(module) ? nodes.first : nodes.second;
+                list.append(list.empty() ? "" : ", ").append(node);
+            }
+        });
+        for (const auto& [module, nodes] : where) {
+            if (nodes.second.empty()) {
+                continue;
+            }
+            const std::string text = "module '" + module + "' is on " + nodes.first + " and not on " + nodes.second +
+                                     "; to have it there too: stead -E " + module + " -H NODE";
+            const bool alone = nodes.first.find(',') == std::string::npos;
+            const bool takes_over = modes[module] == "farm" || modes[module] == "mirror";
+            alone&& takes_over ? wrong("modules", text + "; on one node alone nothing takes over from it")
+                               : fine("modules", text);
+        }
     }
 
     void judge_module_configs(const PeerProbe& peer) {
@@ -265,41 +334,81 @@ private:
         }
     }
 
+    struct Suspect {
+        std::string rule;                        ///< empty = none found
+        std::string chain = "inet filter input"; ///< where nft has it
+    };
+
     void judge_firewall() {
-        const std::string lines_to_add =
-            "nft add rule inet filter input udp dport { " + port() +
-            ", 4803-4994, 8888-8951 } accept; nft add rule inet "
-            "filter input tcp dport { " +
-            port() +
-            ", 5600-5855 } accept   (or: iptables -I INPUT -p udp -m multiport "
-            "--dports " +
-            port() + ",4803:4994,8888:8951 -j ACCEPT; iptables -I INPUT -p tcp -m multiport --dports " + port() +
-            ",5600:5855 -j ACCEPT)";
-        const std::string suspect = suspicious_rule();
-        if (!suspect.empty()) {
-            wrong("firewall", "on this node: '" + suspect + "'; to let Stead pass: " + lines_to_add);
+        const std::string udp = ports_to_open("udp", {port(), "4803-4994", "8888-8951"}),
+                          tcp = ports_to_open("tcp", {port(), "5600-5855"});
+        const auto iptables = [](std::string list) {
+            std::erase(list, ' ');
+            std::ranges::replace(list, '-', ':');
+            return " -m multiport --dports " + list + " -j ACCEPT";
+        };
+        const Suspect suspect = suspicious_rule();
+        // In front of what is there: behind a rule that drops it would be of no use.
+        const std::string nft = "nft insert rule " + suspect.chain;
+        const std::string lines_to_add = nft + " udp dport { " + udp + " } accept; " + nft + " tcp dport { " + tcp +
+                                         " } accept   (or: iptables -I INPUT -p udp" + iptables(udp) +
+                                         "; iptables -I INPUT -p tcp" + iptables(tcp) + ")";
+        if (!suspect.rule.empty()) {
+            wrong("firewall", "on this node: '" + suspect.rule + "'; to let Stead pass: " + lines_to_add);
         } else {
             fine("firewall",
                  "no dropping rule found on this node; on the other node, to let Stead pass: " + lines_to_add);
         }
     }
 
+    /// Those of modules that chose theirs as well.
+    [[nodiscard]] std::string ports_to_open(const char* protocol, std::vector<std::string> list) const {
+        const json::object* modules = object_in(facts_.own, "modules");
+        for (const auto& module : modules != nullptr ? *modules : json::object{}) {
+            for (const std::int64_t one : ports_in(module.value(), protocol)) {
+                const bool known = std::ranges::any_of(list, [&](const std::string& range) {
+                    const std::size_t dash = range.find('-');
+                    const long low = std::stol(range);
+                    return one >= low && one <= (dash == range.npos ? low : std::stol(range.substr(dash + 1)));
+                });
+                if (!known) {
+                    list.push_back(std::to_string(one));
+                }
+            }
+        }
+        return joined(list);
+    }
+
+    static std::vector<std::int64_t> ports_in(const json::value& module, std::string_view protocol) {
+        std::vector<std::int64_t> ports;
+        const json::object* object = module.if_object();
+        const json::value* list = object != nullptr ? object->if_contains(protocol) : nullptr;
+        for (const json::value& port : list != nullptr && list->is_array() ? list->get_array() : json::array{}) {
+            ports.push_back(port.is_int64() ? port.get_int64() : static_cast<std::int64_t>(port.to_number<unsigned>()));
+        }
+        return ports;
+    }
+
     [[nodiscard]] bool names_module_port(const std::string& line) const {
         const json::object* modules = object_in(facts_.own, "modules");
         return modules != nullptr && std::any_of(modules->begin(), modules->end(), [&](const auto& module) {
-                   const json::object* one = module.value().if_object();
-                   const std::int64_t id = one != nullptr ? number_of(*one, "id") : 0;
-                   return id >= 1 && id <= 64 &&
-                          line.find(std::to_string(ports_of(static_cast<unsigned>(id))[0].port)) != line.npos;
+                   const auto ports = ports_in(module.value(), "udp");
+                   return !ports.empty() && line.find(std::to_string(ports[0])) != line.npos;
                });
     }
 
-    [[nodiscard]] std::string suspicious_rule() const {
+    [[nodiscard]] Suspect suspicious_rule() const {
+        std::string table, chain;
         for (const std::string* rules : {&facts_.nft, &facts_.iptables}) {
             std::istringstream lines(*rules);
             for (std::string line; std::getline(lines, line);) {
                 const std::size_t start = line.find_first_not_of(" \t");
                 line.erase(0, start == line.npos ? 0 : start);
+                if (line.starts_with("table ") && line.ends_with(" {")) {
+                    table = line.substr(6, line.size() - 8);
+                } else if (line.starts_with("chain ") && line.ends_with(" {")) {
+                    chain = line.substr(6, line.size() - 8);
+                }
                 const bool drops = line.find("drop") != line.npos || line.find("DROP") != line.npos ||
                                    line.find("REJECT") != line.npos || line.find("reject") != line.npos;
                 const bool policy = line.starts_with(":INPUT DROP") || line.starts_with(":OUTPUT DROP") ||
@@ -309,7 +418,8 @@ private:
                 const bool everything = drops && (line == "drop" || line == "reject" || line == "-A INPUT -j DROP" ||
                                                   line.starts_with("-A INPUT -j REJECT"));
                 if (policy || (drops && names_port) || everything) {
-                    return line;
+                    const bool of_nft = rules == &facts_.nft && !table.empty() && !chain.empty();
+                    return of_nft ? Suspect{line, table + " " + chain} : Suspect{line};
                 }
             }
         }
@@ -393,8 +503,11 @@ private:
         if (own == nullptr) {
             return;
         }
-        const auto id = static_cast<unsigned>(std::clamp<std::int64_t>(number_of(*own, "id"), 1, 64));
-        const std::string udp = std::to_string(ports_of(id)[0].port);
+        const std::vector<std::int64_t> ports = ports_in(*own, "udp");
+        if (ports.empty()) {
+            return;
+        }
+        const std::string udp = std::to_string(ports[0]);
         std::string met, missed;
         for (const PeerProbe& peer : facts_.peers) {
             const json::object* there = object_in(peer.facts, "modules");

@@ -223,7 +223,7 @@ Result<ActiveCluster> check_cluster(const std::string& xml, const std::string& f
     if (!cluster) {
         return cluster.error();
     }
-    if (Result<void> resolved = config::resolve(*cluster); !resolved) {
+    if (Result<void> resolved = config::resolve(*cluster, file_name); !resolved) {
         return resolved.error();
     }
     return identify(std::move(*cluster));
@@ -248,7 +248,7 @@ Result<ActiveCluster> load_cluster(const control::Paths& paths) {
         return cluster.error();
     }
     if (!use_kept_addresses(*cluster, resolved_file(paths))) {
-        if (Result<void> resolved = config::resolve(*cluster); !resolved) {
+        if (Result<void> resolved = config::resolve(*cluster, file.string()); !resolved) {
             return resolved.error();
         }
     }

@@ -138,7 +138,9 @@ Result<std::string> rehearse(const control::Paths& paths, const std::string& mod
         const json::object& finding = value.as_object();
         const bool warning = finding.at("warning").as_bool();
         (warning ? report.warnings : errors)
-            .append(warning ? "warning: " : errors.empty() ? "" : "\n")
+            .append(warning          ? "warning: "
+                    : errors.empty() ? ""
+                                     : "\n")
             .append(text_of(finding, "text"))
             .append(warning ? "\n" : "");
         report.findings.push_back(value);
@@ -391,8 +393,9 @@ void Daemon::module_new(const CallPtr& call) {
     const std::optional<unsigned> id = id_option(call->request, "M", bad);
     if (!control::is_module_name(name) || bad) {
         return call->finish(Answer::failed(exit_code::usage, bad ? "-M: not a number from 1 to 64"
-                                                                 : "'" + name + "' is no name of a module: 1 to 63 of "
-                                                                              "A-Z a-z 0-9 . _ -"));
+                                                                 : "'" + name +
+                                                                       "' is no name of a module: 1 to 63 of "
+                                                                       "A-Z a-z 0-9 . _ -"));
     }
     if (from != "farm" && from != "mirror" && from != "light") {
         return call->finish(
@@ -406,8 +409,7 @@ void Daemon::module_new(const CallPtr& call) {
             return Answer::failed(made.error());
         }
         std::error_code ignored;
-        const bool no_mirror =
-            from == "mirror" && !fs::exists(paths.plugins() / "mirror.so", ignored);
+        const bool no_mirror = from == "mirror" && !fs::exists(paths.plugins() / "mirror.so", ignored);
         Answer answer = Answer::done(
             "module '" + name + "' (id " + std::to_string(made->id) + ") is in " + paths.edited(name).string() +
             "\nedit conf/userconfig.xml and bin/, then 'stead module check -m " + name + "', 'stead config -m " + name +
@@ -480,25 +482,26 @@ void Daemon::module_list(const CallPtr& call) {
 void Daemon::module_ports(const CallPtr& call) {
     bool bad = false;
     std::optional<unsigned> id = id_option(call->request, "i", bad);
-    std::string mode;
+    std::vector<ModulePort> ports;
     if (!id && !bad && !call->request.module.empty()) {
         const Result<InstalledModule> module = registry_.find(call->request.module);
         if (!module) {
             return call->finish(Answer::failed(module.error()));
         }
         id = module->id;
-        mode = module->mode;
+        ports = registry_.ports(*module);
     }
     if (!id || *id < 1 || *id > 64) {
         return call->finish(Answer::failed(exit_code::usage, "'module getports' needs -m AM, or -i ID with 1 to 64"));
     }
+    if (!call->request.option("i").empty()) {
+        ports = ports_of(*id);
+    }
     Answer answer;
     json::array data;
-    for (const ModulePort& port : ports_of(*id)) {
-        if (mode.empty() || port.what.starts_with(mode)) {
-            answer.text += port.protocol + " " + std::to_string(port.port) + " " + port.what + "\n";
-            data.push_back(json::object{{"protocol", port.protocol}, {"port", port.port}, {"what", port.what}});
-        }
+    for (const ModulePort& port : ports) {
+        answer.text += port.protocol + " " + std::to_string(port.port) + " " + port.what + "\n";
+        data.push_back(json::object{{"protocol", port.protocol}, {"port", port.port}, {"what", port.what}});
     }
     answer.data = json::object{{"id", *id}, {"ports", std::move(data)}};
     call->finish(std::move(answer));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <stead/node/daemon.hpp>
 
+#include <stead/archive/archive.hpp>
 #include <stead/base/log.hpp>
 #include <stead/node/web_identity.hpp>
 
@@ -151,6 +152,9 @@ Result<void> Daemon::start() {
     }
     for (const InstalledModule& module : registry_.list()) {
         Generations(paths_.module(module.name)).recover();
+    }
+    for (const fs::path& left : archive::remove_leftovers(paths_.edited_modules())) {
+        log::event("steadd", "removed " + left.string() + ", left by an installation that was cut off");
     }
     Result<std::unique_ptr<control::Server>> server = control::Server::listen(
         io_.get_executor(), paths_.daemon_socket(), 0660, "stead",

@@ -9,8 +9,10 @@
 #include <stead/control/command.hpp>
 
 #include <boost/json/parse.hpp>
+#include <tinyxml2.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <set>
 
@@ -19,6 +21,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::size_t small_file_bytes_max = 4096;
+constexpr std::size_t xml_bytes_max = 4u << 20;
 
 std::optional<unsigned> read_id(const fs::path& file) {
     const Result<std::string> text = read_file(file, small_file_bytes_max);
@@ -41,6 +44,23 @@ std::vector<ModulePort> ports_of(unsigned id) {
     return {{"farm", "udp", static_cast<std::uint16_t>(4803 + n * 3)},
             {"mirror heartbeat", "udp", static_cast<std::uint16_t>(8888 + n)},
             {"mirror replication", "tcp", static_cast<std::uint16_t>(5600 + n * 4)}};
+}
+
+std::vector<ModulePort> ports_of(unsigned id, const std::string& safeconf_xml) {
+    std::vector<ModulePort> ports = ports_of(id);
+    tinyxml2::XMLDocument document;
+    if (document.Parse(safeconf_xml.data(), safeconf_xml.size()) != tinyxml2::XML_SUCCESS ||
+        document.RootElement() == nullptr) {
+        return ports;
+    }
+    constexpr std::array elements{"farm", "heart", "rfs"}; // in the order of `ports`
+    const tinyxml2::XMLElement* service = document.RootElement()->FirstChildElement("service");
+    for (std::size_t i = 0; service != nullptr && i < ports.size(); ++i) {
+        const tinyxml2::XMLElement* element = service->FirstChildElement(elements[i]);
+        const unsigned port = element != nullptr ? element->UnsignedAttribute("port") : 0;
+        ports[i].port = port >= 1 && port <= 65535 ? static_cast<std::uint16_t>(port) : ports[i].port;
+    }
+    return ports;
 }
 
 boost::json::object module_settings(const fs::path& active) {
@@ -85,6 +105,16 @@ Result<InstalledModule> Registry::find(const std::string& name) const {
                      (near.empty() ? "; 'stead module list' shows those that are, 'stead module install -m " + name +
                                          " FILE.safe' installs one"
                                    : "; did you mean '" + near + "'?")};
+}
+
+std::vector<ModulePort> Registry::ports(const InstalledModule& module) const {
+    const Result<std::string> xml = read_file(paths_.active(module.name) / "safeconf.xml", xml_bytes_max);
+    std::vector<ModulePort> ports = ports_of(module.id, value_or(xml, std::string{}));
+    if (module.mode == "light") { // its nodes hear each other where those of a farm do
+        ports[0].what = module.mode;
+    }
+    std::erase_if(ports, [&](const ModulePort& port) { return !port.what.starts_with(module.mode); });
+    return ports;
 }
 
 Result<unsigned> Registry::choose_id(const std::string& name, std::optional<unsigned> wanted) const {

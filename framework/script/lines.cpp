@@ -1,38 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lines.hpp"
 
+#include <stead/base/utf8.hpp>
 #include <stead/script/script.hpp>
 
-#include <cstdint>
-
 namespace stead::script {
-
-namespace {
-
-/// Length of the UTF-8 sequence at the start of `s`, 0 when it is none.
-std::size_t utf8_length(std::string_view s) {
-    const auto first = static_cast<unsigned char>(s[0]);
-    const std::size_t length = first < 0x80 ? 1 : first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
-    if (length == 1) {
-        return 1;
-    }
-    if (first < 0xc2 || first > 0xf4 || s.size() < length) {
-        return 0;
-    }
-    std::uint32_t code = first & (0xffu >> (length + 1));
-    for (std::size_t i = 1; i < length; ++i) {
-        const auto next = static_cast<unsigned char>(s[i]);
-        if ((next & 0xc0) != 0x80) {
-            return 0;
-        }
-        code = (code << 6) | (next & 0x3fu);
-    }
-    const bool too_long = (length == 3 && code < 0x800) || (length == 4 && code < 0x10000);
-    const bool no_character = (code >= 0xd800 && code < 0xe000) || code > 0x10ffff;
-    return too_long || no_character ? 0 : length;
-}
-
-} // namespace
 
 std::string printable(std::string_view bytes) {
     static constexpr char digits[] = "0123456789abcdef";

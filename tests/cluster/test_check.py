@@ -56,7 +56,7 @@ def blocked_ports(farm):
             "nft add rule inet filter input ")
     node2.sh(drop + "udp dport 4800 drop")
     names(node1, "UDP 4800", "node2", what="UDP 4800 blocked on node2, seen from node1")
-    names(node2, "firewall", "udp dport 4800 drop", "nft add rule", what="on node2 itself: the rule and the lines to add")
+    names(node2, "firewall", "udp dport 4800 drop", "nft insert rule inet filter input", what="on node2 itself: the rule and the lines to add")
     node2.sh("nft delete table inet filter")
     content(farm, "UDP open again")
     node2.sh(drop + "tcp dport 4800 drop")
@@ -67,6 +67,31 @@ def blocked_ports(farm):
     names(node1, f"UDP {port}", "echo", "node2", what="the module's port blocked on node2")
     node2.sh("nft delete table inet filter")
     content(farm, "ports open again")
+
+
+def files_and_addresses(farm):
+    """What is not in use, not guarded, not everywhere, or somebody else's as well."""
+    node1, node2 = farm.nodes[:2]
+    key, xml = node2.disk / "etc" / "cluster.key", node2.disk / "etc" / "cluster.xml"
+    key.chmod(0o644)
+    names(node1, "cluster.key of node2", "chmod 600", what="a key that others can read")
+    key.chmod(0o600)
+    good = key.read_bytes()
+    key.write_bytes(b"\2" * 32)
+    names(node1, "cluster.key of node2", "is not the key", what="another key on node2's disk than in use")
+    key.write_bytes(good)
+    text = xml.read_text()
+    xml.write_text(text + "<!-- edited -->\n")
+    names(node2, "cluster.xml of node2 was edited", "stead cluster config", what="an edited cluster.xml")
+    xml.write_text(text)
+    node2.stead("module new alone --template farm -M 9")
+    code, seen = run(node1)
+    check("module 'alone' is on node2 and not on node1, node3" in seen, "a module on some of the nodes is told")
+    node2.stead("module uninstall -m alone")
+    farm.client.sh(f"ip addr add {node1.address()}/32 dev eth0")
+    names(node1, node1.address(), "another host", what="an address of node1 that the client answers for too")
+    farm.client.sh(f"ip addr del {node1.address()}/32 dev eth0")
+    content(farm, "everything as it was")
 
 
 def wrong_key(farm):
@@ -153,7 +178,7 @@ def main():
         flooding()
         return
     with support.echo_farm() as farm:
-        for one in (healthy, blocked_ports, foreign_programs, mtu, configurations, wrong_key):
+        for one in (healthy, files_and_addresses, blocked_ports, foreign_programs, mtu, configurations, wrong_key):
             one(farm)
     print("all good")
 

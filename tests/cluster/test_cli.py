@@ -57,6 +57,7 @@ def spelling(node):
     fails(node, "boot -m echo onn", USAGE, "on")
     fails(node, "state -m echo extra", USAGE, "extra")
     fails(node, "state -H nodex", NOT_FOUND, "nodex", "node1")
+    fails(node, "state -H ''", USAGE, "'-H' is empty")
     verbs = ["start", "stop", "restart", "stopstart", "forcestop", "shutdown", "waitstart", "waitstop", "waitstate",
              "state", "level", "log", "logview", "printi", "printw", "printe", "set", "get", "confcheck", "config",
              "confinfo", "deconfig", "update", "boot", "power"]
@@ -94,6 +95,8 @@ def started(farm, node):
     check(as_json(node, "get -m echo -r custom.disk")["value"] == "down", "get --json has the value")
     fails(node, "get -m echo -r custom.nosuch", NOT_FOUND, "custom.nosuch")
     fails(node, "set -m echo -r custom.disk", USAGE, "-v")
+    for name in ("state.local", "farm.filter", "usersetting.checker"):
+        fails(node, f"set -m echo -r {name} -v up", 78, name, "custom.NAME")
     node.stead("set -m echo -r custom.disk -v up -n")
     node.stead("restart -m echo")
     node.stead("waitstart -m echo -t 20")
@@ -102,7 +105,7 @@ def started(farm, node):
 
 def logs(node):
     node.stead("printi -m echo one two")
-    node.stead("printe -m echo oh dear")
+    node.stead("printe oh dear -m echo")
     out = says(node, "log -m echo -s 20", "one two", "oh dear", "| E |")
     check(len(node.stead("log -m echo -s 2").stdout.splitlines()) == 2, "log -s 2 prints two lines")
     check(out.splitlines()[-1].find("oh dear") > 0, "the newest line is the last")
@@ -159,7 +162,8 @@ def json_everywhere(node):
                  "waitstart -m echo -t 5", "checkloop -m echo", "resetloop -m echo",
                  "set -m echo -r custom.disk -v up", "power -m echo node1 1"):
         as_json(node, verb)
-    check(as_json(node, "state -m nosuch", NOT_FOUND)["exit"] == NOT_FOUND, "--json shows errors too")
+    for verb, code in (("state -m nosuch", NOT_FOUND), ("strat", USAGE), ("cluster genkey", CONFLICT)):
+        check(as_json(node, verb, code)["exit"] == code, "--json shows errors too")
     check("module" in as_json(node, "state")["modules"][0]["peers"][0] or
           as_json(node, "state")["modules"][0]["peers"][0]["node"] == "node2", "peers have names in --json")
 
@@ -185,6 +189,12 @@ def configuration(farm, node):
     fails(node, "config -m echo", 65, "maxlop")
     xml.write_text(good.replace(lab.VIP, farm.nodes[1].address()))
     fails(node, "confcheck -m echo", 65, "virtual_addr/@addr", "is the address of node2")
+    for addr, flaw in (("127.0.0.1", "loopback"), ("10.42.255.255", "broadcast address of 10.42.0.0/16"),
+                       ("web.example", "is not an address; allowed: an IPv4 or IPv6 address")):
+        xml.write_text(good.replace(lab.VIP, addr))
+        fails(node, "confcheck -m echo", 65, "virtual_addr/@addr", addr, flaw)
+    xml.write_text(good.replace(lab.VIP, "192.0.2.7"))
+    says(node, "confcheck -m echo", "warning", "'192.0.2.7' is in no subnet", "10.42.0.0/16 (eth0)")
     xml.write_text(good)
     slips = xml.parents[1] / "bin"
     for name in ("strat_both.lua", "stop_second.lua"):
@@ -259,10 +269,15 @@ def two_modules(farm):
     check(out.count("UP") >= 6, "state shows both on three nodes")
     says(farm.nodes[0], "module list", "echo", "second")
     says(farm.nodes[0], "module listid", "echo 1", "second 2")
-    says(farm.nodes[0], "module getports -m second", "udp")
+    says(farm.nodes[0], "module getports -m second", "udp 4806 farm")
     farm.nodes[0].stead("stop -m second")
     check(farm.nodes[0].state("echo") == 2, "stopping one leaves the other")
-    farm.nodes[0].stead("module package -m second /tmp/stead-packed.safe")
+    done = farm.nodes[0].stead("module package -m second /nosuch/x.safe", check=False)
+    check(done.returncode == 74 and "packed" not in done.stdout and "/nosuch/x.safe" in done.stderr,
+          "a package that cannot be written is not said to be packed")
+    check(as_json(farm.nodes[0], "module package -m second nosuch/x.safe", 74)["exit"] == 74, "nor with --json")
+    done = farm.nodes[0].sh(f"cd /tmp && {lab.stage()}/bin/stead module package -m second stead-packed.safe")
+    check("written to /tmp/stead-packed.safe" in done.stdout, "a relative name is of the caller's folder, and is told")
     farm.nodes[0].stead("module uninstall -m second")
     fails(farm.nodes[0], "state -m second", NOT_FOUND, "second")
     farm.nodes[0].stead("module install -m second -M 2 /tmp/stead-packed.safe")
@@ -287,8 +302,11 @@ def boot_and_shutdown(farm, node):
     check(node.state("echo") == 0 and node.state("second") == 0, "shutdown stops all modules")
     check(farm.nodes[1].state("echo") == 2, "of this node only")
     node.power_off()
+    stale = node.disk / "etc" / "modules" / ".third.installing-aB3dEf"
+    (stale / "conf").mkdir(parents=True)
     node.power_on()
     node.start_steadd()
+    check(not stale.exists(), "what a killed installation left is gone after steadd's start")
     node.stead("waitstart -m echo -t 20")
     check(node.state("echo") == 2, "boot on starts the module at boot")
     check(node.state("second") == 0, "boot off does not")

@@ -417,7 +417,7 @@ void Core::State::watch_config() {
     }
     if (differs && !config_excluded && (phase == Phase::joining || phase == Phase::prepared)) {
         out.emplace_back(std::in_place_type<Excluded>,
-                         Excluded{"config differs from node " + std::to_string(index(with))});
+                         Excluded{.reason = "its configuration differs from that of", .differs_from = with});
         config_excluded = true;
     } else if (!differs) {
         config_excluded = false;

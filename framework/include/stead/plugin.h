@@ -24,7 +24,8 @@
  *   1.2  host: set_role, node_address, stream_keys, ask_witness, command_token, command_done; plugin: on_ready,
  *        on_peer_died, on_witness, answer PENDING of on_command; moment RETIRE (asked only of plugins of 1.2); wish:
  *        port_base, port_step, lease_ns
- *   1.3  host: hook_reason, explain, start_check
+ *   1.3  host: hook_reason, explain, start_check; schema: ATTR_NUMERIC (an older host lets a name through, which the
+ *        plugin then refuses itself)
  */
 #ifndef STEAD_PLUGIN_H
 #define STEAD_PLUGIN_H
@@ -67,6 +68,7 @@ typedef enum stead_type {
 #define STEAD_ATTR_DYNAMIC 2u /* `stead update` may change it while the module runs */
 #define STEAD_ATTR_WINDOWS 4u /* accepted with a warning */
 #define STEAD_ATTR_IGNORED 8u /* classic, read and ignored with a warning; `help` says why */
+#define STEAD_ATTR_NUMERIC 16u /* ADDRESS: a host name is refused */
 
 typedef struct stead_attr_schema {
     const char* name;

@@ -2,6 +2,10 @@
 #include "zip_maker.hpp"
 
 #include <stead/archive/archive.hpp>
+#include <stead/base/files.hpp>
+
+#include <fcntl.h>
+#include <sys/file.h>
 
 namespace stead::archive::test {
 namespace {
@@ -98,6 +102,30 @@ TEST_F(Install, UnicodeNamesAreKept) {
     const std::string name = "web/\xC3\xA9t\xC3\xA9.html";
     ASSERT_TRUE(install_bytes(ZipMaker{}.module().file(name, "x", S_IFREG | 0644, 0x800).bytes()).has_value());
     EXPECT_TRUE(fs::exists(root_ / "modules/am" / name));
+}
+
+TEST_F(Install, NamesThatWouldBecomeOthers) {
+    refused_entry(std::string("bin/start_both\0.txt", 19), Errc::refused,
+                  "entry 'bin/start_both?.txt': has a NUL byte");
+    refused_entry("web/caf\xE9.html", Errc::refused, "entry 'web/caf?.html': has a name that is not UTF-8");
+    refused(ZipMaker{}.module().file("web/caf\xE9.html", "x", S_IFREG | 0644, 0x800).bytes(), Errc::refused,
+            "is not UTF-8");
+    auto two_names = ZipMaker{}.module().file("bin/start_prim", "x").bytes();
+    two_names[two_names.find("bin/start_prim") + 9] = '\0'; // in front of the contents; the directory has the good name
+    refused(two_names, Errc::refused, "has a NUL byte");
+}
+
+TEST_F(Install, LeftoversOfOneThatWasKilledGoAndOthersStay) {
+    const auto modules = root_ / "modules";
+    for (const char* name : {".am.installing-Ab3dE6", ".am.backup", "am", ".am.installing-Ab3dE6x"}) {
+        fs::create_directories(modules / name / "conf");
+    }
+    fs::create_directory(modules / ".am.installing-Zz9Zz9");
+    const Fd held(::open((modules / ".am.installing-Zz9Zz9").c_str(), O_RDONLY));
+    ASSERT_EQ(::flock(held.get(), LOCK_EX), 0);
+    EXPECT_THAT(remove_leftovers(modules), ElementsAre(modules / ".am.installing-Ab3dE6"));
+    EXPECT_THAT(left_behind(),
+                ::testing::UnorderedElementsAre(".am.backup", "am", ".am.installing-Ab3dE6x", ".am.installing-Zz9Zz9"));
 }
 
 TEST_F(Install, Duplicates) {

@@ -33,6 +33,23 @@ TEST(Bus, ViewsFormResourcesSpreadAndALeaverTakesItsOwnAlong) {
     EXPECT_TRUE(group[0].seen.views.back().left.contains(NodeId{2})) << "said goodbye, so it did not die";
 }
 
+TEST(Bus, ADifferentConfigurationIsToldByTheNameOfTheNode) {
+    Group group{3};
+    for (const int node : {0, 1}) {
+        group.start(node);
+        group[node].bus->set_config(5);
+    }
+    ASSERT_TRUE(eventually([&] { return group.agree(first_two); }));
+    group.start(2);
+    group[2].bus->set_config(6); // long before it has listened enough to join
+    ASSERT_TRUE(eventually([&] {
+        const std::lock_guard lock{group[2].seen.mutex};
+        return !group[2].seen.excluded.empty();
+    }));
+    const std::lock_guard lock{group[2].seen.mutex};
+    EXPECT_THAT(group[2].seen.excluded.front(), ::testing::StartsWith("its configuration differs from that of node"));
+}
+
 TEST(Bus, NodesThatPublishedNothingSendHeartbeatsOnly) {
     Group group{3};
     group.wishes = false; // as the node group: nobody tells a weight or a state either

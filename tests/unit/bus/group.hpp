@@ -73,7 +73,7 @@ struct Seen {
     std::map<std::pair<NodeId, std::string>, std::string> resources;
     std::vector<std::string> messages;
     std::map<NodeId, std::uint32_t> states;
-    std::vector<std::string> notes;
+    std::vector<std::string> notes, excluded;
     bool left{};
 };
 
@@ -207,6 +207,10 @@ private:
         out.note = [&seen](bool, const std::string& line) {
             const std::lock_guard lock{seen.mutex};
             seen.notes.push_back(line);
+        };
+        out.excluded = [&seen](const std::string& reason) {
+            const std::lock_guard lock{seen.mutex};
+            seen.excluded.push_back(reason);
         };
         out.leave_done = [&seen] {
             const std::lock_guard lock{seen.mutex};

@@ -83,6 +83,11 @@ TEST(Cluster, GoldenErrors) {
     EXPECT_EQ(only(one_lan(two + "<nod/>")), "E c.xml:1: unknown element <nod> in <lan>; allowed: <node>");
     EXPECT_EQ(only(one_lan(two + "<node name=\"c\" addr=\"224.0.0.1\"/>")),
               "E c.xml:1: node: '224.0.0.1' is no address of one server; allowed: a unicast address");
+    for (const char* address : {"0.0.0.0", "255.255.255.255", "::", "ff02::1", "::ffff:192.0.2.3"}) {
+        EXPECT_THAT(only(one_lan(two + "<node name=\"c\" addr=\"" + address + "\"/>")),
+                    HasSubstr("is no address of one server"))
+            << address;
+    }
     EXPECT_EQ(only(one_lan(two, "pulse=\"10\" slost_count=\"3\"")),
               "W c.xml:1: lans/@slost_count: less than 4, 4 is used; a lease must fit in");
     EXPECT_EQ(only(one_lan(two, "pulse=\"5\" slost_count=\"10\"")),
@@ -163,10 +168,11 @@ TEST(Cluster, Identify) {
 TEST(Cluster, Resolve) {
     auto cluster =
         *parse_cluster(one_lan(R"(<node name="a" addr="localhost"/><node name="b" addr="192.0.2.2"/>)"), "c").value;
-    ASSERT_TRUE(resolve(cluster).has_value());
+    ASSERT_TRUE(resolve(cluster, "c.xml").has_value());
     EXPECT_EQ(cluster.lans[0].addresses[0], "127.0.0.1");
     cluster.lans[0].addresses[0] = "no-such-host.invalid";
-    EXPECT_THAT(resolve(cluster).error().text(), HasSubstr("the name 'no-such-host.invalid' has no address"));
+    EXPECT_THAT(resolve(cluster, "c.xml").error().text(),
+                ::testing::StartsWith("c.xml:1: the name 'no-such-host.invalid' has no address"));
 }
 
 } // namespace

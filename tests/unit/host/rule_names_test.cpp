@@ -110,6 +110,20 @@ TEST_F(Names, AScriptOrARuleMayPublish) {
     EXPECT_THAT(unpublished(web, rule), IsEmpty());
 }
 
+TEST(Set, WhatSteadAndItsServicesWriteIsTheirs) {
+    for (const char* name : {"state.local", "state.remote", "usersetting.checker", "config.same", "farm.web",
+                             "farm.filter", "rfs.uptodate", "mirror.role", "heart.flow", "heartbeat.default"}) {
+        const auto done = may_be_set(name);
+        ASSERT_FALSE(done.has_value()) << name;
+        EXPECT_EQ(done.error().code, Errc::refused);
+        EXPECT_THAT(done.error().text(), AllOf(HasSubstr(name), HasSubstr("allowed: custom.NAME"))) << name;
+    }
+    EXPECT_THAT(may_be_set("usersetting.errd").error().text(), HasSubstr("'stead errd'"));
+    for (const char* name : {"custom.app", "weather.rain", "farm.gate", "tcp.web80", "plain"}) {
+        EXPECT_TRUE(may_be_set(name).has_value()) << name;
+    }
+}
+
 TEST_F(Names, AWaitRuleNeedsACheckThatIsArmedBeforeTheStart) {
     const auto told = [&](const std::string& check, const std::string& rule) {
         return texts(unarmed_waits(compiled(rule), module("<check>" + check + "</check>"), "u.xml"));

@@ -23,7 +23,7 @@ CheckFacts healthy() {
     facts.cluster.cluster.lans = {lan};
     facts.cluster.self = NodeId{0};
     facts.own = json::parse(R"({"version":"1","digest":"d","key":"k","heard":{"default":["n2"]},"unauthentic":0,
-        "foreign":0,"interfaces":["eth0"],"modules":{"web":{"id":1,"digest":"m"}}})")
+        "foreign":0,"interfaces":["eth0"],"modules":{"web":{"id":1,"udp":[4803],"tcp":[],"digest":"m"}}})")
                     .as_object();
     facts.peers.resize(2);
     facts.peers[1].node = "n2";
@@ -52,11 +52,16 @@ TEST(ClusterCheck, WrongKey) {
 TEST(ClusterCheck, BlockedPortNamesTheRuleAndTheLinesToAdd) {
     CheckFacts facts = healthy();
     facts.own["heard"] = json::object{};
-    facts.nft = "table inet filter {\n  chain input {\n    udp dport 4800 drop\n";
+    facts.nft = "table ip guard {\n  chain first {\n    udp dport 4800 drop\n";
+    facts.own["modules"] = json::parse(R"({"web":{"id":1,"udp":[5005],"tcp":[5600],"digest":"m"}})");
     const Answer answer = judge(facts);
     EXPECT_THAT(answer.text, HasSubstr("passes one way only: n1 does not hear n2"));
     EXPECT_THAT(answer.text, HasSubstr("'udp dport 4800 drop'"));
-    EXPECT_THAT(answer.text, HasSubstr("iptables -I INPUT"));
+    EXPECT_THAT(answer.text, HasSubstr("nft insert rule ip guard first udp dport { 4800, 4803-4994, 8888-8951, 5005 } "
+                                       "accept; nft insert rule ip guard first tcp dport { 4800, 5600-5855 } accept"))
+        << "in front of the rule that drops";
+    EXPECT_THAT(answer.text,
+                HasSubstr("iptables -I INPUT -p udp -m multiport --dports 4800,4803:4994,8888:8951,5005 "));
 }
 
 TEST(ClusterCheck, SilentNode) {
@@ -116,10 +121,10 @@ TEST(ClusterCheck, BrokenFlooding) {
 
 TEST(ClusterCheck, ModulePortThatIsBlocked) {
     CheckFacts facts = healthy();
-    facts.own["modules"] = json::parse(R"({"web":{"id":1,"digest":"m","state":"UP Ready"}})");
+    facts.own["modules"] = json::parse(R"({"web":{"id":1,"udp":[5005],"digest":"m","state":"UP Ready"}})");
     facts.peers[1].facts["modules"] = facts.own["modules"];
     facts.modules["web"] = json::parse(R"({"state":"UP","view":{"members":["n1"]}})").as_object();
-    EXPECT_THAT(judge(facts).text, HasSubstr("UDP 4803 does not pass between n1 and n2"));
+    EXPECT_THAT(judge(facts).text, HasSubstr("UDP 5005 does not pass between n1 and n2"));
     facts.modules["web"] = json::parse(R"({"state":"UP","view":{"members":["n1","n2"]}})").as_object();
     EXPECT_EQ(judge(facts).exit, 0);
 }
@@ -130,6 +135,42 @@ TEST(ClusterCheck, OtherKeysCountOnlyWhileTheCheckRuns) {
     EXPECT_EQ(judge(facts).exit, 0);
     facts.unauthentic_now = 12;
     EXPECT_THAT(judge(facts).text, HasSubstr("12 datagrams or connections of another key"));
+}
+
+TEST(ClusterCheck, FilesThatAreNotInUseOrNotGuarded) {
+    CheckFacts facts = healthy();
+    for (json::object* side : {&facts.own, &facts.peers[1].facts}) {
+        (*side)["key_file"] = "k";
+        (*side)["key_open"] = false;
+        (*side)["cluster_edited"] = false;
+    }
+    EXPECT_EQ(judge(facts).exit, 0) << judge(facts).text;
+    facts.own["key_file"] = "z";
+    facts.peers[1].facts["key_open"] = true;
+    facts.peers[1].facts["cluster_edited"] = true;
+    const Answer answer = judge(facts);
+    EXPECT_THAT(answer.text, HasSubstr("cluster.key of n1 (z) is not the key that its steadd uses (k)"));
+    EXPECT_THAT(answer.text, HasSubstr("cluster.key of n2 can be read by others than root; run there: chmod 600"));
+    EXPECT_THAT(answer.text, HasSubstr("cluster.xml of n2 was edited and is not in force; 'stead cluster config'"));
+}
+
+TEST(ClusterCheck, AnAddressThatAnotherHostAnswersToo) {
+    CheckFacts facts = healthy();
+    facts.duplicates["10.0.0.1"] = "02:00:00:00:00:09 on eth0";
+    EXPECT_THAT(judge(facts).text, HasSubstr("the address 10.0.0.1 of n1 is answered by another host too "
+                                             "(02:00:00:00:00:09 on eth0): give one of them another address"));
+}
+
+TEST(ClusterCheck, AModuleOnSomeOfTheNodes) {
+    CheckFacts facts = healthy();
+    facts.own["modules"] = json::parse(R"({"web":{"id":1,"mode":"farm"},"probe":{"id":2,"mode":"light"}})");
+    facts.peers[1].facts["modules"] = json::object{};
+    const Answer answer = judge(facts);
+    EXPECT_THAT(answer.text, HasSubstr("WRONG  modules: module 'web' is on n1 and not on n2; to have it there too: "
+                                       "stead -E web -H NODE; on one node alone nothing takes over from it"));
+    EXPECT_THAT(answer.text, HasSubstr("ok     modules: module 'probe' is on n1 and not on n2"));
+    facts.peers[1].error = Error{Errc::timed_out, "10.0.0.2:4800", "no answer"};
+    EXPECT_THAT(judge(facts).text, Not(HasSubstr("not on n2"))) << "who is silent may have it";
 }
 
 TEST(ClusterCheck, KernelAndMtuOfLans) {

@@ -88,6 +88,26 @@ TEST_F(RegistryTest, BootIsWhatIsConfiguredAndWhatWasSetWhereThatIsIgnore) {
     EXPECT_EQ(registry_.boot("web"), "off");
 }
 
+TEST_F(RegistryTest, PortsAreThoseOfTheConfigurationInForce) {
+    ASSERT_TRUE(registry_.install("web", 2, false, {}));
+    const auto active = folder_.path() / "var/modules/web/active";
+    fs::create_directories(active);
+    const auto ports = [&](const std::string& mode, const std::string& inside) {
+        EXPECT_TRUE(write_file_atomically(active / "module.json", R"({"mode":")" + mode + "\"}"));
+        EXPECT_TRUE(write_file_atomically(active / "safeconf.xml", "<safe><service>" + inside + "</service></safe>"));
+        std::string text;
+        for (const ModulePort& port : registry_.ports(*registry_.find("web"))) {
+            text += port.protocol + " " + std::to_string(port.port) + " " + port.what + "\n";
+        }
+        return text;
+    };
+    EXPECT_EQ(ports("farm", "<farm port=\"5005\"/>"), "udp 5005 farm\n");
+    EXPECT_EQ(ports("farm", "<farm/>"), "udp 4806 farm\n");
+    EXPECT_EQ(ports("light", ""), "udp 4806 light\n");
+    EXPECT_EQ(ports("mirror", "<heart port=\"7001\"/><rfs port=\"7002\"/>"),
+              "udp 7001 mirror heartbeat\ntcp 7002 mirror replication\n");
+}
+
 TEST(Ports, FollowFromTheId) {
     EXPECT_EQ(ports_of(1)[0].port, 4803);
     EXPECT_EQ(ports_of(3)[0].port, 4809);

@@ -158,6 +158,7 @@ TEST(Core, ADifferentConfigurationStaysOut) {
     EXPECT_EQ(lan[0].view().members, (NodeSet{NodeId{0}, NodeId{1}}));
     EXPECT_EQ(lan[2].view().id, 0u);
     EXPECT_GE(lan.count<Excluded>(2), 1);
+    EXPECT_EQ(lan.last<Excluded>(2).differs_from, NodeId{0});
     lan.step(2, SetLocal{.weight = 1, .config = 5});
     lan.run(seconds{3});
     EXPECT_EQ(lan[2].view().members.size(), 3);

@@ -18,7 +18,7 @@ inline constexpr std::size_t entries_max = 10'000;
 inline constexpr std::uint64_t file_bytes_max = 64ull << 20;
 inline constexpr std::uint64_t total_bytes_max = 256ull << 20;
 inline constexpr std::uint64_t package_bytes_max = 256ull << 20;
-inline constexpr std::uint64_t ratio_max = 200; ///< unpacked to packed bytes of the whole, once above 8 MiB
+inline constexpr std::uint64_t ratio_max = 200;    ///< unpacked to packed bytes of the whole, once above 8 MiB
 inline constexpr std::size_t name_bytes_max = 255; ///< of one component, and 1024 for a whole path
 inline constexpr std::size_t path_bytes_max = 1024;
 inline constexpr std::size_t depth_max = 32;
@@ -55,6 +55,10 @@ enum class Replace : bool { no, yes };
 /// Any folder as a zip, by the rules and limits of package() but that it need not be a module.
 [[nodiscard]] Result<Summary> pack_folder(const std::filesystem::path& folder, const std::filesystem::path& zip_file,
                                           const std::string& name = "");
+
+/// Removes what an install() whose process was killed left in `folder`, the parent of its destination, and returns the
+/// paths. What a running install() uses stays.
+[[nodiscard]] std::vector<std::filesystem::path> remove_leftovers(const std::filesystem::path& folder);
 
 /// What install would write, with the same checks, without writing.
 [[nodiscard]] Result<Summary> list(const std::filesystem::path& safe_file);

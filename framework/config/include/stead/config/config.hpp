@@ -51,6 +51,7 @@ struct ClusterLan {
     bool command{};                           ///< `-H` uses this LAN
     std::vector<std::string> addresses;       ///< as written, index = NodeId, "" = not on this LAN
     std::vector<std::string> local_addresses; ///< laddr, "" = same as address
+    std::vector<int> lines;                   ///< of <node>; 0 = not on this LAN
 };
 
 /// `<web>`: the health URL and the REST API of every node.
@@ -83,8 +84,12 @@ struct Cluster {
 /// Errors: not_found or conflict, listing both sides.
 [[nodiscard]] Result<NodeId> identify(const Cluster& cluster, std::span<const std::string> local_addresses);
 
-/// Names to numeric addresses (getaddrinfo), in place. Errors: the name and the line of advice.
-[[nodiscard]] Result<void> resolve(Cluster& cluster);
+/// Names to numeric addresses (getaddrinfo), in place. Errors: the place in the file, the name and what to do.
+[[nodiscard]] Result<void> resolve(Cluster& cluster, std::string_view file_name);
+
+/// Why a numeric address cannot be that of one server in a network ("is a multicast address"); "" when it can, or when
+/// `address` is a name.
+[[nodiscard]] std::string_view address_flaw(std::string_view address, bool loopback_allowed);
 
 // ---- userconfig.xml -------------------------------------------------------------------------------------------------
 

@@ -58,6 +58,7 @@ struct Invocation {
     std::string by;    ///< of -i
     bool json{};
     bool help{};
+    bool version{};                                          ///< of Stead is asked for, and nothing else is done
     std::map<std::string, std::string, std::less<>> options; ///< by name without dashes; a switch has the value "on"
     std::vector<std::string> arguments;
 

@@ -28,11 +28,12 @@ struct PeerProbe {
 struct CheckFacts {
     ActiveCluster cluster;
     boost::json::object own;
-    std::vector<PeerProbe> peers; ///< index = NodeId; own entry empty
+    std::vector<PeerProbe> peers;                       ///< index = NodeId; own entry empty
     std::map<std::string, boost::json::object> modules; ///< verbose state of the running modules
     std::string nft, iptables, links, bpf_net;          ///< output of system tools; "" = not there
     std::string kernel;                                 ///< "6.1.0 x86_64"
     std::string bpf_problem, clsact_problem;            ///< "" = works
+    std::map<std::string, std::string> duplicates;      ///< own address -> "MAC on INTERFACE" of another that answers
     std::int64_t unauthentic_now{};                     ///< during this check, as are the failed TLS handshakes
     bool is_root{true};
 };

@@ -25,11 +25,14 @@ struct InstalledModule {
 };
 
 struct ModulePort {
-    std::string what;     ///< "farm", "mirror heartbeat", "mirror replication"
+    std::string what;     ///< "farm", "light", "mirror heartbeat", "mirror replication"
     std::string protocol; ///< "udp", "tcp"
     std::uint16_t port{};
 };
+/// The ports of a module that says nothing about them.
 [[nodiscard]] std::vector<ModulePort> ports_of(unsigned id);
+/// The same, with what the configuration in force (safeconf.xml; empty = none) says instead.
+[[nodiscard]] std::vector<ModulePort> ports_of(unsigned id, const std::string& safeconf_xml);
 
 class Registry {
 public:
@@ -38,6 +41,8 @@ public:
     [[nodiscard]] std::vector<InstalledModule> list() const; ///< by name
     /// Errors: not_found, with the nearest installed name.
     [[nodiscard]] Result<InstalledModule> find(const std::string& name) const;
+    /// Those that the module uses: of its mode, as its active configuration says; all that it may use when it has none.
+    [[nodiscard]] std::vector<ModulePort> ports(const InstalledModule& module) const;
 
     /// Installs a package, or with an empty `package` the shipped module of that name, or takes the folder that an
     /// administrator made below /etc/stead/modules. On error nothing is left behind.

@@ -8,6 +8,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -145,6 +146,7 @@ struct LeaseChanged {
 };
 struct Excluded { ///< no view holds this node any more (voted out, or it distrusts itself)
     std::string reason;
+    std::optional<NodeId> differs_from{}; ///< the node whose configuration is another; it belongs to the reason
 };
 struct PeerEnded { ///< PeerDied was about the session that we know: the peer of these heartbeats acts no more
     NodeId peer{};
