@@ -232,6 +232,14 @@ Result<void> write_out(const fs::path& out, const config::Module& module) {
     return write_file_atomically(out / "module.json", json::serialize(description) + "\n");
 }
 
+void check_addresses(const config::Element& service, const config::Cluster* cluster,
+                     std::vector<config::Finding>& findings) {
+    const auto interfaces = net::interfaces();
+    std::ranges::move(
+        virtual_address_findings(service, cluster, interfaces ? *interfaces : std::vector<net::Interface>{}),
+        std::back_inserter(findings));
+}
+
 /// All errors of a file at once: what the schemas refuse must not hide what plugins and host have to say of the rest.
 void check_draft(std::string_view xml, const config::SchemaSet& schemas, const config::Cluster* cluster,
                  const Registry& registry, const CheckRequest& request, const control::Paths& paths,
@@ -243,9 +251,7 @@ void check_draft(std::string_view xml, const config::SchemaSet& schemas, const c
     std::vector<config::Finding> more;
     ask_plugins(draft->module, schemas, registry, {.findings = &more, .file = "userconfig.xml"});
     std::ranges::move(unsupported(draft->module, registry), std::back_inserter(more));
-    if (cluster != nullptr) {
-        check_addresses(draft->module.service, *cluster, more);
-    }
+    check_addresses(draft->module.service, cluster, more);
     std::ranges::move(rule_book(draft->module, request, paths).findings, std::back_inserter(more));
     // Where something was left out, or is wrong already, a finding may only be a consequence.
     std::set<int> doubtful(draft->gaps.begin(), draft->gaps.end());
@@ -303,10 +309,7 @@ int check_module(const CheckRequest& request, const Registry& registry, const co
         ask_plugins(*module, schemas, registry, {.findings = &findings, .file = "userconfig.xml"});
         std::ranges::move(unsupported(*module, registry), std::back_inserter(findings));
         std::ranges::move(places_of_others(request.module, *module, schemas, paths), std::back_inserter(findings));
-        const auto interfaces = net::interfaces();
-        std::ranges::move(virtual_address_findings(module->service, cluster ? &*cluster : nullptr,
-                                                   interfaces ? *interfaces : std::vector<net::Interface>{}),
-                          std::back_inserter(findings));
+        check_addresses(module->service, cluster ? &*cluster : nullptr, findings);
         check_mandatory_hooks(*module, request.bin, findings);
         check_hook_slips(*module, request.bin, findings);
         check_rules(*module, schemas, request, paths, findings);
