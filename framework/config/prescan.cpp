@@ -42,7 +42,7 @@ private:
                 report_.error(line, "control character " + std::to_string(c) + "; a configuration is UTF-8 text");
                 return false;
             }
-            const auto length = utf8_length(text_.substr(at));
+            const auto length = utf8_length(std::string_view{text_}.substr(at));
             if (length == 0) {
                 report_.error(line, "byte " + std::to_string(c) + " is not UTF-8; save the file as UTF-8");
                 return false;

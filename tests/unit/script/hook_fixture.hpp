@@ -161,7 +161,11 @@ protected:
     fs::path root;
     ModuleFolders folders;
     FakeHost host;
+#ifdef __SANITIZE_THREAD__
+    Limits limits{.timeout = seconds{120}};
+#else
     Limits limits{.timeout = seconds{20}};
+#endif
     std::vector<std::string> output, deaths;
     std::shared_ptr<Supervisor> supervisor_;
     std::unique_ptr<HookRunner> runner_; // last: its threads use the others
