@@ -117,7 +117,7 @@ void ModuleHost::on_excluded(const std::string& reason) {
 
 void ModuleHost::on_resource(const bus::Resource& resource, bool removed) {
     const std::uint32_t node = index(resource.owner);
-    {
+    if (resource.owner != facts_.self) { // own ones come at once, by publish_as
         const std::lock_guard lock(shared_);
         if (removed) {
             resources_.erase({node, resource.name});
@@ -129,7 +129,7 @@ void ModuleHost::on_resource(const bus::Resource& resource, bool removed) {
         slot->on_resource(node, resource.name,
                           removed ? std::nullopt : std::optional<std::string_view>{resource.value});
     }
-    if (resource.owner != facts_.self) { // own ones come at once, by publish_as
+    if (resource.owner != facts_.self) {
         failover_.put_remote(resource.name, removed ? std::nullopt : std::optional<std::string_view>{resource.value});
         evaluate();
     }

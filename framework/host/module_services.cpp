@@ -57,11 +57,9 @@ bool ModuleHost::publish(const Slot& slot, std::string_view name, std::optional<
 }
 
 Result<void> ModuleHost::publish_as(const Slot* slot, std::string_view name, std::optional<std::string_view> value) {
-    bus::Bus* bus = nullptr;
     {
         const std::lock_guard lock(shared_);
-        bus = bus_.get();
-        if (bus == nullptr) { // during create: told to the bus as soon as it is there
+        if (bus_ == nullptr) { // during create: told to the bus as soon as it is there
             if (name.empty() || name.size() > limits::resource_name_bytes_max ||
                 (value && value->size() > limits::resource_value_bytes_max)) {
                 return Error{Errc::out_of_range, "resource '" + std::string{name.substr(0, 40)} + "'",
@@ -72,14 +70,15 @@ Result<void> ModuleHost::publish_as(const Slot* slot, std::string_view name, std
             } else {
                 own_before_bus_.erase(std::string{name});
             }
-        }
-    }
-    if (bus != nullptr) {
-        if (auto done = bus->publish(name, value); !done) {
+        } else if (auto done = bus_->publish(name, value); !done) {
             return done;
         }
-        const std::lock_guard lock(shared_);
         reasons_.erase(std::string{name}); // of the value before
+        if (value) {                       // whoever wrote it reads it
+            resources_[{index(facts_.self), std::string{name}}] = *value;
+        } else {
+            resources_.erase({index(facts_.self), std::string{name}});
+        }
     }
     // Posted even from the strand: the failover machine sees all threads' values in the order of their calls.
     post([this, slot, name = std::string{name}, value = value ? std::optional{std::string{*value}} : std::nullopt] {

@@ -128,6 +128,7 @@ private:
         }
         if (element.name == "virtual_addr") {
             ids_["ip"].emplace(element.attribute("addr").value_or(""));
+            ids_["ip_conflict"].emplace(element.attribute("addr").value_or(""));
         }
         for (const Element& child : element.children) {
             take_addresses(child);

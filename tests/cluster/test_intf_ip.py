@@ -13,7 +13,7 @@ import time
 from support import HERE, check, echo_farm, lab
 
 SEEN_WITHIN = 0.2
-INTF, IP = "intf.10.42.0.0", f"ip.{lab.VIP}"
+INTF, IP, CONFLICT = "intf.10.42.0.0", f"ip.{lab.VIP}", f"ip_conflict.{lab.VIP}"
 
 
 def resource(node, name):
@@ -69,7 +69,7 @@ def duplicate(farm):
     """Without a word, found by asking; then with an announcement, heard."""
     node, stranger = farm.nodes[2], farm.client
     mac = json.loads(stranger.sh("ip -j link show eth0").stdout)[0]["address"]
-    conflict = f"Resource {IP} set to down: conflict: {mac} claims {lab.VIP} on eth0"
+    conflict = f"Resource {CONFLICT} set to down: conflict: {mac} claims {lab.VIP} on eth0"
     for turn, announced in ((1, False), (2, True)):
         stranger.sh(f"ip addr add {lab.VIP}/16 dev eth0")
         begun = time.monotonic()
@@ -78,7 +78,9 @@ def duplicate(farm):
         lab.wait_for("the conflict", lambda: module_log(node).count(conflict) >= turn, 25)
         print(f"{'announced' if announced else 'silent'}: told after {time.monotonic() - begun:.1f} s", flush=True)
         stranger.sh(f"ip addr del {lab.VIP}/16 dev eth0")
-        up(node, IP)
+        up(node, CONFLICT)
+    for node in farm.nodes:
+        check("Action" not in module_log(node).split(conflict)[-1], f"{node.name} goes on serving")
     check(True, "a stranger's address is a conflict, until it has gone")
 
 

@@ -55,6 +55,12 @@ def lua_limits(node):
     memory.wait(STOP, 30)
     check("memory" in memory.log(), "a Lua hook that exhausts its memory: STOP with the reason in the log")
 
+    own = Module(node, "own", {"start_both.lua": "for i = 1, 200 do\n  stead.resource.set('custom.n', tostring(i % 2))\n"
+                               "  assert(stead.resource.get('custom.n') == tostring(i % 2))\nend\n"})
+    own.start()
+    check("Local state UP Ready" in own.log(), "a hook reads what it has written")
+    own.stead("stop")
+
     error = Module(node, "error", {"start_both.lua": "local x = nil\nx.y = 1\n"})
     error.stead("start")
     error.wait(STOP)

@@ -98,12 +98,13 @@ void Engine::set_cluster(bool others) {
 }
 
 void Engine::set_acting(bool acting) {
+    const bool back = acting && !acting_;
     acting_ = acting;
-    if (acting) {
-        for (Progress& one : progress_) {
-            one.done = one.done && !one.unacted;
-            one.unacted = false;
-        }
+    for (std::size_t i = 0; acting && i < progress_.size(); ++i) {
+        Progress& one = progress_[i];
+        // What a wait rule did before is undone since then; all others have acted, and need not again.
+        one.done = one.done && !one.unacted && !(back && rules_[i].action == Action::wait);
+        one.unacted = false;
     }
 }
 

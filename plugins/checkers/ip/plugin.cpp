@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <vector>
 
@@ -98,6 +99,10 @@ public:
             watch_.reset();
         }
         stop_listening();
+        if (conflict_) {
+            host().unpublish(conflict_resource());
+            conflict_.reset();
+        }
     }
 
 private:
@@ -158,16 +163,37 @@ private:
         if (now < removed_until_) {
             return;
         }
-        for (const auto& [mac, since] : intruders_) {
-            if (now >= since + (host().mode() == "farm" ? patience_farm : patience)) {
-                report(Verdict::down, "conflict: " + text_of(mac) + " claims " + address_ + " on " + holder);
-                return;
-            }
+        const bool farm = host().mode() == "farm";
+        const auto intruder = std::find_if(intruders_.begin(), intruders_.end(), [&](const auto& one) {
+            return now >= one.second + (farm ? patience_farm : patience);
+        });
+        std::string claim;
+        if (intruder != intruders_.end()) {
+            claim = "conflict: " + text_of(intruder->first) + " claims " + address_ + " on " + holder;
         }
-        if (intruders_.empty() || verdict() == Verdict::init) {
+        if (farm) {
+            tell_conflict(claim);
+        } else if (!claim.empty()) {
+            report(Verdict::down, claim);
+            return;
+        }
+        if (farm || intruders_.empty() || verdict() == Verdict::init) {
             report(Verdict::up, address_ + " on " + holder);
         }
     }
+    /// All members see it: if each acted as on a lost address, the service would end, and the conflict would not.
+    void tell_conflict(const std::string& claim) {
+        if (conflict_ == !claim.empty()) {
+            return;
+        }
+        conflict_ = !claim.empty();
+        const char* value = *conflict_ ? "down" : "up";
+        host().log(*conflict_ ? STEAD_LOG_WARNING : STEAD_LOG_DEBUG,
+                   "Resource " + conflict_resource() + " set to " + value + (claim.empty() ? "" : ": " + claim));
+        host().publish(conflict_resource(), value);
+        host().explain(conflict_resource(), claim);
+    }
+    [[nodiscard]] std::string conflict_resource() const { return "ip_conflict" + spec().resource.substr(2); }
 
     // ---- Who else says that it has the address
 
@@ -253,6 +279,7 @@ private:
     Instant removed_until_{};
     std::set<net::Mac> own_, members_;
     std::map<net::Mac, Instant> intruders_; ///< and since when
+    std::optional<bool> conflict_;          ///< of a farm, as it was told
     int quiet_{};
 };
 

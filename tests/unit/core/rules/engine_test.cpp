@@ -245,6 +245,12 @@ TEST(RuleEngine, SwitchedOffItTellsAndDoesNothing) {
     EXPECT_THAT(bench.acting(true), ElementsAre("wait w: p.gw=down")); // what holds by now acts
     EXPECT_EQ(bench.hold(), "w: p.gw=down");
     EXPECT_THAT(bench.acting(false), IsEmpty());
+    EXPECT_EQ(bench.hold(), "");
+    EXPECT_THAT(bench.acting(true), ElementsAre("wait w: p.gw=down")); // off has undone it
+    EXPECT_THAT(bench.acting(true), IsEmpty());
+    (void)bench.up("p.gw");
+    EXPECT_THAT(bench.down("tcp.x"), ElementsAre("restart a: tcp.x=down"));
+    EXPECT_THAT(bench.acting(false), IsEmpty());
     EXPECT_THAT(bench.acting(true), IsEmpty()); // it has acted already
 }
 
