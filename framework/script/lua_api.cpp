@@ -14,6 +14,9 @@ int bad_argument(lua_State* L, const char* function, const char* argument, const
     std::string got = luaL_typename(L, index);
     if (lua_type(L, index) == LUA_TSTRING) {
         got = "'" + printable(std::string_view(lua_tostring(L, index)).substr(0, 60)) + "'";
+    } else if (lua_type(L, index) == LUA_TNUMBER) {
+        got = "the number " + std::string(luaL_tolstring(L, index, nullptr));
+        lua_pop(L, 1);
     }
     return luaL_error(L, "%s: argument '%s': expected %s, got %s", function, argument, expected.c_str(), got.c_str());
 }

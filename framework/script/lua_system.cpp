@@ -42,7 +42,11 @@ ProcessSpec check_spec(lua_State* L, const char* function, const std::vector<std
     LuaRun& run = LuaRun::of(L);
     ProcessSpec spec;
     for (lua_Integer i = 1; lua_rawgeti(L, 1, i) != LUA_TNIL; ++i) {
-        spec.argv.push_back(check_text(L, function, ("[" + std::to_string(i) + "]").c_str(), -1));
+        const std::string place = "[" + std::to_string(i) + "]";
+        spec.argv.push_back(check_text(L, function, place.c_str(), -1));
+        if (spec.argv.back().find('\0') != std::string::npos) {
+            bad_argument(L, function, place.c_str(), "a text without NUL bytes, for programs cannot be given any", -1);
+        }
         lua_pop(L, 1);
     }
     lua_pop(L, 1);

@@ -143,6 +143,8 @@ TEST_F(LuaHook, WrongArgumentsAreNamed) {
                                HasSubstr("got boolean")));
     EXPECT_THAT(lua("stead.run{'true', timout = 1}").reason, HasSubstr("allowed: timeout, env, cwd, input"));
     EXPECT_THAT(lua("stead.run('true')").reason, HasSubstr("expected a table"));
+    EXPECT_THAT(lua("stead.run{'echo', 'a\\0b'}").reason, HasSubstr("'[2]': expected a text without NUL bytes"));
+    EXPECT_THAT(lua("stead.wait_tcp('127.0.0.1', 99999)").reason, HasSubstr("got the number 99999"));
     EXPECT_THAT(lua("stead.run{'no-such-program'}").reason, HasSubstr("is not in PATH"));
     EXPECT_THAT(lua("stead.wait_tcp('h', 70000)").reason, HasSubstr("1 to 65535"));
     EXPECT_THAT(lua("stead.nothing()").reason, HasSubstr("no such function"));
