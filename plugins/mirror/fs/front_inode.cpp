@@ -110,13 +110,24 @@ Errno add_size(const State& state, change::Attributes& to, std::uint64_t size, c
     return 0;
 }
 
-/// A SETATTR that names nothing is chown(-1, -1): it moves ctime and takes set-uid away, as a new owner would.
-Errno owner_again(State& state, Node& node, change::Attributes& out) {
+/// A SETATTR that names nothing is chown(-1, -1): it moves ctime and takes set-uid away, as a new owner would. Or it
+/// goes ahead of a write to a set-uid file, and looks the same. So who may not take set-uid away changes nothing and
+/// hears of no error: the write takes it away itself.
+Errno owner_again(State& state, fuse_req_t request, Node& node, change::Attributes& out) {
     struct stat value {};
     if (const Errno error = state.attributes(node, value); error != 0) {
         return error;
     }
-    out.set |= change::Attributes::owner_set | change::Attributes::group_set;
+    change::Attributes kill;
+    if (const Errno error = kill_set_ids(state, request, node, kill); error != 0) {
+        return error;
+    }
+    const uid_t caller = fuse_req_ctx(request)->uid;
+    if (kill.set != 0 && caller != 0 && caller != value.st_uid) {
+        return 0;
+    }
+    out.set |= kill.set | change::Attributes::owner_set | change::Attributes::group_set;
+    out.mode = kill.mode;
     out.owner = value.st_uid;
     out.group = value.st_gid;
     return 0;
@@ -147,7 +158,7 @@ Errno attributes_wanted(State& state, fuse_req_t request, Node& node, const stru
     if ((set & FUSE_SET_ATTR_SIZE) != 0) {
         return add_size(state, out, static_cast<std::uint64_t>(wanted.st_size), at);
     }
-    return set == 0 ? owner_again(state, node, out) : 0;
+    return set == 0 ? owner_again(state, request, node, out) : 0;
 }
 
 void reply_attributes(State& state, fuse_req_t request, const Node& node) {
