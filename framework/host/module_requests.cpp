@@ -251,14 +251,15 @@ Result<json::object> ModuleHost::do_action(const std::string& verb, const json::
 Result<json::object> ModuleHost::do_set(const json::object& request) {
     const std::string name = text_of(request, "resource");
     const std::string value = text_of(request, "value");
+    const bool changed = read(index(facts_.self), name) != value;
     if (const auto done = set_resource(name, value); !done) {
         return done.error();
     }
-    if (!flag_of(request, "silent")) {
+    if ((changed || flag_of(request, "log")) && !flag_of(request, "silent")) {
         const std::string by = text_of(request, "by");
         write(log::Level::event, "host", "Resource " + name + " set to " + value + (by.empty() ? "" : " by " + by));
     }
-    return json::object{};
+    return json::object{{"changed", changed}};
 }
 
 Result<json::object> ModuleHost::do_get(const json::object& request) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "rule_book.hpp"
 
+#include "rule_names.hpp"
+
 #include <stead/base/files.hpp>
 
 #include <algorithm>
@@ -103,6 +105,8 @@ private:
             if (same != into.end()) { // of another section or file: which one was meant?
                 report(one.place, "a second rule '" + one.label + "'; the first is in " + same->place.file + ":" +
                                       std::to_string(same->place.line));
+            } else if (auto allowed = may_assign(one); !allowed) {
+                report(one.place, "'" + one.label + "' sets " + allowed.error().text());
             } else if (into.size() >= rules::rules_max) {
                 report(one.place, "more than " + std::to_string(rules::rules_max) + " rules");
                 return;

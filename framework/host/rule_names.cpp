@@ -333,4 +333,9 @@ Result<void> may_be_set(std::string_view resource) {
                      (kind == "usersetting" ? "; 'stead failover', 'stead checker' and 'stead errd' write these" : "")};
 }
 
+Result<void> may_assign(const rules::Rule& rule) {
+    return rule.action != rules::Action::assign || rule.target == "rfs.uptodate" ? Result<void>{}
+                                                                                 : may_be_set(rule.target);
+}
+
 } // namespace stead::host

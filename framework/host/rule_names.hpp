@@ -36,4 +36,7 @@ namespace stead::host {
 /// may be set.
 [[nodiscard]] Result<void> may_be_set(std::string_view resource);
 
+/// The same for the assignment of a rule, which may set rfs.uptodate too, as classic modules do.
+[[nodiscard]] Result<void> may_assign(const rules::Rule& rule);
+
 } // namespace stead::host

@@ -35,6 +35,12 @@ json::object Answer::to_json() const {
     return body;
 }
 
+bool Answer::changed_nothing() const noexcept {
+    const json::object* fields = data.if_object();
+    const json::value* changed = fields != nullptr ? fields->if_contains("changed") : nullptr;
+    return changed != nullptr && changed->is_bool() && !changed->get_bool();
+}
+
 std::string Request::option(std::string_view name, std::string_view otherwise) const {
     const auto found = options.find(name);
     return found == options.end() ? std::string(otherwise) : found->second;

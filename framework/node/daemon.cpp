@@ -249,8 +249,12 @@ void Daemon::dispatch(const CallPtr& call, const control::Command* command) {
 
 CallPtr Daemon::with_audit(const CallPtr& call) {
     Request request = std::move(call->request);
-    const auto finish = [this, call, line = shown(request), who = request.caller](Answer answer) {
+    const auto finish = [this, call, line = shown(request), who = request.caller,
+                         always = request.has("l")](Answer answer) {
         const bool failed = !answer.error.empty();
+        if (!failed && !always && answer.changed_nothing()) { // a script may set a resource every second
+            return call->finish(std::move(answer));
+        }
         const std::string reason = answer.error.substr(0, answer.error.find('\n'));
         command_log_->write(failed ? log::Level::warning : log::Level::event, who,
                             line + (failed             ? ": failed, exit " + std::to_string(answer.exit) + ": " + reason

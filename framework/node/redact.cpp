@@ -18,7 +18,8 @@ constexpr std::size_t secret_bytes_min =
     3; // "no" and "1" stand everywhere; in its own place a value goes whatever it is
 
 bool is_name_byte(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || c == '-'; }
-bool is_blank(char c) { return c == ' ' || c == '\t'; }
+constexpr std::string_view blanks = " \t";
+bool is_blank(char c) { return blanks.find(c) != blanks.npos; }
 
 /// `text[at]` is a quote: the place after its twin, else the end of the line.
 std::size_t end_of_quoted(std::string_view text, std::size_t at) {
@@ -38,23 +39,73 @@ Range value_at(std::string_view text, std::size_t at) {
     return {at, std::min(text.find_first_of(" \t\r\n\"'<>;,&|)}", at), text.size())};
 }
 
-/// What stands behind a name that ends at `end`: = or :, perhaps behind a quote and blanks.
+bool equal_names(char a, char b) {
+    return std::toupper(static_cast<unsigned char>(a)) == std::toupper(static_cast<unsigned char>(b));
+}
+
+bool is_one_of(std::string_view word, std::initializer_list<std::string_view> names) {
+    return std::ranges::any_of(names, [&](std::string_view one) { return std::ranges::equal(word, one, equal_names); });
+}
+
+std::size_t after(std::string_view text, std::size_t at, std::string_view skipped) {
+    return std::min(text.find_first_not_of(skipped, at), text.size());
+}
+
+std::size_t after_quote(std::string_view text, std::size_t at) {
+    return at < text.size() && (text[at] == '"' || text[at] == '\'') ? at + 1 : at;
+}
+
+/// What stands behind a name that ends at `end`: = or :, perhaps behind a quote, Lua's ] and blanks. Of
+/// "Authorization: Basic dTpw" both words.
 std::optional<Range> assigned(std::string_view text, std::size_t end) {
-    std::size_t at = end;
-    if (at < text.size() && (text[at] == '"' || text[at] == '\'')) {
+    std::size_t at = after_quote(text, end);
+    if (at < text.size() && text[at] == ']') {
         ++at;
     }
-    while (at < text.size() && is_blank(text[at])) {
-        ++at;
-    }
+    at = after(text, at, blanks);
     if (at == text.size() || (text[at] != '=' && text[at] != ':')) {
         return std::nullopt;
     }
-    ++at;
-    while (at < text.size() && is_blank(text[at])) {
-        ++at;
+    Range value = value_at(text, after(text, at + 1, blanks));
+    const std::string_view word = text.substr(value.begin, value.end - value.begin);
+    if (is_one_of(word, {"basic", "bearer", "digest", "token"}) && value.end < text.size() &&
+        is_blank(text[value.end])) {
+        value.end = value_at(text, after(text, value.end, blanks)).end;
     }
-    return value_at(text, at);
+    return value;
+}
+
+/// What stands behind the word "Bearer" that ends at `end`, if it may be a token: it has a digit, other than a word
+/// of a sentence.
+std::optional<Range> borne(std::string_view text, std::size_t end) {
+    const Range value = value_at(text, after(text, end, blanks));
+    const bool has_digit = text.substr(value.begin, value.end - value.begin).find_first_of("0123456789") != text.npos;
+    return value.begin > end && has_digit ? std::optional{value} : std::nullopt;
+}
+
+/// In scheme://user:password@host, where `at` is that of "://".
+std::optional<Range> url_password(std::string_view text, std::size_t at) {
+    at += 3;
+    const std::string_view authority = text.substr(at, text.find_first_of("/ \t\r\n\"'<>", at) - at);
+    const std::size_t colon = authority.find(':'), end = authority.rfind('@');
+    return end != authority.npos && colon < end ? std::optional{Range{at + colon + 1, at + end}} : std::nullopt;
+}
+
+/// In `curl -u user:password`, where `begin`..`end` is a word that begins with '-'. Also `-su`, `-uuser:password`,
+/// `--user=…`, and "-u", "…" in a list. Numbers on both sides are a user and a group.
+std::optional<Range> argument_password(std::string_view text, std::size_t begin, std::size_t end) {
+    const std::string_view word = text.substr(begin, end - begin);
+    const bool is_long = word.starts_with("--");
+    if (is_long ? !is_one_of(word, {"--user", "--proxy-user"}) : !word.starts_with("-u") && !word.ends_with('u')) {
+        return std::nullopt;
+    }
+    const bool attached = !is_long && word.starts_with("-u") && word.size() > 2;
+    const Range value = value_at(text, attached ? begin + 2 : after(text, after_quote(text, end), " \t=,"));
+    const std::string_view pair = text.substr(value.begin, value.end - value.begin);
+    const std::size_t colon = pair.find(':');
+    const bool is_other = pair.starts_with('+') || // date -u +%H:%M
+                          pair.find_first_not_of("0123456789:") == pair.npos || pair.find("://") != pair.npos;
+    return colon == pair.npos || is_other ? std::nullopt : std::optional{Range{value.begin + colon + 1, value.end}};
 }
 
 /// The attributes of the element whose tag begins at `at`; values may hold > and line ends, the tag may be broken.
@@ -90,29 +141,70 @@ std::optional<Range> element_value(std::string_view text, std::size_t begin, std
     return is_named ? value : std::nullopt;
 }
 
-/// Calls `found(Range)` for every value of a secret name, in order of the names.
+/// Calls `found(Range)` for every value of a secret name and every password in a URL, in order of the text.
 template <class Found>
 void for_each_secret(std::string_view text, Found found) {
     for (std::size_t at = 0; at < text.size();) {
-        if (!is_name_byte(text[at])) {
-            ++at;
-            continue;
-        }
         const std::size_t begin = at;
         while (at < text.size() && is_name_byte(text[at])) {
             ++at;
         }
-        if (!is_secret_name(text.substr(begin, at - begin))) {
-            continue;
-        }
-        auto value = assigned(text, at);
-        if (!value) {
-            value = element_value(text, begin, at);
+        const std::string_view name = text.substr(begin, at - begin);
+        std::optional<Range> value;
+        if (name.empty()) {
+            ++at;
+        } else if (is_secret_name(name)) {
+            value = assigned(text, at);
+            if (!value) {
+                value = is_one_of(name, {"bearer"}) ? borne(text, at) : element_value(text, begin, at);
+            }
+        } else if (text.substr(at).starts_with("://")) {
+            value = url_password(text, at);
         }
         if (value && value->end > value->begin) {
             found(*value);
         }
     }
+}
+
+/// All values that a text alone tells, in its order; they may overlap. Those of arguments are not searched elsewhere:
+/// what `-u` takes is no password for certain.
+std::vector<Range> secrets_in(std::string_view text) {
+    std::vector<Range> ranges;
+    for_each_secret(text, [&](Range range) { ranges.push_back(range); });
+    for (std::size_t begin = 0; (begin = text.find('-', begin)) != text.npos;) {
+        std::size_t end = begin;
+        while (end < text.size() && is_name_byte(text[end])) {
+            ++end;
+        }
+        if (begin == 0 || !is_name_byte(text[begin - 1])) {
+            const auto value = argument_password(text, begin, end);
+            if (value && value->end > value->begin) {
+                ranges.push_back(*value);
+            }
+        }
+        begin = end;
+    }
+    std::ranges::sort(ranges, {}, &Range::begin);
+    return ranges;
+}
+
+/// AUTH as a word of its own: DB_AUTH, authHeader, HTTPAuth2, but not author.
+bool has_auth(std::string_view name) {
+    constexpr std::string_view auth = "AUTH";
+    const auto is = [&](int (*kind)(int), std::size_t at) {
+        return at < name.size() && kind(static_cast<unsigned char>(name[at])) != 0;
+    };
+    for (std::size_t at = 0; at + auth.size() <= name.size(); ++at) {
+        const std::size_t end = at + auth.size();
+        const bool begins = at == 0 || !is(std::isalpha, at - 1) ||
+                            (is(std::isupper, at) && (is(std::islower, at - 1) || is(std::islower, at + 1)));
+        const bool ends = !is(std::isalpha, end) || (is(std::islower, end - 1) && is(std::isupper, end));
+        if (begins && ends && std::ranges::equal(name.substr(at, auth.size()), auth, equal_names)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /// As the application sees what is written so in XML.
@@ -169,12 +261,11 @@ std::string without_private_keys(std::string text) {
 } // namespace
 
 bool is_secret_name(std::string_view name) noexcept {
-    constexpr std::array<std::string_view, 6> words{"PASS", "PWD", "SECRET", "TOKEN", "KEY", "CREDENTIAL"};
-    return std::ranges::any_of(words, [&](std::string_view word) {
-        return std::ranges::search(name, word, [](char a, char b) {
-                   return std::toupper(static_cast<unsigned char>(a)) == b;
-               }).begin() != name.end();
-    });
+    constexpr std::array<std::string_view, 8> words{"PASS", "PWD",        "SECRET",        "TOKEN",
+                                                    "KEY",  "CREDENTIAL", "AUTHORIZATION", "BEARER"};
+    return has_auth(name) || std::ranges::any_of(words, [&](std::string_view word) {
+               return !std::ranges::search(name, word, equal_names).empty();
+           });
 }
 
 std::set<std::string> secret_values(std::string_view xml) {
@@ -193,12 +284,12 @@ std::string redacted(std::string text, const std::set<std::string>& secrets) {
     text = without_private_keys(std::move(text));
     std::string result;
     std::size_t copied = 0;
-    for_each_secret(text, [&](Range range) {
+    for (const Range range : secrets_in(text)) {
         if (range.begin >= copied) {
             result.append(text, copied, range.begin - copied).append(removed);
-            copied = range.end;
         }
-    });
+        copied = std::max(copied, range.end);
+    }
     result.append(text, copied, text.npos);
     std::vector<std::string> longest_first(secrets.begin(), secrets.end()); // one may be the beginning of another
     std::ranges::stable_sort(longest_first, std::greater{}, &std::string::size);

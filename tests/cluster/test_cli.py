@@ -91,6 +91,11 @@ def started(farm, node):
     verbose = says(node, "state -v -m echo", "view: node1 node2 node3", "resources:", "counters:")
     check(len(verbose.splitlines()) > 5, "state -v shows resources and counters")
     node.stead("set -m echo -r custom.disk -v down")
+    for option, more in (("", 0), ("-l", 1)):
+        logs = lambda: [node.stead(log).stdout.count("custom.disk") for log in ("log -m echo", "cmdlog")]
+        before = logs()
+        node.stead(f"set -m echo -r custom.disk -v down {option}")
+        check(logs() == [count + more for count in before], f"set of the same value {option}: {more} more line")
     check(node.stead("get -m echo -r custom.disk").stdout.strip() == "down", "get prints what set wrote")
     check(as_json(node, "get -m echo -r custom.disk")["value"] == "down", "get --json has the value")
     fails(node, "get -m echo -r custom.nosuch", NOT_FOUND, "custom.nosuch")

@@ -104,6 +104,26 @@ TEST_F(Book, EveryProblemOfEverySourceHasItsPlace) {
     EXPECT_THAT(findings(read("")), ElementsAre(HasSubstr("keep one of the two")));
 }
 
+// Goal: a rule cannot overwrite what Stead writes itself; where it tries is told.
+TEST_F(Book, ARuleSetsWhatSetMaySet) {
+    for (const char* target : {"state.local", "usersetting.failover", "farm.web", "rfs.degraded", "heart.flow"}) {
+        EXPECT_THAT(findings(read("<failover><![CDATA[\n a: if (c.x == down) then " + std::string{target} +
+                                  "=down;]]></failover>")),
+                    ElementsAre(AllOf(HasSubstr("u.xml:2:2: failover rules: 'a' sets " + std::string{target}),
+                                      HasSubstr("allowed: custom.NAME"))))
+            << target;
+    }
+    for (const char* target : {"custom.x", "weather.rain", "tcp.web", "farm.gate", "rfs.uptodate"}) {
+        EXPECT_THAT(findings(read("<failover><![CDATA[a: if (c.x == down) then " + std::string{target} +
+                                  "=down;]]></failover>")),
+                    IsEmpty())
+            << target;
+    }
+    write("conf/rules.lua", "\nRules = Rules + { z = if_then('custom.z', 'down', Action.set('state.local', 'up')) }\n");
+    EXPECT_THAT(findings(read("")), ElementsAre(HasSubstr("conf/rules.lua:2:")));
+    EXPECT_THAT(findings(read("")), ElementsAre(HasSubstr("'z' sets state.local")));
+}
+
 TEST_F(Book, DifferencesAreNamed) {
     const auto with = [&](const std::string& rule) { return read("<failover><![CDATA[" + rule + "]]></failover>"); };
     const RuleBook a = with("a: if (x.y == down) then stop();");

@@ -12,10 +12,13 @@ using testing::Not;
 using testing::UnorderedElementsAre;
 
 TEST(Redact, NamesOfSecrets) {
-    for (const char* name : {"PASSWORD", "db_pass", "MyToken", "API_KEY", "secret", "AWS_CREDENTIALS", "dbpwd"}) {
+    for (const char* name :
+         {"PASSWORD", "db_pass", "MyToken", "API_KEY", "secret", "AWS_CREDENTIALS", "dbpwd", "AUTH", "db_auth",
+          "authHeader", "HTTPAuth2", "basic-auth", "Authorization", "BEARER", "bearer_id"}) {
         EXPECT_TRUE(is_secret_name(name)) << name;
     }
-    for (const char* name : {"SERVICES", "PORT", "", "VIP", "pas", "tok"}) {
+    for (const char* name :
+         {"SERVICES", "PORT", "", "VIP", "pas", "tok", "author", "AUTHORITY", "co_author", "authenticate"}) {
         EXPECT_FALSE(is_secret_name(name)) << name;
     }
 }
@@ -67,6 +70,31 @@ TEST(Redact, ScriptsLogsAndJson) {
     EXPECT_EQ(redacted(R"({"api_key": "k-1", "port": 1})", secrets), R"x({"api_key": "(removed)", "port": 1})x");
     EXPECT_EQ(redacted("token: abc def", secrets), "token: (removed) def");
     EXPECT_EQ(redacted("cluster key read again", secrets), "cluster key read again");
+}
+
+TEST(Redact, LuaTables) {
+    EXPECT_EQ(redacted(R"(t = { ["api_key"]="s3cr3t", ['x-token'] = 's4', secret = "s5", ["port"]=1 })", {}),
+              R"x(t = { ["api_key"]="(removed)", ['x-token'] = '(removed)', secret = "(removed)", ["port"]=1 })x");
+}
+
+TEST(Redact, PasswordsInUrls) {
+    EXPECT_EQ(redacted("A=postgres://app:p@w:1@db:5432/x 'redis://:s3@h' http://h:80/a@b https://me@h ://:@", {}),
+              "A=postgres://app:(removed)@db:5432/x 'redis://:(removed)@h' http://h:80/a@b https://me@h ://:@");
+    EXPECT_THAT(secret_values(R"(<var name="DB_URL" value="amqp://u:r4bbit@h/"/><x url="amqp://u:%PW%@h/"/>)"),
+                UnorderedElementsAre("r4bbit"));
+}
+
+TEST(Redact, HeadersAndArguments) {
+    EXPECT_EQ(redacted("curl -H 'Authorization: Basic dTpw' -H \"X: Bearer a1.b2\" h; a bearer of news", {}),
+              "curl -H 'Authorization: (removed)' -H \"X: Bearer (removed)\" h; a bearer of news");
+    EXPECT_EQ(
+        redacted("curl -u me:p1 h; curl -su 'me:p 2' h; curl --user=me:p3 -ume:p4; run{'curl', '-u', 'me:p5'}", {}),
+        "curl -u me:(removed) h; curl -su 'me:(removed)' h; curl --user=me:(removed) -ume:(removed); "
+        "run{'curl', '-u', 'me:(removed)'}");
+    for (const char* kept : {"docker run -u 1000:100 x", "date -u +%H:%M", "journalctl -u app", "run -u http://h:80/",
+                             "author: me", "-u", "x --user", "echo in-u a:b"}) {
+        EXPECT_EQ(redacted(kept, {}), kept);
+    }
 }
 
 TEST(Redact, PrivateKeys) {

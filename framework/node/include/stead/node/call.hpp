@@ -36,6 +36,8 @@ struct Answer {
         return failed(control::exit_code::of(error.code), error.text());
     }
     [[nodiscard]] boost::json::object to_json() const;
+    /// The data say "changed": false.
+    [[nodiscard]] bool changed_nothing() const noexcept;
 };
 
 /// One command as it came, from the local socket or from a peer's steadd.
