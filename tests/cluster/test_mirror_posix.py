@@ -14,7 +14,7 @@ from test_mirror_fsx import LONG, Life
 
 # Differences that are known: (call, predicate), reason.
 KNOWN = [
-    ("fallocate", lambda arguments: arguments[1] >= 1 << 61, "FUSE takes set-uid before it hears that no file can be so large"),
+    ("fallocate", lambda arguments: arguments[1] >= 1 << 61, "an owner's takes set-uid before FUSE hears that no file can be so large"),
 ]
 # Answers that may differ where nothing is changed: (call, first arguments after the path, on ext4, on the mirror), reason.
 ANSWERS = [

@@ -139,6 +139,8 @@ class Host:
         port, device = self.port(lan), self.device(lan)
         sh(f"ip link add {port} type veth peer name {device} netns {self.pid()} && "
            f"ip link set {port} master {self.bridge(lan)} && ip link set {port} up")
+        # A server has had its link-local address for long when steadd starts; until it has, its kernel asks for no neighbour.
+        self.sh(f"sysctl -qw net.ipv6.conf.{device}.accept_dad=0")
         for address in self.addresses(lan):
             self.sh(f"ip addr add {address} dev {device} nodad" if ":" in address
                     else f"ip addr add {address} dev {device}")
