@@ -18,8 +18,8 @@ Error beyond(const BusOptions& options, std::string what) {
 
 Result<void> check(const BusOptions& options) {
     if (options.lans.empty() || options.lans.size() > limits::lans_max) {
-        return beyond(options, std::to_string(options.lans.size()) + " LANs, 1 to " + std::to_string(limits::lans_max) +
-                                   " are allowed");
+        return beyond(options, std::to_string(options.lans.size()) + " LANs, 1 to " +
+                                   std::to_string(limits::lans_max) + " are allowed");
     }
     if (options.node_names.size() > limits::nodes_max || index(options.self) >= options.node_names.size() ||
         !options.nodes.contains(options.self) ||
@@ -96,8 +96,10 @@ public:
             return change.error();
         }
         if (*change) {
-            engine_.post([name = std::string{name}, value = value ? std::optional<std::string>{*value} : std::nullopt](
-                             Engine& engine) { engine.publish(name, value); });
+            engine_.post([name = std::string{name},
+                          value = value ? std::optional<std::string>{*value} : std::nullopt](Engine& engine) {
+                engine.publish(name, value);
+            });
         }
         return {};
     }
@@ -123,7 +125,7 @@ public:
                                             " messages; send later");
             }
         }
-        for (const NodeId node : to& options_.nodes) {
+        for (const NodeId node : to & options_.nodes) {
             ++in_flight_[index(node)];
         }
         engine_.post([to = to & options_.nodes,

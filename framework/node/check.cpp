@@ -125,10 +125,7 @@ std::string other_owner(const std::string& address) {
     if (!answered || !*answered) {
         return {};
     }
-    std::array<char, 18> mac{};
-    std::snprintf(mac.data(), mac.size(), "%02x:%02x:%02x:%02x:%02x:%02x", (**answered)[0], (**answered)[1],
-                  (**answered)[2], (**answered)[3], (**answered)[4], (**answered)[5]);
-    return std::string(mac.data()) + " on " + home->name;
+    return net::to_text(**answered) + " on " + home->name;
 }
 
 /// Loads the smallest tc program there is; "" when the kernel takes it.

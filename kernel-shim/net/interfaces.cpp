@@ -6,6 +6,8 @@
 #include <netlink/attr.h>
 
 #include <algorithm>
+#include <array>
+#include <cstdio>
 #include <cstring>
 #include <map>
 
@@ -137,6 +139,13 @@ Result<Interface> interface_for(const std::string& address) {
                      "no interface has a subnet that holds it; there are: " + (subnets.empty() ? "none" : subnets)};
     }
     return *best;
+}
+
+std::string to_text(const Mac& mac) {
+    std::array<char, 18> text{};
+    std::snprintf(text.data(), text.size(), "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4],
+                  mac[5]);
+    return text.data();
 }
 
 } // namespace stead::net

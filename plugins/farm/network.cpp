@@ -68,7 +68,7 @@ std::string Network::foreign_owner(const std::vector<shim::Mac>& friends, bool a
             mac == place.mac || std::find(friends.begin(), friends.end(), mac) != friends.end()) {
             continue;
         }
-        const std::string taken = "virtual_addr " + place.vip.address + " is in use: " + to_text(mac) + " on " +
+        const std::string taken = "virtual_addr " + place.vip.address + " is in use: " + net::to_text(mac) + " on " +
                                   place.interface + " answers for it and is ";
         if (mac != place.vip.vmac) {
             return taken + "no member of this farm";
@@ -189,7 +189,7 @@ std::vector<std::string> Network::published() const {
                 if (link.index != ifindex) {
                     continue;
                 }
-                text = to_text(link.mac);
+                text = net::to_text(link.mac);
                 for (const auto& with_prefix : link.addresses) {
                     const std::string address = with_prefix.substr(0, with_prefix.find('/'));
                     const bool virtual_one = std::any_of(places_.begin(), places_.end(), [&](const Place& place) {

@@ -2,13 +2,13 @@
 #include "options.hpp"
 
 #include <stead/farm/rendezvous.hpp>
+#include <stead/net/net.hpp>
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
 
 #include <algorithm>
 #include <charconv>
-#include <cstdio>
 #include <cstring>
 
 namespace stead::farm {
@@ -212,12 +212,6 @@ std::optional<shim::Mac> parse_mac(std::string_view text) {
     return mac;
 }
 
-std::string to_text(const shim::Mac& mac) {
-    char text[18];
-    std::snprintf(text, sizeof text, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
-    return text;
-}
-
 FarmOptions read_options(const plugin::Config& service, const Finding& finding) {
     FarmOptions options;
     if (const auto farm = service.child("farm")) {
@@ -288,7 +282,7 @@ std::uint64_t FarmOptions::digest(const std::array<std::uint64_t, 2>& seed) cons
                 (vip.external                               ? "e"
                  : vip.delivery == shim::Delivery::directed ? "d"
                                                             : "i") +
-                to_text(vip.vmac) + "\n";
+                net::to_text(vip.vmac) + "\n";
     }
     for (const auto& group : groups) {
         text += "g" + group.name + "\n";

@@ -62,6 +62,5 @@ using Finding = std::function<void(std::uint32_t line, bool warning, const std::
 
 [[nodiscard]] std::optional<shim::Ip> parse_address(const std::string& text);
 [[nodiscard]] std::optional<shim::Mac> parse_mac(std::string_view text);
-[[nodiscard]] std::string to_text(const shim::Mac& mac);
 
 } // namespace stead::farm

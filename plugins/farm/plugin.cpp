@@ -18,7 +18,7 @@ void FarmPlugin::start() {
     std::size_t number = 0;
     for (const auto& place : network_.places()) { // for the address checker: this MAC is no stranger's
         if (place.vip.delivery == shim::Delivery::invisible) {
-            host_.publish("farm.vmac." + std::to_string(number++), to_text(place.vip.vmac));
+            host_.publish("farm.vmac." + std::to_string(number++), net::to_text(place.vip.vmac));
         }
     }
     if (options_.script_control) {

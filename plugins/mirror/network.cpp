@@ -18,13 +18,6 @@ constexpr std::uint64_t ns_per_ms = 1'000'000;
 constexpr std::array<std::uint64_t, 6> burst_ms{0, 50, 200, 1000, 2000, 5000};
 constexpr auto probe_time = milliseconds{45};
 
-std::string to_text(const plugin::Mac& mac) {
-    std::array<char, 18> text{};
-    std::snprintf(text.data(), text.size(), "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4],
-                  mac[5]);
-    return text.data();
-}
-
 std::optional<net::Mac> mac_of(const std::string& text) {
     net::Mac mac{};
     const bool whole = std::sscanf(text.c_str(), "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx", &mac[0], &mac[1], &mac[2],
@@ -124,7 +117,7 @@ std::string Network::foreign_owner(const std::set<std::string>& friends) const {
         if (!owner) {
             host_.warning("probe: " + owner.error().text());
         } else if (const std::optional<net::Mac>& mac = *owner) {
-            return "virtual_addr " + place.vip.address + " is in use: " + to_text(*mac) + " on " +
+            return "virtual_addr " + place.vip.address + " is in use: " + net::to_text(*mac) + " on " +
                    place.interface.name + " answers for it";
         }
     }
@@ -134,7 +127,7 @@ std::string Network::foreign_owner(const std::set<std::string>& friends) const {
 std::set<std::string> Network::macs() const {
     std::set<std::string> all;
     for (const Place& place : places_) {
-        all.insert(to_text(place.interface.mac));
+        all.insert(net::to_text(place.interface.mac));
     }
     return all;
 }

@@ -100,7 +100,10 @@ void Engine::set_cluster(bool others) {
 void Engine::set_acting(bool acting) {
     const bool back = acting && !acting_;
     acting_ = acting;
-    for (std::size_t i = 0; acting && i < progress_.size(); ++i) {
+    if (!acting) {
+        return;
+    }
+    for (std::size_t i = 0; i < progress_.size(); ++i) {
         Progress& one = progress_[i];
         // What a wait rule did before is undone since then; all others have acted, and need not again.
         one.done = one.done && !one.unacted && !(back && rules_[i].action == Action::wait);

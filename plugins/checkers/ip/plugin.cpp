@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cstdio>
 #include <map>
 #include <memory>
 #include <optional>
@@ -33,12 +32,6 @@ constexpr nanoseconds patience = seconds{1}, patience_farm = seconds{3};
 constexpr nanoseconds ask_again = seconds{1};
 constexpr int quiet_questions = 3;
 constexpr std::uint32_t nodes_max = 64, interfaces_max = 8;
-
-std::string text_of(const net::Mac& mac) {
-    char text[18];
-    std::snprintf(text, sizeof text, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
-    return text;
-}
 
 std::optional<net::Mac> parse_mac(std::string_view text) {
     net::Mac mac{};
@@ -169,7 +162,7 @@ private:
         });
         std::string claim;
         if (intruder != intruders_.end()) {
-            claim = "conflict: " + text_of(intruder->first) + " claims " + address_ + " on " + holder;
+            claim = "conflict: " + net::to_text(intruder->first) + " claims " + address_ + " on " + holder;
         }
         if (farm) {
             tell_conflict(claim);
@@ -228,7 +221,7 @@ private:
             }
             quiet_ = 0;
             if (intruders_.empty()) {
-                host().warning(spec().resource + ": " + text_of(mac) + " claims " + address_ + " as well");
+                host().warning(spec().resource + ": " + net::to_text(mac) + " claims " + address_ + " as well");
                 schedule(std::min(ask_again, spec().interval));
             }
             intruders_.try_emplace(mac, Clock::now());
@@ -298,7 +291,8 @@ constexpr stead_attr_schema to_attributes[] = {
 };
 constexpr stead_elem_schema schema[] = {
     {"check/ip", nullptr, STEAD_ELEM_REPEATABLE | STEAD_ELEM_DYNAMIC, std::size(ip_attributes), ip_attributes,
-     "up while this node has an address that nobody else claims; made for each <virtual_addr check=\"on\">"},
+     "up while this node has an address that nobody else claims (in a farm ip_conflict.<ident> tells of others); made "
+     "for each <virtual_addr check=\"on\">"},
     {"check/ip/to", nullptr, STEAD_ELEM_REQUIRED | STEAD_ELEM_DYNAMIC, std::size(to_attributes), to_attributes,
      "which address; it is asked for each interval, and changes are seen at once"},
 };

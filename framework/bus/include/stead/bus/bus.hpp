@@ -22,9 +22,9 @@ namespace stead::bus {
 
 struct LanOptions {
     std::string name;
-    std::string interface_hint;         ///< empty = by route
-    std::vector<std::string> addresses; ///< numeric, index = NodeId; empty string = node not on this LAN
-    std::string local_address;          ///< numeric; what we bind (laddr when NATed)
+    std::string interface_hint;                 ///< empty = by route
+    std::vector<std::string> addresses;         ///< numeric, index = NodeId; empty string = node not on this LAN
+    std::string local_address;                  ///< numeric; what we bind (laddr when NATed)
 };
 
 struct BusOptions {
@@ -34,13 +34,13 @@ struct BusOptions {
     NodeSet nodes;                       ///< who may be in this group
     std::vector<LanOptions> lans;        ///< 1..8
     std::uint16_t port{};
-    std::vector<std::string> keys; ///< 1 or 2 raw keys of 32 bytes; [0] seals, all open
-    std::uint64_t cluster_id{};    ///< digest of the cluster.xml in force: another one is counted as foreign
-    std::uint64_t config{};        ///< membership::Options::config
-    bool past_over{};              ///< membership::Options::past_over
+    std::vector<std::string> keys;       ///< 1 or 2 raw keys of 32 bytes; [0] seals, all open
+    std::uint64_t cluster_id{};          ///< digest of the cluster.xml in force: another one is counted as foreign
+    std::uint64_t config{};              ///< membership::Options::config
+    bool past_over{};                    ///< membership::Options::past_over
     membership::Timing timing{};
     membership::Options::Partition partition{};
-    bool realtime{true}; ///< SCHED_FIFO and mlockall where permitted, else one warning
+    bool realtime{true};                 ///< SCHED_FIFO and mlockall where permitted, else one warning
     /// Kernel id of the thread that runs what is posted: with `realtime` it is SCHED_RR for the second after a change
     /// of view, so that a busy machine does not delay what the change is for. 0 = leave it as it is.
     pid_t strand_thread{};
@@ -51,16 +51,16 @@ struct BusOptions {
 /// One resource as some member wrote it.
 struct Resource {
     NodeId owner{};
-    std::string name;        ///< "tcp.web80"
-    std::string value;       ///< "up"
+    std::string name;  ///< "tcp.web80"
+    std::string value; ///< "up"
     std::uint64_t version{}; ///< grows with each write of the owner's session
 };
 
 struct PeerMessage {
     NodeId from{};
-    std::string kind; ///< "farm.step"
+    std::string kind;     ///< "farm.step"
     std::uint16_t version{};
-    std::string body; ///< opaque
+    std::string body;     ///< opaque
 };
 
 /// Called on the strand given by `post` below, one at a time, in order.

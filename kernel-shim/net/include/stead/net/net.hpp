@@ -17,6 +17,8 @@
 namespace stead::net {
 
 using Mac = std::array<std::uint8_t, 6>;
+/// "02:00:5e:10:00:01"
+[[nodiscard]] std::string to_text(const Mac& mac);
 
 struct Interface {
     std::string name;
