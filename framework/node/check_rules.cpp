@@ -264,8 +264,11 @@ private:
                                      "; to have it there too: stead -E " + module + " -H NODE";
             const bool alone = nodes.first.find(',') == std::string::npos;
             const bool takes_over = modes[module] == "farm" || modes[module] == "mirror";
-            alone&& takes_over ? wrong("modules", text + "; on one node alone nothing takes over from it")
-                               : fine("modules", text);
+            if (alone && takes_over) {
+                wrong("modules", text + "; on one node alone nothing takes over from it");
+            } else {
+                fine("modules", text);
+            }
         }
     }
 
