@@ -133,17 +133,24 @@ void check_mandatory_hooks(const config::Module& module, const fs::path& bin, st
     }
 }
 
-/// Programs of bin that elements name. Warnings: the hook `config` may still make them.
-class Programs {
+/// What elements ask for that can never happen, and programs of bin that they name (which the hook `config` may make).
+class NeverRun {
 public:
-    Programs(const config::Module& module, const fs::path& bin, std::vector<config::Finding>& findings)
+    NeverRun(const config::Module& module, const fs::path& bin, std::vector<config::Finding>& findings)
         : module_(module), bin_(bin), findings_(findings) {}
     void check() {
         static constexpr std::array<std::string_view, 4> actions{"restart", "stopstart", "stop", "noaction"};
         for (const config::Element& group : module_.service.children) {
+            if (group.name == "errd" && !module_.user.present) {
+                warn(group, "errd: what it restarts, it restarts by the module's scripts; without <user> none runs");
+            }
             for (const config::Element& one : group.children) {
                 if (group.name == "check" && one.name == "custom") {
                     look(one, "exec");
+                }
+                if (group.name == "check" && one.attribute("when") == "second" &&
+                    module_.mode != config::Module::Mode::mirror) {
+                    warn(one, one.name + "/@when: 'second' is never reached: only a mirror has a second node");
                 } else if (group.name == "errd" && one.name == "proc" &&
                            std::ranges::find(actions, one.attribute("action").value_or(actions[1])) == actions.end()) {
                     look(one, "action");
@@ -313,12 +320,18 @@ int check_module(const CheckRequest& request, const Registry& registry, const co
         check_mandatory_hooks(*module, request.bin, findings);
         check_hook_slips(*module, request.bin, findings);
         check_rules(*module, schemas, request, paths, findings);
-        Programs(*module, request.bin, findings).check();
+        NeverRun(*module, request.bin, findings).check();
         answer["mode"] = std::string{module->mode_name()};
         answer["digest"] = hex(module->digest);
     }
     for (const Error& error : script::check_scripts(request.bin)) {
         findings.push_back(finding_of(error, false));
+    }
+    script::ModuleFolders folders;
+    folders.bin = request.bin;
+    folders.prefix = paths.prefix;
+    for (const Error& error : script::check_shell_scripts(folders)) {
+        findings.push_back(finding_of(error, true));
     }
     check_hook_names(request.bin, findings);
     bool ok = module.has_value() && std::ranges::none_of(findings, [](const auto& f) { return !f.warning; });

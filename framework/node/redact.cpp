@@ -31,10 +31,26 @@ struct Range {
     std::size_t begin{}, end{};
 };
 
+/// What a long string of Lua holds, [[…]] or [==[…]==], if one begins at `at`.
+std::optional<Range> long_string(std::string_view text, std::size_t at) {
+    std::size_t begin = at + 1;
+    while (begin < text.size() && text[begin] == '=') {
+        ++begin;
+    }
+    if (at >= text.size() || text[at] != '[' || begin >= text.size() || text[begin] != '[') {
+        return std::nullopt;
+    }
+    const std::string close = "]" + std::string(begin - at - 1, '=') + "]";
+    return Range{begin + 1, std::min(text.find(close, begin + 1), text.size())};
+}
+
 /// The value that begins at `at`: quoted, or up to blank space, quote, separator or markup.
 Range value_at(std::string_view text, std::size_t at) {
     if (at < text.size() && (text[at] == '"' || text[at] == '\'')) {
         return {at + 1, end_of_quoted(text, at)};
+    }
+    if (const auto range = long_string(text, at)) {
+        return *range;
     }
     return {at, std::min(text.find_first_of(" \t\r\n\"'<>;,&|)}", at), text.size())};
 }
@@ -55,7 +71,7 @@ std::size_t after_quote(std::string_view text, std::size_t at) {
     return at < text.size() && (text[at] == '"' || text[at] == '\'') ? at + 1 : at;
 }
 
-/// What stands behind a name that ends at `end`: = or :, perhaps behind a quote, Lua's ] and blanks. Of
+/// What stands behind a name that ends at `end`: =, => or :, perhaps behind a quote, Lua's ] and blanks. Of
 /// "Authorization: Basic dTpw" both words.
 std::optional<Range> assigned(std::string_view text, std::size_t end) {
     std::size_t at = after_quote(text, end);
@@ -66,7 +82,8 @@ std::optional<Range> assigned(std::string_view text, std::size_t end) {
     if (at == text.size() || (text[at] != '=' && text[at] != ':')) {
         return std::nullopt;
     }
-    Range value = value_at(text, after(text, at + 1, blanks));
+    at += text.substr(at).starts_with("=>") ? 2 : 1;
+    Range value = value_at(text, after(text, at, blanks));
     const std::string_view word = text.substr(value.begin, value.end - value.begin);
     if (is_one_of(word, {"basic", "bearer", "digest", "token"}) && value.end < text.size() &&
         is_blank(text[value.end])) {
@@ -91,10 +108,16 @@ std::optional<Range> url_password(std::string_view text, std::size_t at) {
     return end != authority.npos && colon < end ? std::optional{Range{at + colon + 1, at + end}} : std::nullopt;
 }
 
-/// In `curl -u user:password`, where `begin`..`end` is a word that begins with '-'. Also `-su`, `-uuser:password`,
-/// `--user=…`, and "-u", "…" in a list. Numbers on both sides are a user and a group.
+/// Where `begin`..`end` is a word that begins with '-': in `--password VALUE` (also "--password", "VALUE" in a list),
+/// and in `curl -u user:password`, also `-su`, `-uuser:password`, `--user=…`. Numbers on both sides are a user and a
+/// group.
 std::optional<Range> argument_password(std::string_view text, std::size_t begin, std::size_t end) {
     const std::string_view word = text.substr(begin, end - begin);
+    if (is_secret_name(word)) {
+        const std::size_t at = after(text, after_quote(text, end), " \t,");
+        const bool is_option = text.substr(after_quote(text, at)).starts_with('-');
+        return at > end && !is_option ? std::optional{value_at(text, at)} : std::nullopt;
+    }
     const bool is_long = word.starts_with("--");
     if (is_long ? !is_one_of(word, {"--user", "--proxy-user"}) : !word.starts_with("-u") && !word.ends_with('u')) {
         return std::nullopt;

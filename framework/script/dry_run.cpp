@@ -4,12 +4,12 @@
 #include "environment.hpp"
 #include "lua_names.hpp"
 #include "lua_run.hpp"
+#include "shell_syntax.hpp"
 
 #include <boost/json.hpp>
 
 #include <algorithm>
 #include <set>
-#include <sstream>
 
 namespace stead::script {
 
@@ -128,41 +128,16 @@ void Rehearsal::shell_hook(const Step& step, const fs::path& file) {
     if ((fs::status(file, ec).permissions() & fs::perms(0111)) == fs::perms::none) {
         result_.errors.push_back({Errc::denied, place, "is not executable; run chmod +x on it"});
     }
-    const auto text = read_file(file, file_bytes_max);
-    std::istringstream first(text ? text->substr(0, text->find('\n')) : std::string());
-    std::string shell, word;
-    if (first.peek() == '#') {
-        while (first >> word) { // "#!/bin/sh", "#! /bin/sh", "#!/usr/bin/env bash"
-            shell = word.substr(word.find_first_not_of("#!") == std::string::npos ? word.size()
-                                                                                  : word.find_first_not_of("#!"));
-            if (!shell.empty() && fs::path(shell).filename() != "env") {
-                break;
-            }
-        }
+    const ShellSyntax syntax = shell_syntax(file, place, folders_);
+    if (!syntax.parsed) {
+        return say("is a program for " + syntax.interpreter + ": neither checked nor run");
     }
-    const std::string name = shell.empty() ? "sh" : fs::path(shell).filename().string();
-    if (name != "sh" && name != "bash" && name != "dash" && name != "ksh" && name != "zsh") {
-        return say("is a program for " + name + ": neither checked nor run");
-    }
-    ProcessSpec spec;
-    spec.environment = hook_environment(folders_, new_hook_id());
-    const std::string program = find_program(shell.empty() ? "/bin/sh" : shell, spec.environment["PATH"]);
-    spec.argv = {program, "-n", file.string()};
-    spec.leash = leash_program(folders_);
-    spec.deadline = BootClock::now() + hook_limit;
-    std::string complaints;
-    spec.output = [&](std::string_view bytes, bool) { complaints += bytes.substr(0, 4096); };
-    const ProcessEnd end = run_process(spec, Cancel());
-    if (end.how != ProcessEnd::How::exited || end.code != 0) {
-        if (complaints.starts_with(file.string() + ": ")) {
-            complaints.erase(0, file.string().size() + 2);
-        }
-        const std::string why = end.error.empty() ? complaints.substr(0, complaints.find('\n')) : end.error;
-        result_.errors.push_back({Errc::malformed, place, why});
-        return say("fails: " + why);
+    if (syntax.error) {
+        result_.errors.push_back(*syntax.error);
+        return say("fails: " + syntax.error->text());
     }
     shells_checked_.insert(step.hook);
-    say("is a script for " + name + " without errors of syntax; it is not run");
+    say("is a script for " + syntax.interpreter + " without errors of syntax; it is not run");
 }
 
 void Rehearsal::check_names(const fs::path& file, const std::string& place) {

@@ -2,6 +2,7 @@
 #include "netlink.hpp"
 
 #include <linux/if.h>
+#include <linux/if_addr.h>
 #include <linux/rtnetlink.h>
 #include <netlink/attr.h>
 
@@ -56,6 +57,9 @@ void read_address(const nlmsghdr* header, std::map<std::uint32_t, Interface>& fo
         return;
     }
     std::memcpy(ip.bytes.data(), nla_data(address), ip.size());
+    const std::uint32_t flags =
+        attributes[IFA_FLAGS] != nullptr ? nla_get_u32(attributes[IFA_FLAGS]) : std::uint32_t{info->ifa_flags};
+    link->second.tentative |= (flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED)) == IFA_F_TENTATIVE;
     link->second.addresses.push_back(to_text(ip) + "/" + std::to_string(info->ifa_prefixlen));
 }
 

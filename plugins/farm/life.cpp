@@ -6,7 +6,8 @@ namespace stead::farm {
 namespace {
 constexpr std::uint64_t ns_per_ms = 1'000'000;
 constexpr std::uint64_t settle_limit = 2000 * ns_per_ms; ///< OPEN and CLOSE do not wait longer for a move
-constexpr std::uint64_t probe_limit = 3000 * ns_per_ms;  ///< a member's MAC may still be on its way to us
+constexpr std::uint64_t probe_limit = 3000 * ns_per_ms;  ///< a member's MAC may still be on its way to us, and
+                                                         ///< the kernel may still look for duplicates (about 2 s)
 } // namespace
 
 // ---- The gate: weight 0 or not --------------------------------------------------------------------------------------
@@ -123,11 +124,15 @@ void FarmPlugin::poll_prepare() {
         }
     }
     const std::string foreign = network_.foreign_owner(friends, mover_.view().members == NodeSet{NodeId(host_.self())});
+    const bool last = host_.now() >= pending_->limit;
     if (!foreign.empty()) {
-        if (host_.now() >= pending_->limit) {
+        if (last) {
             finish(foreign);
         }
         return;
+    }
+    if (!last && network_.own_addresses_tentative()) {
+        return; // the network came up a moment ago
     }
     released_ = false;
     const std::string error = network_.add_addresses();

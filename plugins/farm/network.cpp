@@ -81,6 +81,15 @@ std::string Network::foreign_owner(const std::vector<shim::Mac>& friends, bool a
     return {};
 }
 
+bool Network::own_addresses_tentative() const {
+    const auto all = net::interfaces();
+    return all && std::any_of(all->begin(), all->end(), [&](const net::Interface& link) {
+               return link.up && link.tentative && std::any_of(places_.begin(), places_.end(), [&](const Place& place) {
+                          return place.ifindex == link.index && place.vip.address.find(':') != std::string::npos;
+                      });
+           });
+}
+
 void Network::set_sysctl(const std::string& name, const std::string& value) {
     auto old = net::set_sysctl(name, value);
     if (!old) {

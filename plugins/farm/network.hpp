@@ -35,6 +35,9 @@ public:
     /// Somebody else answers for one of our addresses: "192.0.2.50 is answered for by 02:…". `friends`: MACs of
     /// members. `alone`: this node hears no other member, so that the virtual MAC is not theirs.
     [[nodiscard]] std::string foreign_owner(const std::vector<shim::Mac>& friends, bool alone);
+    /// An interface with an IPv6 virtual address has one of its own that is still probed for duplicates: without it the
+    /// kernel cannot ask for the MAC of a client it does not know.
+    [[nodiscard]] bool own_addresses_tentative() const;
     /// Empty when all is there.
     [[nodiscard]] std::string add_addresses();
     void remove_addresses();

@@ -4,6 +4,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import time
@@ -208,6 +209,13 @@ def configuration(farm, node):
     says(node, "confcheck -m echo", "bin/stop_second.lua: is never run")
     for name in ("strat_both.lua", "stop_second.lua"):
         (slips / name).unlink()
+    (slips / "update").write_text("#!/bin/sh\nif true; then\n")
+    says(node, "confcheck -m echo", "bin/update:3: ", "yntax error")
+    (slips / "update").unlink()
+    xml.write_text(re.sub("<user>.*</user>", """<errd><proc name="x"/></errd>
+        <check><tcp ident="a" when="second"><to addr="127.0.0.1" port="1"/></tcp></check>""", good, flags=re.DOTALL))
+    says(node, "confcheck -m echo", "without <user> none runs", "tcp/@when: 'second' is never reached")
+    xml.write_text(good)
     fails(node, "module new echo", CONFLICT, "installed already", "module uninstall -m echo")
     before = as_json(node, "confinfo -m echo")["generation"]
     check(as_json(node, "confinfo -m echo")["same"] is True and before != "", "the active configuration was kept")

@@ -53,6 +53,12 @@ def ndp(mode):
         for _ in range(2):
             farm.client.sh("ip -6 neigh flush all", check=False)
             exactly_once(lab.result(ask6(farm, "--flows", 300, "--rate", 1500, "--count", 1500)))
+        late = farm.nodes[1]
+        late.stead("stop -m echo")
+        late.sh("sysctl -qw net.ipv6.conf.eth0.accept_dad=1 && ip addr add fd42::abcd/64 dev eth0")
+        farm.start("echo", [late])
+        check("tentative" not in late.sh("ip -6 addr show dev eth0").stdout,
+              "serves once its kernel may use the node's own addresses, to ask for a client's MAC")
         macs = {own_mac(node): node for node in farm.nodes}
         if mode == "invisible":
             check(entry() == VMAC, f"the client was told the virtual MAC ({entry()})")

@@ -8,6 +8,7 @@ does (plugins/mirror): it mounts when it serves, ends the application when it do
     pair.wait("in sync", lambda: pair.in_sync())
 
 One thread owns a Pair; it must call wait() or pump() for anything to happen. A second one renews the leases."""
+import fcntl
 import json
 import mmap
 import os
@@ -110,12 +111,12 @@ class Pair:
         if pid == 0:
             try:
                 self.spaces.enter(number)
-                high = [os.dup2(fd, 50 + i) for i, fd in enumerate((theirs.fileno(), page))]
+                high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 1000) for fd in (theirs.fileno(), page)]  # above all of ours
                 for want, fd in zip((3, 4), high):
                     os.dup2(fd, want)
                 err = os.open(f"/srv/{self.name}/stderr", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
                 os.dup2(err, 2)
-                os.closerange(5, 64)
+                os.closerange(5, 1100)
                 os.execve(self.program, [self.program, "test"], self.environment())
             finally:
                 os._exit(126)

@@ -77,6 +77,13 @@ TEST(Redact, LuaTables) {
               R"x(t = { ["api_key"]="(removed)", ['x-token'] = '(removed)', secret = "(removed)", ["port"]=1 })x");
 }
 
+TEST(Redact, LuaLongStringsAndFatArrows) {
+    EXPECT_EQ(redacted("password = [[a\nb ]c]]; token=[==[d]]e]==] port = [[1]]", {}),
+              "password = [[(removed)]]; token=[==[(removed)]==] port = [[1]]");
+    EXPECT_EQ(redacted("'password' => 'x y', \"api_key\"=>\"z\", :token => k1, 'port' => 1", {}),
+              "'password' => '(removed)', \"api_key\"=>\"(removed)\", :token => (removed), 'port' => 1");
+}
+
 TEST(Redact, PasswordsInUrls) {
     EXPECT_EQ(redacted("A=postgres://app:p@w:1@db:5432/x 'redis://:s3@h' http://h:80/a@b https://me@h ://:@", {}),
               "A=postgres://app:(removed)@db:5432/x 'redis://:(removed)@h' http://h:80/a@b https://me@h ://:@");
@@ -91,7 +98,10 @@ TEST(Redact, HeadersAndArguments) {
         redacted("curl -u me:p1 h; curl -su 'me:p 2' h; curl --user=me:p3 -ume:p4; run{'curl', '-u', 'me:p5'}", {}),
         "curl -u me:(removed) h; curl -su 'me:(removed)' h; curl --user=me:(removed) -ume:(removed); "
         "run{'curl', '-u', 'me:(removed)'}");
-    for (const char* kept : {"docker run -u 1000:100 x", "date -u +%H:%M", "journalctl -u app", "run -u http://h:80/",
+    EXPECT_EQ(redacted("app --password p1 -db-pass 'p 2' --port 1; run{'app', '--token', \"p3\"}", {}),
+              "app --password (removed) -db-pass '(removed)' --port 1; run{'app', '--token', \"(removed)\"}");
+    for (const char* kept : {"app --no-password --port 1", "app --password", "x '--key', '--port'",
+                             "docker run -u 1000:100 x", "date -u +%H:%M", "journalctl -u app", "run -u http://h:80/",
                              "author: me", "-u", "x --user", "echo in-u a:b"}) {
         EXPECT_EQ(redacted(kept, {}), kept);
     }
@@ -108,9 +118,9 @@ TEST(Redact, PrivateKeys) {
 }
 
 TEST(Redact, AnyBytesAreFine) {
-    for (const char* text :
-         {"KEY", "KEY=", "KEY=\"", "\"KEY\"", "\"KEY\":", "<var name=\"KEY\"", "<var name='KEY' value",
-          "<var name='KEY' value='", "'KEY'=='", "-----BEGIN", "KEY=\n\n"}) {
+    for (const char* text : {"KEY", "KEY=", "KEY=\"", "\"KEY\"", "\"KEY\":", "<var name=\"KEY\"",
+                             "<var name='KEY' value", "<var name='KEY' value='", "'KEY'=='", "-----BEGIN", "KEY=\n\n",
+                             "KEY=[", "KEY=[=", "KEY=[[", "--key", "--key ", "'--key', '"}) {
         EXPECT_FALSE(redacted(text, {}).empty()) << text;
         (void)secret_values(text);
     }

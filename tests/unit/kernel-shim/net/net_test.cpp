@@ -93,6 +93,14 @@ TEST_F(Net, ListsLinksWithAddressesAndCarrier) {
     EXPECT_FALSE(find(all.value(), "a0")->up);
 }
 
+TEST_F(Net, TellsWhatIsStillProbedForDuplicates) {
+    EXPECT_FALSE(find(interfaces().value(), "a0")->tentative);
+    run("sysctl -qw net.ipv6.conf.a0.accept_dad=1 && ip addr add 2001:db8::7/64 dev a0");
+    EXPECT_TRUE(find(interfaces().value(), "a0")->tentative);
+    run("ip addr del 2001:db8::7/64 dev a0 && ip addr add 2001:db8::7/64 dev a0 nodad");
+    EXPECT_FALSE(find(interfaces().value(), "a0")->tentative);
+}
+
 TEST_F(Net, FindsTheInterfaceOfASubnet) {
     run("ip addr add 192.0.2.129/26 dev b0");
     EXPECT_EQ(interface_for("192.0.2.50").value().name, "a0");

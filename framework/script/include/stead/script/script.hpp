@@ -88,6 +88,9 @@ public:
 
 /// Compiles every bin/*.lua without running it. Errors: "bin/start_both.lua:12: …".
 [[nodiscard]] std::vector<Error> check_scripts(const std::filesystem::path& bin);
+/// Lets its shell parse each script of bin (SHELL -n), without running it; uses folders.bin and .prefix. The same
+/// errors. A shell may refuse what it would run (syntax that a `shopt` switches on, data behind an `exit`).
+[[nodiscard]] std::vector<Error> check_shell_scripts(const ModuleFolders& folders);
 
 /// One line of UTF-8 out of any bytes.
 [[nodiscard]] std::string printable(std::string_view bytes);

@@ -27,6 +27,7 @@ struct Interface {
     bool up{}; ///< administratively up with carrier
     std::uint32_t mtu{};
     std::vector<std::string> addresses; ///< "192.0.2.11/24", "fe80::1/64"
+    bool tentative{};                   ///< the kernel still looks for duplicates of one of them (IPv6), about 2 s
 };
 
 [[nodiscard]] Result<std::vector<Interface>> interfaces();
