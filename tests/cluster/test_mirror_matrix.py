@@ -293,8 +293,9 @@ class Cell:
         only node with the data is spared: no other has a claim to be the source."""
         victims = [node for node in victims if not self.pair.nodes[node].serving()][:1]
         for node in victims:
-            self.pair.kill(node, restart=False)
             path = self.pair.disk(node) / "var" / "record"
+            self.pair.wait("its first record", path.exists)
+            self.pair.kill(node, restart=False)
             for slot in range(0, path.stat().st_size, 4096):
                 flip(path, slot + self.random.randrange(100))
             self.pair.start(node)
@@ -381,8 +382,11 @@ class Cell:
         pair.wait("in sync, at the end", pair.in_sync)
         trees = None
         for _ in range(20):
-            before, trees = trees, [tree(pair.data(i)) for i in (0, 1)]
-            if trees[0] == trees[1] and before == trees:
+            try:
+                before, trees = trees, [tree(pair.data(i)) for i in (0, 1)]
+            except FileNotFoundError:  # removed meanwhile
+                trees = None
+            if trees and trees[0] == trees[1] and before == trees:
                 return
             pair.pump(0.02)
 

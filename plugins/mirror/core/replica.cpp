@@ -168,6 +168,7 @@ void Core::State::performed(Seq at, message::Acked ack) {
 void Core::State::own_failure(const std::string& what, int error) {
     storage_failure = what + ": " + std::strerror(error);
     note(storage_failure + "; this node is out of sync", true);
+    sync_failed = true; // whatever becomes of the primary, this copy is not the whole one
     if (role == Role::second && !record.outdated) {
         record.outdated = true;
         persist([] {});

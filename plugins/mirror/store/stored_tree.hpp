@@ -186,6 +186,7 @@ private:
     std::mutex undo_mutex_; ///< before names_
     UndoLog undo_;
     std::atomic<bool> saves_undo_{}; ///< between start_undo() and the end of the resync, or its roll-back
+    bool resync_ended_{};            ///< since the last start_undo(); guarded by undo_mutex_
     Seq purge_later_{};
 };
 

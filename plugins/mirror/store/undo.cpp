@@ -15,6 +15,7 @@ std::filesystem::path StoredTree::undo_path() const { return options_.state / "u
 Errno StoredTree::start_undo(bool go_on) {
     const std::lock_guard lock(undo_mutex_);
     saves_undo_ = true;
+    resync_ended_ = false;
     if (undo_.active() && go_on) {
         return 0;
     }
@@ -29,7 +30,7 @@ Errno StoredTree::start_undo(bool go_on) {
 Errno StoredTree::save_undo(const std::vector<Target>& targets) {
     const std::lock_guard lock(undo_mutex_);
     if (!undo_.active()) {
-        return EINVAL;
+        return resync_ended_ ? 0 : EINVAL; // a live change asked for it as the resync ended
     }
     std::vector<UndoLog::Saved> batch;
     for (const Target& target : targets) {
@@ -99,8 +100,9 @@ Errno StoredTree::roll_back() {
 }
 
 void StoredTree::end_resync(bool keep_undo) {
-    saves_undo_ = false;
     const std::lock_guard lock(undo_mutex_);
+    saves_undo_ = false;
+    resync_ended_ = true;
     std::vector<Fid> complete;
     {
         const std::lock_guard names(names_);

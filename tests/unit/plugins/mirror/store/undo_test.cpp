@@ -106,6 +106,14 @@ TEST_F(Undo, WhatACutOrAHoleTakesIsSavedThoughNobodyNamesIt) {
     expect_old();
 }
 
+TEST_F(Undo, AChangeThatMeetsTheEndOfTheResyncHasNothingToSave) {
+    ASSERT_EQ(tree->start_undo(false), 0);
+    resync();
+    tree->end_resync(false);
+    EXPECT_EQ(tree->save_undo({zone(kept, 0)}), 0);
+    EXPECT_FALSE(fs::exists(base / "state/undo"));
+}
+
 TEST_F(Undo, TheFirstContentCountsOverCrashesAndBrokenResyncs) {
     ASSERT_EQ(tree->start_undo(false), 0);
     save_all_of_kept();

@@ -21,7 +21,7 @@ struct Facts {
     bool memory{};       ///< knows what was unsynced, on both sides
     bool intent_known{}; ///< has a readable intent log
     bool may_be_ahead{}; ///< `commit` without a readable intent log after a crash
-    bool sync_failed{};  ///< an fsync failed here since they were equal: its cache counts for nothing
+    bool sync_failed{};  ///< an fsync or a change failed here since they were equal: its cache counts for nothing
     bool held{};         ///< it becomes nobody's target now, but when its schedule lets it in (`syncat`)
     bool leaves{};       ///< as a target it goes away again once both are equal (`syncat`)
 };
