@@ -41,4 +41,25 @@ bool is_utf8(std::string_view text) noexcept {
     return true;
 }
 
+std::string utf8_json(std::string text) {
+    if (is_utf8(text)) {
+        return text;
+    }
+    static constexpr char digits[] = "0123456789abcdef";
+    std::string made;
+    for (std::string_view rest = text; !rest.empty();) {
+        const std::size_t length = utf8_length(rest);
+        if (length == 0) {
+            const auto byte = static_cast<unsigned char>(rest[0]);
+            made += R"(\\x)"; // a backslash of the string
+            made += digits[byte >> 4];
+            made += digits[byte & 15];
+        } else {
+            made += rest.substr(0, length);
+        }
+        rest.remove_prefix(length == 0 ? 1 : length);
+    }
+    return made;
+}
+
 } // namespace stead

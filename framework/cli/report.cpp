@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <stead/cli/cli.hpp>
 
+#include <stead/base/utf8.hpp>
+
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
 
@@ -12,7 +14,7 @@ namespace json = boost::json;
 int fail(bool as_json, int code, std::string_view message) {
     std::cout.flush();
     if (as_json) {
-        std::cout << json::serialize(json::object{{"error", message}, {"exit", code}}) << "\n";
+        std::cout << utf8_json(json::serialize(json::object{{"error", message}, {"exit", code}})) << "\n";
         return code;
     }
     std::cerr << "stead: " << message << (message.ends_with('\n') ? "" : "\n");

@@ -101,17 +101,14 @@ bool copy_all(int from, int to) {
     return got == 0 && ::fsync(to) == 0;
 }
 
-/// The file appears whole or not at all. A snapshot is nobody else's to read.
+/// The file appears whole or not at all. Snapshots and logs are nobody else's to read.
 Result<void> save_file(const control::Frame& answer, const control::Invocation& invocation, const std::string& name) {
-    if (invocation.command->verb == "logsave") {
-        return write_file_atomically(name, text_of(answer.body.get_object(), "text"), 0600);
-    }
     if (answer.fds.empty()) {
         return Error{Errc::io, name, "cannot be written: steadd sent no content; 'stead log' says why"};
     }
     std::string temporary = name + ".XXXXXX";
     const Fd out(::mkstemp(temporary.data()));
-    const mode_t mode = invocation.command->verb == "snapshot" ? 0600 : 0644;
+    const mode_t mode = invocation.command->verb == "module package" ? 0644 : 0600;
     if (!out || !copy_all(answer.fds[0].get(), out.get()) || ::fchmod(out.get(), mode) != 0 ||
         ::rename(temporary.c_str(), name.c_str()) != 0) {
         Error error = os_error(name, "cannot be written", errno);

@@ -98,22 +98,24 @@ void Connection::read_some() {
     }
 }
 
-void Connection::send(const boost::json::value& body, std::vector<Fd> fds) {
+bool Connection::send(const boost::json::value& body, std::vector<Fd> fds) {
     if (!open()) {
-        return;
+        return true;
     }
     Result<std::string> bytes = encode_with_descriptors(body, fds.size());
     if (!bytes) {
-        return fail(bytes.error().text());
+        return false;
     }
     state_->queued_bytes += bytes->size();
     if (state_->queued_bytes > queued_bytes_max) {
-        return fail("the peer does not read its answers");
+        fail("the peer does not read its answers");
+        return true;
     }
     state_->queue.push_back({std::move(*bytes), 0, std::move(fds)});
     if (!state_->writing) {
         write_some();
     }
+    return true;
 }
 
 void Connection::wait_write() {

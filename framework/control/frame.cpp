@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <stead/control/channel.hpp>
 
+#include <stead/base/utf8.hpp>
+
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 
@@ -39,7 +41,7 @@ Result<std::size_t> announced_descriptors(const boost::json::object& body) {
 } // namespace
 
 Result<std::string> encode_frame(const boost::json::value& body) {
-    const std::string text = boost::json::serialize(body);
+    const std::string text = utf8_json(boost::json::serialize(body)); // else the peer would close
     if (text.size() > limits::stream_frame_bytes_max) {
         return too_long(text.size());
     }
@@ -56,16 +58,13 @@ Result<std::optional<Frame>> FrameDecoder::next() {
         return Error{Errc::out_of_range, "control socket", "descriptors came that no frame announces"};
     }
     const std::string_view rest = std::string_view(buffer_).substr(offset_);
-    if (rest.size() < header_bytes) {
-        buffer_.erase(0, offset_);
-        offset_ = 0;
-        return std::optional<Frame>{};
-    }
-    const std::uint32_t length = read_length(rest);
+    const std::uint32_t length = rest.size() < header_bytes ? 0 : read_length(rest);
     if (length > limits::stream_frame_bytes_max) {
         return too_long(length);
     }
-    if (rest.size() < header_bytes + length) {
+    if (rest.size() < header_bytes + length) { // what is kept is the beginning of one frame
+        buffer_.erase(0, offset_);
+        offset_ = 0;
         return std::optional<Frame>{};
     }
     boost::json::error_code error;

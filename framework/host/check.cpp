@@ -7,6 +7,7 @@
 #include "virtual_addresses.hpp"
 
 #include <stead/base/files.hpp>
+#include <stead/base/utf8.hpp>
 #include <stead/control/command.hpp>
 #include <stead/core/transition_table.hpp>
 
@@ -347,7 +348,7 @@ int check_module(const CheckRequest& request, const Registry& registry, const co
     }
     answer["ok"] = ok;
     answer["findings"] = std::move(list);
-    std::cout << json::serialize(answer) << "\n" << std::flush;
+    std::cout << utf8_json(json::serialize(answer)) << "\n" << std::flush; // names of files may be anything
     return ok ? 0 : 1;
 }
 

@@ -176,7 +176,12 @@ void ModuleHost::send_answer(const std::shared_ptr<control::Connection>& to, jso
         reply["code"] = code_name(done.error().code);
         reply["error"] = done.error().text();
     }
-    to->send(reply);
+    if (!to->send(reply)) {
+        to->send(json::object{{"id", reply["id"]},
+                              {"ok", false},
+                              {"code", code_name(Errc::out_of_range)},
+                              {"error", "the answer is longer than a frame may be"}});
+    }
 }
 
 Result<json::object> ModuleHost::answer(const std::string& verb, const json::object& request) {

@@ -4,6 +4,7 @@
 #include "facts.hpp"
 #include "slot.hpp"
 
+#include <stead/base/utf8.hpp>
 #include <stead/control/module_log.hpp>
 #include <stead/net/net.hpp>
 #include <stead/script/dry_run.hpp>
@@ -180,9 +181,9 @@ int rehearse_module(const std::string& module, const Registry& registry, const c
             findings.push_back(json::object{{"warning", list == &done.warnings}, {"text", one.text()}});
         }
     }
-    std::cout << json::serialize(
-                     json::object{{"ok", done.errors.empty()}, {"text", done.text}, {"findings", std::move(findings)}})
-              << "\n";
+    const json::object answer{
+        {"ok", done.errors.empty()}, {"text", done.text}, {"findings", std::move(findings)}};
+    std::cout << utf8_json(json::serialize(answer)) << "\n";
     return done.errors.empty() ? 0 : 1;
 }
 

@@ -1,8 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <stead/node/call.hpp>
 
+#include <stead/base/limits.hpp>
+
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cerrno>
 
 namespace stead::node {
 namespace json = boost::json;
@@ -20,6 +27,36 @@ Result<std::string> text_field(const json::object& body, std::string_view name) 
 }
 
 } // namespace
+
+Answer Answer::too_long() {
+    return failed(control::exit_code::refused,
+                  "the answer is longer than " + std::to_string(limits::stream_frame_bytes_max >> 20) +
+                      " MiB; ask for less: fewer lines (-s), or one node at a time");
+}
+
+Answer Answer::of_lines(const std::vector<std::string>& lines, bool json) {
+    Answer answer;
+    if (json) {
+        answer.data = json::object{{"lines", json::array(lines.begin(), lines.end())}};
+        return answer;
+    }
+    for (const std::string& line : lines) {
+        answer.text.append(line).append("\n");
+    }
+    return answer;
+}
+
+Result<Fd> file_of(std::string_view content) {
+    Fd file(::memfd_create("stead", MFD_CLOEXEC));
+    while (file && !content.empty()) {
+        const ssize_t put = ::write(file.get(), content.data(), content.size());
+        if (put < 0) {
+            return os_error("memfd", "cannot keep the content", errno);
+        }
+        content.remove_prefix(static_cast<std::size_t>(put));
+    }
+    return file ? Result<Fd>(std::move(file)) : Result<Fd>(os_error("memfd", "cannot be made", errno));
+}
 
 json::object Answer::to_json() const {
     json::object body{{"exit", exit}, {"done", true}};

@@ -3,6 +3,7 @@
 
 #include <stead/archive/archive.hpp>
 #include <stead/base/log.hpp>
+#include <stead/base/utf8.hpp>
 #include <stead/node/web_identity.hpp>
 
 #include <boost/asio/post.hpp>
@@ -120,7 +121,7 @@ struct Gathering {
             nodes.push_back(one);
         }
         total.data = std::move(data);
-        call->finish(Answer{total.exit, json::serialize(nodes), "", total.data, {}});
+        call->finish(Answer{total.exit, utf8_json(json::serialize(nodes)), "", total.data, {}});
     }
 };
 
@@ -188,7 +189,8 @@ void Daemon::accept(std::shared_ptr<control::Connection> connection) {
 void Daemon::on_request(const std::shared_ptr<control::Connection>& connection, control::Frame frame) {
     Result<Request> request = parse_request(frame.body);
     if (!request) {
-        return connection->send(Answer::failed(request.error()).to_json());
+        connection->send(Answer::failed(request.error()).to_json());
+        return;
     }
     request->fds = std::move(frame.fds);
     const control::PeerCredentials peer = connection->peer();
@@ -206,7 +208,9 @@ void Daemon::on_request(const std::shared_ptr<control::Connection>& connection, 
                 body["nodes"] = json::parse(answer.text, error);
                 body.erase("text");
             }
-            connection->send(body, std::move(answer.fds));
+            if (!connection->send(body, std::move(answer.fds))) {
+                connection->send(Answer::too_long().to_json());
+            }
         }));
 }
 

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "value_or.hpp"
-
 #include <stead/control/user_settings.hpp>
 #include <stead/node/daemon.hpp>
 
@@ -420,7 +418,8 @@ void Daemon::level(const CallPtr& call) {
 
 void Daemon::show_log(const CallPtr& call) {
     const std::string& module = call->request.module;
-    const char* usual = call->request.verb == "logsave" ? "100000000" : "300";
+    const bool to_file = call->request.verb == "logsave";
+    const char* usual = to_file ? "100000000" : "300";
     const std::optional<unsigned> lines = number(call->request.option("s", usual));
     if (!lines) {
         return call->finish(Answer::failed(exit_code::usage, "-s " + call->request.option("s") + ": not a number"));
@@ -433,33 +432,31 @@ void Daemon::show_log(const CallPtr& call) {
     const std::filesystem::path file = module.empty()           ? paths_.node_log()
                                        : call->request.has("u") ? paths_.user_log(module)
                                                                 : paths_.module_log(module);
-    in_background(call, [file, lines, verbose = call->request.has("A")] {
+    in_background(call, [file, lines, to_file, verbose = call->request.has("A"), json = call->request.has("json")] {
         const Result<std::vector<std::string>> tail = control::log_tail(file, *lines, verbose);
         if (!tail) {
             return Answer::failed(tail.error());
         }
-        Answer answer;
-        json::array data;
-        for (const std::string& line : *tail) {
-            answer.text.append(line).append("\n");
-            data.emplace_back(line);
+        if (!to_file) {
+            return Answer::of_lines(*tail, json);
         }
-        answer.data = json::object{{"lines", std::move(data)}};
+        Result<Fd> whole = file_of(Answer::of_lines(*tail, false).text);
+        if (!whole) {
+            return Answer::failed(whole.error());
+        }
+        Answer answer;
+        answer.fds.push_back(std::move(*whole));
         return answer;
     });
 }
 
 void Daemon::command_log(const CallPtr& call) {
     const std::optional<unsigned> lines = number(call->request.option("s", "100"));
-    const Result<std::vector<std::string>> tail = control::log_tail(paths_.command_log(), lines.value_or(100), true);
-    Answer answer;
-    json::array data;
-    for (const std::string& line : value_or(tail, std::vector<std::string>{})) {
-        answer.text.append(line).append("\n");
-        data.emplace_back(line);
+    if (!lines) {
+        return call->finish(Answer::failed(exit_code::usage, "-s " + call->request.option("s") + ": not a number"));
     }
-    answer.data = json::object{{"lines", std::move(data)}};
-    call->finish(std::move(answer));
+    const Result<std::vector<std::string>> tail = control::log_tail(paths_.command_log(), *lines, true);
+    call->finish(tail ? Answer::of_lines(*tail, call->request.has("json")) : Answer::failed(tail.error()));
 }
 
 void Daemon::print(const CallPtr& call) {

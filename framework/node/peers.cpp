@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <stead/node/peers.hpp>
 
+#include <stead/base/limits.hpp>
+#include <stead/base/utf8.hpp>
 #include <stead/wire/stream.hpp>
 
 #include <boost/asio/post.hpp>
@@ -138,7 +140,7 @@ void serve(boost::asio::io_context& io, const PeerServer::Handle& handle, const 
     }
     if (!request) {
         [[maybe_unused]] const Result<void> sent =
-            stream.write_frame(json::serialize(Answer::failed(request.error()).to_json()), silence_max);
+            stream.write_frame(utf8_json(json::serialize(Answer::failed(request.error()).to_json())), silence_max);
         return;
     }
     request->from_peer = true;
@@ -148,7 +150,11 @@ void serve(boost::asio::io_context& io, const PeerServer::Handle& handle, const 
     std::future<std::string> answer = promise->get_future();
     auto call = std::make_shared<Call>(
         std::move(*request), [](const std::string&) {},
-        [promise](const Answer& a) { promise->set_value(json::serialize(a.to_json())); });
+        [promise](const Answer& a) {
+            std::string text = utf8_json(json::serialize(a.to_json()));
+            const bool fits = text.size() <= limits::stream_frame_bytes_max;
+            promise->set_value(fits ? std::move(text) : json::serialize(Answer::too_long().to_json()));
+        });
     boost::asio::post(io, [call, handle]() mutable { handle(std::move(call)); });
     call.reset();
     while (answer.wait_for(life_sign_interval) != std::future_status::ready) {
@@ -179,7 +185,7 @@ Result<json::object> ask_node(const ActiveCluster& cluster, NodeId node, const j
         }
         announced["attachment"] = static_cast<std::int64_t>(info.st_size);
     }
-    const std::string text = json::serialize(announced);
+    const std::string text = utf8_json(json::serialize(announced));
     Error last{Errc::not_found, cluster.cluster.nodes[index(node)], "has no address"};
     for (const std::string& address : cluster.addresses_of(node)) {
         Result<std::unique_ptr<wire::Stream>> stream =

@@ -9,7 +9,6 @@
 #include <boost/asio/post.hpp>
 
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <charconv>
@@ -22,15 +21,6 @@ namespace exit_code = control::exit_code;
 namespace {
 
 constexpr std::size_t xml_bytes_max = 4u << 20;
-
-/// A file without a name that holds `content`.
-Result<Fd> file_of(std::string_view content) {
-    Fd file(::memfd_create("cluster.xml", MFD_CLOEXEC));
-    if (!file || ::write(file.get(), content.data(), content.size()) != static_cast<ssize_t>(content.size())) {
-        return os_error("memfd", "cannot keep cluster.xml", errno);
-    }
-    return file;
-}
 
 /// The module's folder as a package without a name.
 Result<Fd> package_of(const control::Paths& paths, const std::string& module) {

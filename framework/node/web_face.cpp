@@ -231,7 +231,11 @@ void WebFace::answer(const std::shared_ptr<control::Connection>& connection, con
     const json::value id = body.contains("id") ? body.at("id") : json::value(0);
     const auto send = [connection, id](json::object reply) {
         reply["id"] = id;
-        connection->send(reply);
+        if (!connection->send(reply)) {
+            reply = Answer::too_long().to_json();
+            reply["id"] = id;
+            connection->send(reply);
+        }
     };
     Result<Request> request = parse_request(body);
     if (!request) {

@@ -7,6 +7,7 @@
 #include <boost/json/serialize.hpp>
 #include <gmock/gmock.h>
 
+#include <malloc.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -39,6 +40,15 @@ TEST(FrameDecoder, FramesArriveInAnyPieces) {
     EXPECT_FALSE(decoder.in_frame());
 }
 
+// Scripts, file names and web clients bring any bytes; a peer that cannot read one of them closes the connection.
+TEST(FrameDecoder, BytesThatAreNoTextArriveAsEscapes) {
+    FrameDecoder decoder;
+    decoder.feed(std::string_view(*encode_frame(json::object{{"a", "caf\xe9 \"\xff"}, {"k\xe4y", "\xed\xa0\x80"}})));
+    const auto frame = decoder.next();
+    ASSERT_TRUE(frame && *frame) << frame.error().text();
+    EXPECT_EQ((*frame)->body, (json::object{{"a", R"(caf\xe9 "\xff)"}, {R"(k\xe4y)", R"(\xed\xa0\x80)"}}));
+}
+
 TEST(FrameDecoder, RefusesWhatIsNoFrame) {
     for (const std::string& bytes : {std::string("\x7f\xff\xff\xff", 4), frame_of("{"), frame_of("[1]"), frame_of("7"),
                                      frame_of("{} x"), frame_of(std::string(4000, '[')), frame_of(R"({"fds":-1})"),
@@ -63,6 +73,20 @@ TEST(FrameDecoder, AnnouncedDescriptorsMustHaveCome) {
     FrameDecoder decoder;
     decoder.feed(std::string_view(frame_of(R"({"fds":1})")));
     EXPECT_EQ(decoder.next().error().code, Errc::malformed);
+}
+
+TEST(FrameDecoder, AStreamThatNeverEndsWithAFrameTakesNoMemory) {
+    const std::string piece = frame_of(R"({"a":")" + std::string(60'000, 'x') + "\"}");
+    FrameDecoder decoder;
+    decoder.feed(std::string_view(piece).substr(0, 100));
+    const std::size_t before = ::mallinfo2().uordblks + ::mallinfo2().hblkhd;
+    for (int i = 0; i < 500; ++i) { // 30 MB
+        decoder.feed(std::string_view(piece).substr(100));
+        decoder.feed(std::string_view(piece).substr(0, 100));
+        ASSERT_TRUE(decoder.next()->has_value());
+        ASSERT_FALSE(decoder.next()->has_value());
+    }
+    EXPECT_LT(::mallinfo2().uordblks + ::mallinfo2().hblkhd, before + (1u << 20));
 }
 
 TEST(FrameDecoder, TruncatedFrameWaits) {
@@ -106,6 +130,15 @@ TEST_F(ChannelTest, LargeFramesComeBackWhole) {
     auto answer = client->receive(patience);
     ASSERT_TRUE(answer);
     EXPECT_EQ(answer->body.at("text").as_string().size(), text.size());
+}
+
+TEST_F(ChannelTest, WhatNoFrameCanHoldIsNotSentAndClosesNothing) {
+    boost::asio::io_context io;
+    auto connection = Connection::connect(io.get_executor(), socket_);
+    ASSERT_TRUE(connection);
+    EXPECT_FALSE((*connection)->send(json::object{{"text", std::string(17u << 20, 'x')}}));
+    EXPECT_TRUE((*connection)->open());
+    EXPECT_TRUE((*connection)->send(json::object{{"text", "short"}}));
 }
 
 TEST_F(ChannelTest, DescriptorsTravelWithTheirFrame) {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <stead/control/channel.hpp>
 #include <stead/node/call.hpp>
 
 #include <gtest/gtest.h>
@@ -18,6 +19,15 @@ TEST(Answer, SaysThatNothingChanged) {
     EXPECT_FALSE(with(boost::json::object{{"changed", "no"}}).changed_nothing());
     EXPECT_FALSE(with(boost::json::object{}).changed_nothing());
     EXPECT_FALSE(with(nullptr).changed_nothing());
+}
+
+// Goal: the largest log that a module keeps, two files of 4 MiB, goes into one answer.
+TEST(Answer, HoldsAWholeLog) {
+    const std::vector<std::string> lines((8u << 20) / 100, std::string(99, 'x'));
+    for (const bool json : {false, true}) {
+        EXPECT_TRUE(control::encode_frame(Answer::of_lines(lines, json).to_json())) << json;
+    }
+    EXPECT_TRUE(control::encode_frame(Answer::too_long().to_json()));
 }
 
 } // namespace

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
 #include <string_view>
 
 namespace stead {
@@ -10,5 +11,8 @@ namespace stead {
 [[nodiscard]] std::size_t utf8_length(std::string_view s) noexcept;
 
 [[nodiscard]] bool is_utf8(std::string_view text) noexcept;
+
+/// JSON as a serializer made it, for parsers that take UTF-8 only: other bytes, which strings may hold, become \xNN.
+[[nodiscard]] std::string utf8_json(std::string text);
 
 } // namespace stead

@@ -99,8 +99,8 @@ public:
     /// Begins to read. Call once.
     void start(OnFrame on_frame, OnClosed on_closed);
     /// Queues one frame (`fds` are kept until sent, then closed here). A peer that lets more than 32 MiB wait is
-    /// closed.
-    void send(const boost::json::value& body, std::vector<Fd> fds = {});
+    /// closed. False: longer than a frame may be, and not sent; the connection goes on.
+    bool send(const boost::json::value& body, std::vector<Fd> fds = {});
     /// Sends what is queued, then closes. on_closed does not follow.
     void finish();
     void close();

@@ -35,10 +35,17 @@ struct Answer {
     [[nodiscard]] static Answer failed(const Error& error) {
         return failed(control::exit_code::of(error.code), error.text());
     }
+    /// Instead of one that no frame can hold.
+    [[nodiscard]] static Answer too_long();
+    /// The lines of a log: text for people or data, for both would be twice as long.
+    [[nodiscard]] static Answer of_lines(const std::vector<std::string>& lines, bool json);
     [[nodiscard]] boost::json::object to_json() const;
     /// The data say "changed": false.
     [[nodiscard]] bool changed_nothing() const noexcept;
 };
+
+/// A file without a name, for Answer::fds. Errors: io.
+[[nodiscard]] Result<Fd> file_of(std::string_view content);
 
 /// One command as it came, from the local socket or from a peer's steadd.
 struct Request {
