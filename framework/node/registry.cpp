@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <mutex>
 #include <set>
 
 namespace stead::node {
@@ -35,6 +36,11 @@ std::optional<unsigned> read_id(const fs::path& file) {
 
 Error no_folder(const fs::path& folder, const std::error_code& error) {
     return os_error(folder.string(), "cannot make this folder", error.value());
+}
+
+/// What a replacement replaced. No module can have such a name.
+fs::path before_of(const fs::path& edited) {
+    return edited.parent_path() / ("." + edited.filename().string() + ".before");
 }
 
 } // namespace
@@ -149,6 +155,8 @@ Result<unsigned> Registry::choose_id(const std::string& name, std::optional<unsi
 
 Result<InstalledModule> Registry::install(const std::string& name, std::optional<unsigned> wanted, bool replace,
                                           const fs::path& package) const {
+    static std::mutex one_at_a_time; // several workers install, and an id is free until it is written
+    const std::lock_guard lock(one_at_a_time);
     const Result<unsigned> id = choose_id(name, wanted);
     if (!id) {
         return id.error();
@@ -179,7 +187,7 @@ Result<InstalledModule> Registry::install(const std::string& name, std::optional
                          "this folder exists; 'stead module install -m " + name +
                              "' without a file takes it as it is, -r replaces it"};
         }
-        const fs::path backup = edited.string() + ".before";
+        const fs::path backup = before_of(edited);
         if (replace) {
             fs::remove_all(backup, error);
         }
@@ -206,7 +214,7 @@ Result<InstalledModule> Registry::install(const std::string& name, std::optional
 
 Result<void> Registry::take_back(const std::string& name) const {
     const fs::path edited = paths_.edited(name);
-    const fs::path before = edited.string() + ".before";
+    const fs::path before = before_of(edited);
     std::error_code error;
     if (!fs::exists(before, error)) {
         return uninstall(name);
@@ -222,7 +230,7 @@ Result<void> Registry::uninstall(const std::string& name) const {
     if (!fs::remove(paths_.module_id(name), error)) {
         return Error{Errc::not_found, "", "module '" + name + "' is not installed"};
     }
-    for (const fs::path& folder : {paths_.module(name), paths_.edited(name)}) {
+    for (const fs::path& folder : {paths_.module(name), paths_.edited(name), before_of(paths_.edited(name))}) {
         fs::remove_all(folder, error);
         if (error) {
             return os_error(folder.string(), "cannot remove", error.value());

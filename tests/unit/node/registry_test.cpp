@@ -6,6 +6,9 @@
 
 #include <gmock/gmock.h>
 
+#include <set>
+#include <thread>
+
 namespace stead::node {
 namespace {
 
@@ -45,6 +48,27 @@ TEST_F(RegistryTest, IdsAreUniqueAndInRange) {
     EXPECT_EQ(registry_.install("db", std::nullopt, false, {}).error().code, Errc::conflict);
 }
 
+TEST_F(RegistryTest, ModulesThatAreInstalledAtOnceGetDifferentIds) {
+    constexpr int modules = 8;
+    std::vector<std::thread> commands;
+    for (int i = 0; i < modules; ++i) {
+        const auto conf = folder_.path() / "etc/modules" / ("m" + std::to_string(i)) / "conf";
+        fs::create_directories(conf);
+        ASSERT_TRUE(write_file_atomically(conf / "userconfig.xml", "<safe/>"));
+        commands.emplace_back([this, i] {
+            EXPECT_TRUE(Registry(paths()).install("m" + std::to_string(i), std::nullopt, false, {}));
+        });
+    }
+    for (std::thread& command : commands) {
+        command.join();
+    }
+    std::set<unsigned> ids;
+    for (const InstalledModule& module : registry_.list()) {
+        ids.insert(module.id);
+    }
+    EXPECT_EQ(ids.size(), static_cast<std::size_t>(modules));
+}
+
 TEST_F(RegistryTest, UnknownModulesGetASuggestion) {
     ASSERT_TRUE(registry_.install("web", 1, false, {}));
     EXPECT_THAT(registry_.find("wbe").error().what, HasSubstr("did you mean 'web'?"));
@@ -56,6 +80,17 @@ TEST_F(RegistryTest, ABadPackageLeavesNothing) {
     EXPECT_FALSE(registry_.install("fresh", 5, false, folder_.path() / "bad.safe"));
     EXPECT_FALSE(fs::exists(folder_.path() / "etc/modules/fresh"));
     EXPECT_TRUE(registry_.list().empty());
+}
+
+TEST_F(RegistryTest, WhatAReplacementKeepsIsNoModule) {
+    fs::create_directories(folder_.path() / "etc/modules/web.before/conf");
+    const auto config = folder_.path() / "etc/modules/web.before/conf/userconfig.xml";
+    ASSERT_TRUE(write_file_atomically(config, "<safe><!-- its own --></safe>"));
+    ASSERT_TRUE(registry_.install("web", 1, false, {}));
+    ASSERT_TRUE(registry_.install("web.before", 2, false, {}));
+    ASSERT_TRUE(write_file_atomically(folder_.path() / "bad.safe", "this is no zip"));
+    EXPECT_FALSE(registry_.install("web", 1, true, folder_.path() / "bad.safe"));
+    EXPECT_THAT(*read_file(config, 100), HasSubstr("its own"));
 }
 
 TEST_F(RegistryTest, UninstallRemovesItAndFreesTheId) {
