@@ -95,7 +95,8 @@ ModuleRunner::ModuleRunner(asio::io_context& io, const control::Paths& paths, st
 // ----------------------------------------------------------------------------------------------
 
 void ModuleRunner::start(const std::string& by, Done done, bool at_boot) {
-    if (phase_ == Phase::up && state_.state != "STOP") {
+    const bool leaving = phase_ == Phase::up && (state_.state == "STOP" || (stop_asked_ && !on_stop_.empty()));
+    if (phase_ == Phase::up && !leaving) {
         done(json::object{{"text", "module '" + module_ + "' is started already"}});
         return;
     }
@@ -107,12 +108,15 @@ void ModuleRunner::start(const std::string& by, Done done, bool at_boot) {
             [[maybe_unused]] const bool reset = loop("reset");
         }
         spawn();
-    } else if (phase_ == Phase::up) { // on its way out: again when it is gone
+    } else if (leaving) { // again when it is gone
         [[maybe_unused]] const bool reset = loop("reset");
-        const auto again = [self = shared_from_this()](const Result<json::object>& stopped) {
-            stopped ? self->spawn() : self->finish_start(stopped.error());
-        };
-        on_stop_.push_back(again);
+        on_stop_.push_back([self = shared_from_this()](const Result<json::object>& stopped) {
+            if (!stopped) {
+                self->finish_start(stopped.error());
+            } else if (self->phase_ == Phase::down && !self->on_start_.empty()) {
+                self->spawn();
+            }
+        });
     }
 }
 
@@ -351,6 +355,9 @@ void ModuleRunner::stop(bool force, const std::string& by, bool automatic, Done 
     if (phase_ == Phase::down) {
         done(json::object{{"text", "module '" + module_ + "' is stopped already"}});
         return;
+    }
+    if (phase_ == Phase::up) { // the last word counts
+        finish_start(Error{Errc::refused, "", "module '" + module_ + "' was stopped before it started again"});
     }
     stop_asked_ = true;
     on_stop_.push_back(std::move(done));
@@ -629,14 +636,16 @@ void ModuleRunner::wait_for(std::function<bool()> condition, std::optional<secon
     if (condition()) {
         return done(true);
     }
-    waiters_.push_back({std::move(condition), std::move(done), nullptr});
-    const auto waiter = std::prev(waiters_.end());
+    const std::int64_t id = next_id_++;
+    Waiter& waiter = waiters_[id];
+    waiter = {std::move(condition), std::move(done), nullptr};
     if (limit) {
-        waiter->timer = std::make_unique<asio::steady_timer>(io_, *limit);
-        waiter->timer->async_wait([self = shared_from_this(), waiter](const boost::system::error_code& error) {
-            if (!error) {
-                const auto give_up = std::move(waiter->done);
-                self->waiters_.erase(waiter);
+        waiter.timer = std::make_unique<asio::steady_timer>(io_, *limit);
+        waiter.timer->async_wait([self = shared_from_this(), id](const boost::system::error_code& error) {
+            const auto found = self->waiters_.find(id); // gone when it was reached just as the time was over
+            if (!error && found != self->waiters_.end()) {
+                const auto give_up = std::move(found->second.done);
+                self->waiters_.erase(found);
                 give_up(false);
             }
         });
@@ -646,8 +655,8 @@ void ModuleRunner::wait_for(std::function<bool()> condition, std::optional<secon
 void ModuleRunner::check_waiters() {
     for (auto waiter = waiters_.begin(); waiter != waiters_.end();) {
         const auto present = waiter++;
-        if (present->condition()) {
-            const auto done = std::move(present->done);
+        if (present->second.condition()) {
+            const auto done = std::move(present->second.done);
             waiters_.erase(present); // its timer, if any, is cancelled by destruction
             done(true);
         }

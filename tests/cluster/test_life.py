@@ -153,6 +153,52 @@ def waiting(node):
     check(waited.returncode == 75, "stopped by a person: somebody may start it yet")
 
 
+def crossing(node):
+    """Commands that meet one that is under way, and what is no text."""
+    slow = Module(node, "slow", {"start_both": SHELL, "stop_both": SHELL + '[ "$1" = force ] || sleep 2\n'})
+    slow.start()
+    stop = node.spawn([f"{node.lab.stage}/bin/stead", "stop", "-m", "slow"])
+    lab.wait_for("the stop", lambda: slow.code() == 1, 5)
+    slow.stead("start")
+    check(stop.wait(20) == 0 and "Action stop called by" in slow.log(), "a start meets a stop: the stop ends")
+    lab.wait_for("slow Ready again", lambda: node.ready("slow"))
+    first = node.spawn([f"{node.lab.stage}/bin/stead", "stop", "-m", "slow"])
+    lab.wait_for("the stop", lambda: slow.code() == 1, 5)
+    again = node.spawn([f"{node.lab.stage}/bin/stead", "start", "-m", "slow"], stderr=subprocess.PIPE)
+    time.sleep(0.5)
+    slow.stead("stop")
+    check(first.wait(20) == 0 and again.wait(20) == 78 and "stopped before" in again.stderr.read()
+          and slow.code() == STOP, "stop, start, stop: the last word counts")
+
+    bytes_of = Module(node, "bytes", {"start_both": SHELL + '$SAFE/safekit printi "$(printf \'caf\\351\')" && echo said\n',
+                                      "start_sec.lua": 'stead.resource.set("custom.x", "v\\233")'})
+    bytes_of.start()
+    check("caf\\xe9" in bytes_of.log() and "said" in bytes_of.user_log(), "printi of bytes that are no text")
+    check("v\\xe9" in bytes_of.stead("state -v").stdout, "such a value shows in state -v")
+    check(bytes_of.stead("get -r custom.x").returncode == 0, "and steadd still speaks with the host")
+    web = "curl -s -m 5 http://127.0.0.1:9010"
+    for request in (f"{web}/api/v1/modules/bytes/resources/%ff", f"{web}/api/v1/state -H \"$(printf 'Authorization: Bearer \\377')\""):
+        node.sh(request, check=False)
+        ready = node.sh(f"{web}/var/modules/bytes/ready.txt", check=False).stdout
+        check(ready == "OK", f"{request[len(web):]}: the health URL goes on ({ready.strip()})")
+    log = bytes_of.folder() / "log"
+    for file in (log, log.with_name("log.1")):
+        file.write_text(('x | bytes | I | x | ' + 'a"' * 100 + "\n") * 19000)  # 4 MB each
+    bytes_of.stead(f"logsave {node.disk}/whole")
+    check((node.disk / "whole").read_text().count("\n") >= 38000, "logsave writes all of the longest log")
+    long = bytes_of.stead("log -s 100000", check=False)
+    check(long.returncode == 0 or "ask for less" in long.stderr, "a log that is too long for an answer says so")
+    bytes_of.stead("stop")
+    for i in range(4):
+        (node.disk / f"etc/modules/at{i}/conf").mkdir(parents=True)
+        (node.disk / f"etc/modules/at{i}/conf/userconfig.xml").write_text(light_xml())
+    node.sh("for i in 0 1 2 3; do " + f"{node.lab.stage}/bin/stead module install -m at$i & done; wait")
+    ids = [line.split()[1] for line in node.stead("module listid").stdout.splitlines()]
+    check(len(ids) == len(set(ids)), f"modules installed at once: {ids}")
+    for i in range(4):
+        node.stead(f"module uninstall -m at{i}")
+
+
 def adopted(node):
     """A steadd that did not start the host itself knows how it ended all the same."""
     module = Module(node, "kept", {"start_both": SHELL})
@@ -306,7 +352,7 @@ def support_files(node):
     check(node.stead("-r boundcmd 1 sleep 5", check=False).returncode == 2, "-r runs a helper")
 
 
-CASES = [supervised, frozen, command_log, waiting, adopted, new_modules, lua_example, support_files, boot, reboots]
+CASES = [supervised, frozen, command_log, waiting, crossing, adopted, new_modules, lua_example, support_files, boot, reboots]
 if __name__ == "__main__":
     lab.enter()
     os.environ["STEAD_REBOOT_COMMAND"] = REBOOT  # of every steadd that is started here: nothing else is ever rebooted

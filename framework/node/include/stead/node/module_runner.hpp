@@ -14,7 +14,6 @@
 
 #include <cstdint>
 #include <functional>
-#include <list>
 #include <map>
 #include <memory>
 #include <optional>
@@ -157,7 +156,7 @@ private:
     std::optional<int> said_exit_; ///< what the host said of its end
     std::string started_by_;
     boost::asio::steady_timer connect_timer_, kill_timer_, stop_timer_;
-    std::list<Waiter> waiters_;
+    std::map<std::int64_t, Waiter> waiters_;
 };
 
 } // namespace stead::node
