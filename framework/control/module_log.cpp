@@ -10,6 +10,8 @@
 #include <cstdio>
 #include <ctime>
 #include <deque>
+#include <fstream>
+#include <iterator>
 
 namespace stead::control {
 namespace fs = std::filesystem;
@@ -44,13 +46,33 @@ bool is_debug(std::string_view line) {
     return at != line.npos && line.substr(at, 5) == " | D " ;
 }
 
+/// The file, of a large one the end, from the first whole line on.
+Result<std::string> read_end(const fs::path& file) {
+    constexpr std::uintmax_t bytes_max = 64u << 20;
+    std::error_code failed;
+    const std::uintmax_t size = fs::file_size(file, failed);
+    if (failed || size <= bytes_max) {
+        return read_file(file, 2 * bytes_max); // it may grow meanwhile
+    }
+    std::ifstream stream(file);
+    std::string line;
+    stream.seekg(static_cast<std::streamoff>(size - bytes_max));
+    std::getline(stream, line);
+    std::string content{std::istreambuf_iterator<char>(stream), {}};
+    return content;
+}
+
 std::string rotated(const fs::path& file) { return file.string() + ".1"; }
 
 } // namespace
 
 std::string log_line(std::string_view module, log::Level level, std::string_view source, std::string_view text) {
     std::string line = time_stamp();
-    line.append(" | ").append(module).append(" | ").append(1, letter(level)).append(" | ").append(source).append(" | ");
+    line.append(" | ").append(module).append(" | ").append(1, letter(level)).append(" | ");
+    for (const char c : source) { // "-i NAME" is anybody's
+        line.push_back(static_cast<unsigned char>(c) < 0x20 ? ' ' : c);
+    }
+    line.append(" | ");
     const bool cut = text.size() > text_bytes_max;
     while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) {
         text.remove_suffix(1);
@@ -83,6 +105,11 @@ void ModuleLog::write_raw(std::string_view line) {
     append(whole);
 }
 
+void ModuleLog::set_bytes_max(std::uint64_t bytes_max) {
+    const std::lock_guard lock(mutex_);
+    bytes_max_ = bytes_max;
+}
+
 void ModuleLog::append(std::string_view line) {
     open_or_rotate(line.size());
     if (fd_) {
@@ -112,10 +139,9 @@ void ModuleLog::open_or_rotate(std::size_t line_bytes) {
 }
 
 Result<std::vector<std::string>> log_tail(const fs::path& file, std::size_t lines, bool verbose) {
-    constexpr std::size_t file_bytes_max = 64u << 20;
     std::deque<std::string> kept;
     for (const std::string& name : {rotated(file), file.string()}) {
-        Result<std::string> content = read_file(name, file_bytes_max);
+        Result<std::string> content = read_end(name);
         if (!content) {
             if (content.error().code == Errc::not_found) {
                 continue;

@@ -175,6 +175,7 @@ std::unique_ptr<script::HookRunner> ModuleHost::new_runner(std::shared_ptr<scrip
 
 void ModuleHost::start_runners() {
     log_output_ = facts_.config.user.log;
+    user_log_.set_bytes_max(user_log_bytes(facts_.config));
     hooks_ = new_runner(supervisor_);
     plugin_hooks_ = new_runner();
 }

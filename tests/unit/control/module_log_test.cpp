@@ -28,6 +28,13 @@ TEST_F(ModuleLogTest, LineHasTimeModuleLevelSourceText) {
                                              "\\| two / lines"));
 }
 
+TEST_F(ModuleLogTest, ASourceMakesNoLineOfItsOwn) {
+    ModuleLog(file_, "web").write(log::Level::event, "me\n2026-01-01 | web | E | farm", "text");
+    const auto lines = log_tail(file_, 10, true);
+    ASSERT_EQ(lines->size(), 1u);
+    EXPECT_TRUE(lines->front().ends_with("| me 2026-01-01 | web | E | farm | text")) << lines->front();
+}
+
 TEST_F(ModuleLogTest, DebugLinesOnlyWhenVerbose) {
     ModuleLog log(file_, "web");
     log.write(log::Level::debug, "bus", "detail");
@@ -49,6 +56,27 @@ TEST_F(ModuleLogTest, TailGoesOnIntoTheRotatedFile) {
     for (int i = 0; i < 30; ++i) {
         EXPECT_TRUE(lines->at(static_cast<std::size_t>(i)).ends_with("line " + std::to_string(70 + i)));
     }
+}
+
+TEST_F(ModuleLogTest, TheSizeMayChange) {
+    ModuleLog log(file_, "web", 1u << 20);
+    for (int i = 0; i < 100; ++i) {
+        log.set_bytes_max(i < 50 ? 1u << 20 : 2000);
+        log.write(log::Level::event, "test", "line " + std::to_string(i));
+    }
+    EXPECT_LE(std::filesystem::file_size(file_), 2000u);
+    EXPECT_TRUE(std::filesystem::exists(file_.string() + ".1"));
+}
+
+TEST_F(ModuleLogTest, OfAHugeLogTheEndIsRead) {
+    std::string text(70'000'000, 'x');
+    for (std::size_t at = 99; at < text.size(); at += 100) {
+        text[at] = '\n';
+    }
+    ASSERT_TRUE(write_file_atomically(file_, text + "the last\n"));
+    const auto lines = log_tail(file_, 2, true);
+    ASSERT_TRUE(lines) << lines.error().text();
+    EXPECT_THAT(*lines, ::testing::ElementsAre(std::string(99, 'x'), "the last"));
 }
 
 TEST_F(ModuleLogTest, SeveralWritersLoseNoLineOfTheLastFile) {

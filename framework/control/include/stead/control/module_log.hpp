@@ -27,6 +27,8 @@ public:
     void write(log::Level level, std::string_view source, std::string_view text);
     /// A line as it is (the user log: output of hooks).
     void write_raw(std::string_view line);
+    /// From the next line on.
+    void set_bytes_max(std::uint64_t bytes_max);
 
 private:
     void append(std::string_view line); // mutex_ held
