@@ -209,6 +209,15 @@ std::vector<Fixture> transition_fixtures() {
     const auto orphan = [](State& s) { s.bucket = {0, 0, NodeSet{n1}}, s.live = NodeSet{std::uint64_t{0xd}}; };
     const auto has = [](auto change) { return [change](State& s) { change(s), s.socket = true; }; };
     const auto draining = [](State& s) { s.draining = true, s.socket = true; };
+    const auto by_address = [&](auto change) {
+        return [change](State& s) {
+            change(s);
+            s.socket = true;
+            s.rules = {Rule{{}, 6, 80, Key::address, Track::socket, 0}};
+        };
+    };
+    const auto first = with(v4(ack), [](Spec& s) { s.more_fragments = true, s.id = 9; });
+    const auto later = with(v4(ack), [](Spec& s) { s.fragment = 3, s.id = 9; });
     const auto draining_moved = [](State& s) { s.draining = true, s.bucket = {1, 1, NodeSet{NodeId{0}}}; };
     return {
         {"owner, no socket, holder lives: a copy to it",
@@ -239,6 +248,12 @@ std::vector<Fixture> transition_fixtures() {
          state(draining),
          {{frame(v4(ack)), take}, {frame(v4(syn)), drop}, {frame(udp(v4())), drop}}},
         {"draining, flooded", invisible(draining), {{frame(flooded(v4(ack))), take}, {frame(flooded(v4())), drop}}},
+        {"holder with the socket: later fragments follow the first",
+         state(by_address(holder)),
+         {{frame(later), forward({1})}, {frame(first), take}, {frame(later), take}}},
+        {"draining: later fragments of a connection",
+         state(by_address(draining)),
+         {{frame(later), drop}, {frame(first), take}, {frame(later), take}}},
         {"draining: new ones to the new owner", state(draining_moved), {{frame(v4(syn)), forward({1})}}},
     };
 }

@@ -275,6 +275,21 @@ STEAD_INLINE enum stead_socket stead_evidence(struct stead_env* env, const struc
     return segment && track == STEAD_TRACK_SOCKET ? stead_hook_socket(env, packet) : STEAD_SOCKET_NONE;
 }
 
+/* A later fragment goes where its first went, when that is known. */
+STEAD_INLINE int stead_follow_first(struct stead_env* env, const struct stead_packet* packet,
+                                    struct stead_decision* decision) {
+    struct stead_flow_key key;
+    stead_fragment_key_of(packet, &key);
+    const struct stead_fragment_value* first = stead_hook_fragment(env, &key);
+    if (!first || first->until_boottime_ns < stead_hook_now(env)) {
+        return 0;
+    }
+    decision->group = first->group;
+    decision->action = first->action;
+    decision->targets = first->clones;
+    return 1;
+}
+
 /* Everything but the cheap case: an unsettled bucket, a frame to send on, or a node that drains. Returns the action
  * before the lease. */
 STEAD_INLINE void stead_consider(struct stead_env* env, const struct stead_packet* packet,
@@ -315,6 +330,11 @@ STEAD_INLINE void stead_consider(struct stead_env* env, const struct stead_packe
     int segment = packet->protocol == STEAD_PROTO_TCP && !(packet->flags & STEAD_SYN_ONLY) &&
                   !(packet->flags & STEAD_LATER_FRAGMENT) && track != STEAD_TRACK_NONE;
     int unsettled = (entry & STEAD_BUCKET_UNSETTLED) || draining;
+    /* It has no ports to find a connection or flow by, which may have decided about the first. */
+    int tracked = track == STEAD_TRACK_FLOW || (track == STEAD_TRACK_SOCKET && packet->protocol == STEAD_PROTO_TCP);
+    if ((packet->flags & STEAD_LATER_FRAGMENT) && unsettled && tracked && stead_follow_first(env, packet, decision)) {
+        return;
+    }
     int known = 0;
     enum stead_socket socket = unsettled ? stead_evidence(env, packet, track, segment, &known) : STEAD_SOCKET_NONE;
     if (socket == STEAD_SOCKET_CONNECTION) {
@@ -352,17 +372,10 @@ STEAD_INLINE __u8 stead_rule_of(struct stead_env* env, const struct stead_packet
 
 STEAD_INLINE void stead_decide_fragment(struct stead_env* env, const struct stead_packet* packet,
                                         struct stead_decision* decision) {
-    struct stead_flow_key key;
-    stead_fragment_key_of(packet, &key);
-    const struct stead_fragment_value* first = stead_hook_fragment(env, &key);
-    if (!first || first->until_boottime_ns < stead_hook_now(env)) {
+    if (!stead_follow_first(env, packet, decision)) {
         stead_hook_count(env, 0, STEAD_COUNT_FRAGMENTS_DROPPED);
         stead_drop(decision);
-        return;
     }
-    decision->group = first->group;
-    decision->action = first->action;
-    decision->targets = first->clones;
 }
 
 /* ICMP errors under on_ipid: the id inside is the server's, so everybody gets them. */
