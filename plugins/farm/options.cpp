@@ -99,15 +99,17 @@ void read_rule(const plugin::Config& element, const FarmOptions& options, FarmOp
     FarmOptions::Rule rule;
     const std::string address = text_or(element, "virtual_addr", "*");
     if (address != "*") {
-        rule.address = address;
-        const bool known = std::any_of(options.vips.begin(), options.vips.end(),
-                                       [&](const auto& vip) { return vip.address == address; });
-        if (!known && parse_address(address)) {
+        const bool bracketed = address.size() > 2 && address.front() == '[' && address.back() == ']';
+        const auto ip = parse_address(bracketed ? address.substr(1, address.size() - 2) : address);
+        const auto known = std::find_if(options.vips.begin(), options.vips.end(), [&](const auto& vip) {
+            return ip && parse_address(vip.address) == ip; // however it is written
+        });
+        if (known == options.vips.end()) {
             finding(element.line(), false,
                     "rule/@virtual_addr: '" + address +
                         "' is no virtual_addr of this module; allowed: one of them, or *");
-        } else if (!known) {
-            rule.address.reset(); // a name: virtual_addr was resolved already
+        } else {
+            rule.address = known->address;
         }
     }
     const std::string port = text_or(element, "port", "*");
@@ -137,9 +139,19 @@ void read_rule(const plugin::Config& element, const FarmOptions& options, FarmOp
     group.rules.push_back(std::move(rule));
 }
 
+/// A group's share is the resource farm.<group>; these are others.
+bool is_taken(std::string_view name) {
+    return name == "gate" || name == "filter" || name == "flooding" || name.starts_with("mac.") ||
+           name.starts_with("vmac.");
+}
+
 FarmOptions::Group read_group(const plugin::Config& element, const FarmOptions& options, const Finding& finding) {
     FarmOptions::Group group;
     group.name = text_or(element, "name", "");
+    if (is_taken(group.name)) {
+        finding(element.line(), false,
+                "group/@name: 'farm." + group.name + "' is another resource of a farm; take another name");
+    }
     if (const auto cluster = element.child("cluster")) {
         for (const auto& host : cluster->children("host")) {
             const std::string name = text_or(host, "name", "");

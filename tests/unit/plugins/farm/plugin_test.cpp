@@ -29,7 +29,7 @@ Element rule(std::vector<std::pair<std::string, std::string>> attributes) {
 
 Element web_rule() { return rule({{"proto", "tcp"}, {"port", "80"}}); }
 
-Element configuration(const std::string& type, std::vector<Element> rules) {
+Element configuration(const std::string& type, std::vector<Element> rules, const std::string& vip = "192.0.2.50") {
     return {"service",
             {},
             {{"farm", {{"backend", "ebpf"}}, {}},
@@ -39,7 +39,7 @@ Element configuration(const std::string& type, std::vector<Element> rules) {
                 {},
                 {{"interface",
                   {{"arpinterval", "60000000000"}},
-                  {{"virtual_interface", {{"type", type}}, {{"virtual_addr", {{"addr", "192.0.2.50"}}, {}}}}}}}},
+                  {{"virtual_interface", {{"type", type}}, {{"virtual_addr", {{"addr", vip}}, {}}}}}}}},
                {"loadbalancing_list", {}, {{"group", {{"name", "web"}}, std::move(rules)}}}}}}};
 }
 
@@ -406,6 +406,24 @@ TEST_F(FarmPluginTest, CheckNamesWhatTheSchemaCannotSay) {
                 HasSubstr("1..65535"));
     EXPECT_THAT(findings(configuration("vmac_directed", {rule({{"proto", "tcp"}, {"virtual_addr", "192.0.2.9"}})})),
                 HasSubstr("192.0.2.9"));
+    Element named = configuration("vmac_directed", {web_rule()});
+    auto& group = named.children.at(1).children.at(1).children.at(0);
+    ASSERT_EQ(group.name, "group");
+    for (const char* name : {"gate", "filter", "flooding", "mac.0", "vmac.0", "gates", "mac"}) {
+        group.attributes = {{"name", name}};
+        const bool taken = std::string_view{name} != "gates" && std::string_view{name} != "mac";
+        EXPECT_EQ(findings(named).find("take another name") != std::string::npos, taken) << name;
+    }
+    const auto of_address = [&](const std::string& address, const std::string& vip) {
+        return findings(
+            configuration("vmac_directed", {rule({{"proto", "tcp"}, {"virtual_addr", address}})}, vip));
+    };
+    for (const char* wrong : {"192.0.2.500", "192.0.2.5O", "vip.example.com", ""}) { // not "all of them"
+        EXPECT_THAT(of_address(wrong, "192.0.2.50"), HasSubstr("is no virtual_addr of this module")) << wrong;
+    }
+    for (const char* good : {"2001:DB8::50", "2001:db8:0:0::50", "[2001:db8::50]", "*"}) {
+        EXPECT_EQ(of_address(good, "2001:db8::50"), "") << good;
+    }
 }
 
 } // namespace
