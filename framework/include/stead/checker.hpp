@@ -385,11 +385,14 @@ public:
     /// Findings that a schema cannot say. T::check(Config service, Report) adds its own.
     static void check(plugin::Config service, const plugin::Report& report) {
         std::map<std::string, std::uint32_t> lines;
-        std::uint32_t line = service.line();
         try {
             for (const Plan<T>& plan : plan_of<T>(service)) {
-                line = plan.spec.line;
-                (void)plan.make();
+                const std::uint32_t line = plan.spec.line;
+                try {
+                    (void)plan.make();
+                } catch (const std::exception& e) { // and on: all errors of a file are told at once
+                    report.error(line, e.what());
+                }
                 const auto [first, fresh] = lines.emplace(plan.spec.ident, line);
                 if (!fresh) {
                     report.error(line, plan.spec.resource + " is defined twice; the first is in line " +
@@ -398,7 +401,7 @@ public:
                 check_action(plan.spec, service.attribute("mode").value_or(""), report);
             }
         } catch (const std::exception& e) {
-            report.error(line, e.what());
+            report.error(service.line(), e.what());
         }
         if constexpr (requires { T::check(service, report); }) {
             T::check(service, report);

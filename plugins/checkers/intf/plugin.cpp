@@ -97,7 +97,7 @@ constexpr stead_attr_schema intf_attributes[] = {
     attribute::when("pre", "pre|prim|second|sec|both"),
 };
 constexpr stead_attr_schema to_attributes[] = {
-    {"local_addr", STEAD_TYPE_ADDRESS, attribute::dynamic, nullptr, nullptr, nullptr, 0, 0,
+    {"local_addr", STEAD_TYPE_ADDRESS, STEAD_ATTR_NUMERIC | attribute::dynamic, nullptr, nullptr, nullptr, 0, 0,
      "an address of this node: its interface is checked, and that it is there"},
     {"name", STEAD_TYPE_STRING, attribute::dynamic, nullptr, nullptr, nullptr, 0, 0,
      "an interface, instead of or beside an address"},

@@ -283,8 +283,8 @@ constexpr stead_attr_schema ip_attributes[] = {
     attribute::when("prim"),
 };
 constexpr stead_attr_schema to_attributes[] = {
-    {"addr", STEAD_TYPE_ADDRESS, STEAD_ATTR_REQUIRED | attribute::dynamic, nullptr, nullptr, nullptr, 0, 0,
-     "the address that this node must have, alone"},
+    {"addr", STEAD_TYPE_ADDRESS, STEAD_ATTR_REQUIRED | STEAD_ATTR_NUMERIC | attribute::dynamic, nullptr, nullptr,
+     nullptr, 0, 0, "the address that this node must have, alone"},
     {"interface", STEAD_TYPE_STRING, attribute::dynamic, nullptr, nullptr, nullptr, 0, 0,
      "the interface that must have it; default: any"},
     attribute::interval(),

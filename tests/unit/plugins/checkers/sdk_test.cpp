@@ -331,6 +331,9 @@ TEST_F(CheckerSdk, FindsWhatTheSchemaCannotSay) {
                 ElementsAre(HasSubstr("7: slow.a is defined twice")));
     EXPECT_THAT(test::findings(descriptor<Slow>(), service({check("slow", "refused")})),
                 ElementsAre("7: about: 'refused' is refused"));
+    EXPECT_THAT(
+        test::findings(descriptor<Slow>(), service({check("slow", "refused"), check("slow", "a"), check("slow", "a")})),
+        ElementsAre("7: about: 'refused' is refused", HasSubstr("slow.a is defined twice")));
     EXPECT_THAT(test::findings(descriptor<Slow>(), service({check("slow", "a", {.when = "pre", .action = "restart"})})),
                 ElementsAre(AllOf(HasSubstr("slow.a"), HasSubstr("wait or noaction"))));
     EXPECT_THAT(test::findings(descriptor<Slow>(), service({check("slow", "a", {.when = "prim", .action = "wait"})})),
