@@ -34,6 +34,14 @@ std::string check_text(lua_State* L, const char* function, const char* argument,
     return copy;
 }
 
+std::string check_c_text(lua_State* L, const char* function, const char* argument, int index) {
+    std::string text = check_text(L, function, argument, index);
+    if (text.find('\0') != std::string::npos) {
+        bad_argument(L, function, argument, "a text without NUL bytes", index);
+    }
+    return text;
+}
+
 nanoseconds check_duration(lua_State* L, const char* function, const char* argument, int index) {
     const int type = lua_type(L, index);
     std::optional<nanoseconds> value;

@@ -12,7 +12,7 @@ namespace {
 constexpr std::size_t file_bytes_max = 16u << 20;
 
 int file_read(lua_State* L) {
-    const auto text = read_file(check_text(L, "stead.file.read", "path", 1), file_bytes_max);
+    const auto text = read_file(check_c_text(L, "stead.file.read", "path", 1), file_bytes_max);
     if (!text) {
         lua_pushnil(L);
         push(L, text.error().text());
@@ -33,7 +33,7 @@ mode_t check_mode(lua_State* L, const char* function, int index) {
 }
 
 int file_write(lua_State* L) {
-    const std::string path = check_text(L, "stead.file.write", "path", 1);
+    const std::string path = check_c_text(L, "stead.file.write", "path", 1);
     const std::string text = check_text(L, "stead.file.write", "text", 2);
     const mode_t mode = check_mode(L, "stead.file.write", 3);
     const auto done = write_file_atomically(path, text, mode);
@@ -45,13 +45,13 @@ int file_write(lua_State* L) {
 
 int file_exists(lua_State* L) {
     std::error_code ec;
-    lua_pushboolean(L, std::filesystem::exists(check_text(L, "stead.file.exists", "path", 1), ec) ? 1 : 0);
+    lua_pushboolean(L, std::filesystem::exists(check_c_text(L, "stead.file.exists", "path", 1), ec) ? 1 : 0);
     return 1;
 }
 
 /// mkdir(path): with the folders above.
 int file_mkdir(lua_State* L) {
-    const std::string path = check_text(L, "stead.file.mkdir", "path", 1);
+    const std::string path = check_c_text(L, "stead.file.mkdir", "path", 1);
     std::error_code error;
     std::filesystem::create_directories(path, error);
     if (error) {
@@ -62,7 +62,7 @@ int file_mkdir(lua_State* L) {
 
 /// list(path) -> sorted names, or nil and why
 int file_list(lua_State* L) {
-    const std::string path = check_text(L, "stead.file.list", "path", 1);
+    const std::string path = check_c_text(L, "stead.file.list", "path", 1);
     std::vector<std::string> names;
     std::error_code error;
     for (std::filesystem::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
@@ -136,8 +136,8 @@ int expand(lua_State* L) {
 
 /// render(from, to [, table [, mode]]) -> true when `to` was changed
 int file_render(lua_State* L) {
-    std::filesystem::path from = check_text(L, "stead.file.render", "from", 1);
-    const std::string to = check_text(L, "stead.file.render", "to", 2);
+    std::filesystem::path from = check_c_text(L, "stead.file.render", "from", 1);
+    const std::string to = check_c_text(L, "stead.file.render", "to", 2);
     if (from.is_relative()) {
         from = LuaRun::of(L).folders.conf / from;
     }

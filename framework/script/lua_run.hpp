@@ -127,5 +127,7 @@ int bad_argument(lua_State* L, const char* function, const char* argument, const
 /// A duration at `index` ("10s" or a number of seconds).
 nanoseconds check_duration(lua_State* L, const char* function, const char* argument, int index);
 std::string check_text(lua_State* L, const char* function, const char* argument, int index);
+/// One that the system takes as a C string: a path, an argument of a program.
+std::string check_c_text(lua_State* L, const char* function, const char* argument, int index);
 
 } // namespace stead::script

@@ -43,10 +43,7 @@ ProcessSpec check_spec(lua_State* L, const char* function, const std::vector<std
     ProcessSpec spec;
     for (lua_Integer i = 1; lua_rawgeti(L, 1, i) != LUA_TNIL; ++i) {
         const std::string place = "[" + std::to_string(i) + "]";
-        spec.argv.push_back(check_text(L, function, place.c_str(), -1));
-        if (spec.argv.back().find('\0') != std::string::npos) {
-            bad_argument(L, function, place.c_str(), "a text without NUL bytes, for programs cannot be given any", -1);
-        }
+        spec.argv.push_back(check_c_text(L, function, place.c_str(), -1));
         lua_pop(L, 1);
     }
     lua_pop(L, 1);
@@ -71,14 +68,17 @@ ProcessSpec check_spec(lua_State* L, const char* function, const std::vector<std
         }
         for (lua_pushnil(L); lua_next(L, -2) != 0; lua_pop(L, 1)) {
             lua_pushvalue(L, -2); // a copy: lua_next needs the key as it is
-            const std::string name = check_text(L, function, "env", -1);
+            const std::string name = check_c_text(L, function, "env", -1);
+            if (name.empty() || name.find('=') != std::string::npos) {
+                bad_argument(L, function, "env", "names of variables", -1);
+            }
             lua_pop(L, 1);
-            spec.environment[name] = check_text(L, function, ("env." + name).c_str(), -1);
+            spec.environment[name] = check_c_text(L, function, ("env." + name).c_str(), -1);
         }
     }
     lua_pop(L, 1);
     if (lua_getfield(L, 1, "cwd") != LUA_TNIL) {
-        spec.folder = check_text(L, function, "cwd", -1);
+        spec.folder = check_c_text(L, function, "cwd", -1);
     }
     lua_pop(L, 1);
     const std::string program = find_program(spec.argv[0], spec.environment["PATH"]);
@@ -176,7 +176,7 @@ int spawn(lua_State* L) {
     ProcessSpec spec = check_spec(L, "stead.spawn", {"env", "cwd", "log"});
     std::filesystem::path log;
     if (lua_getfield(L, 1, "log") != LUA_TNIL) {
-        log = check_text(L, "stead.spawn", "log", -1);
+        log = check_c_text(L, "stead.spawn", "log", -1);
     }
     run.started_processes = true;
     const Result<pid_t> pid = spawn_daemon(spec, log);

@@ -144,6 +144,10 @@ TEST_F(LuaHook, WrongArgumentsAreNamed) {
     EXPECT_THAT(lua("stead.run{'true', timout = 1}").reason, HasSubstr("allowed: timeout, env, cwd, input"));
     EXPECT_THAT(lua("stead.run('true')").reason, HasSubstr("expected a table"));
     EXPECT_THAT(lua("stead.run{'echo', 'a\\0b'}").reason, HasSubstr("'[2]': expected a text without NUL bytes"));
+    EXPECT_THAT(lua("stead.run{'true', env = {A = 'a\\0b'}}").reason, HasSubstr("'env.A': expected a text without"));
+    EXPECT_THAT(lua("stead.run{'true', env = {['A=B'] = 'c'}}").reason, HasSubstr("expected names of variables"));
+    EXPECT_THAT(lua("stead.run{'true', cwd = '/\\0x'}").reason, HasSubstr("'cwd': expected a text without NUL"));
+    EXPECT_THAT(lua("stead.file.write('/tmp/a\\0b', 'x')").reason, HasSubstr("'path': expected a text without NUL"));
     EXPECT_THAT(lua("stead.wait_tcp('127.0.0.1', 99999)").reason, HasSubstr("got the number 99999"));
     EXPECT_THAT(lua("stead.run{'no-such-program'}").reason, HasSubstr("is not in PATH"));
     EXPECT_THAT(lua("stead.wait_tcp('h', 70000)").reason, HasSubstr("1 to 65535"));
