@@ -21,6 +21,7 @@ namespace exit_code = control::exit_code;
 namespace {
 
 constexpr std::size_t xml_bytes_max = 4u << 20;
+constexpr const char* cluster_change = "(cluster)"; // no module has that name
 constexpr milliseconds connect_limit{2000};
 constexpr seconds rotation_limit{30};
 
@@ -75,10 +76,14 @@ void Daemon::cluster_config(const CallPtr& call) {
     if (!xml) {
         return call->finish(Answer::failed(xml.error()));
     }
+    if (!changing_.insert(cluster_change).second) { // of two at once one would be on the disk, the other in force
+        return call->finish(Answer::failed(exit_code::conflict, "another command is changing the cluster; try again"));
+    }
     // Names may have to be resolved, which can take long.
     boost::asio::post(workers_, [this, call, xml = *xml, name] {
         auto applied = std::make_shared<Result<ActiveCluster>>(apply_cluster(paths_, xml, name));
         boost::asio::post(io_, [this, call, applied, xml, name] {
+            changing_.erase(cluster_change);
             if (!*applied) {
                 return call->finish(Answer::failed(applied->error()));
             }
