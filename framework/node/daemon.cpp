@@ -513,14 +513,11 @@ void Daemon::make_web_face() {
         }
         return modules;
     };
-    source.ping = [this](const std::string& module, const std::function<void()>& alive) {
+    source.ping = [this](const std::string& module, const std::function<void(bool)>& heard) {
         const auto found = runners_.find(module);
         if (found != runners_.end()) {
-            found->second->request({{"verb", "state"}}, [alive](const Result<json::object>& answer) {
-                if (answer) {
-                    alive();
-                }
-            });
+            found->second->request({{"verb", "state"}},
+                                   [heard](const Result<json::object>& answer) { heard(answer.has_value()); });
         }
     };
     source.read = [this](const CallPtr& call) { handle(call); };

@@ -197,13 +197,13 @@ void WebFace::ping_hosts() {
         }
         health.asked = true;
         health.asked_at = now;
-        source_.ping(name, [this, name] {
+        source_.ping(name, [this, name](bool alive) {
             const auto found = health_.find(name);
             if (found == health_.end()) {
                 return;
             }
-            found->second.asked = false;
-            if (std::exchange(found->second.silent, false)) {
+            found->second.asked = false; // asked again with the next beat: a frozen one may wake up
+            if (std::exchange(found->second.silent, !alive) == alive) {
                 publish();
             }
         });

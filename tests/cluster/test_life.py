@@ -82,6 +82,20 @@ def frozen(node):
     check(ice.code() == STOP, "a host that was frozen for a while stops as asked")
     log = node.stead("cmdlog").stdout
     check("stop -m ice: failed, exit 75" in log and "forcestop -m ice: done" in log, "cmdlog has both ends")
+    ice.start()
+    host = node.processes("stead-host")[0]
+    url = "http://127.0.0.1:9010/var/modules/ice/ready.txt"
+
+    def ready():
+        return node.sh(f"curl -s -m 5 {url}", check=False).stdout == "OK"
+    lab.wait_for("ready.txt", ready)
+    node.sh(f"kill -STOP {host}")
+    time.sleep(13)
+    check(not ready(), "a frozen host is not ready")
+    node.sh(f"kill -CONT {host}")
+    lab.wait_for("ready.txt", ready, 5)
+    check(ready(), "nor for ever not: after more than 10 s it is again")
+    ice.stead("stop")
 
 
 def command_log(node):

@@ -32,8 +32,8 @@ public:
     struct Source {
         /// Modules with a host.
         std::function<std::map<std::string, ModuleHealth>()> modules;
-        /// Asks the module's host for a sign of life.
-        std::function<void(const std::string& module, std::function<void()> alive)> ping;
+        /// Asks the module's host for a sign of life; false = it gave none.
+        std::function<void(const std::string& module, std::function<void(bool alive)> heard)> ping;
         /// Answers a command that reads.
         std::function<void(const CallPtr&)> read;
     };
