@@ -72,7 +72,9 @@ Result<std::vector<NodeId>> chosen_nodes(const config::Cluster& cluster, const s
                          "no node '" + name + "' in cluster.xml" +
                              (near.empty() ? "" : "; did you mean '" + near + "'?")};
         }
-        nodes.push_back(*node);
+        if (std::ranges::find(nodes, *node) == nodes.end()) { // named twice, it is to act once
+            nodes.push_back(*node);
+        }
     }
     return nodes;
 }

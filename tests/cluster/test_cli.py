@@ -137,6 +137,8 @@ def distributed(farm, node):
                  "boot status -m echo", "get -m echo -r custom.disk"):
         data = as_json(node, f'{verb} -H "node1,node2"', 0 if "get" not in verb else NOT_FOUND)
         check(sorted(data) == ["node1", "node2"], f"-H --json of '{verb}' names both nodes")
+    node.stead('failover on -m echo -H "node2,node2"')
+    check(farm.nodes[1].stead("cmdlog").stdout.count("| failover on -m echo: done") == 1, "a node named twice acts once")
     node.stead('stop -H "*" -m echo')
     check([n.state("echo") for n in farm.nodes] == [0, 0, 0], "stop -H '*' returns when all are stopped")
     node.stead('start -H "*" -m echo')
