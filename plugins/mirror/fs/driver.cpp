@@ -257,7 +257,9 @@ void Driver::say(const json::object& message) {
     }
 }
 
-void Driver::note(bool alarm, const std::string& text) { say({{"say", "note"}, {"alarm", alarm}, {"text", text}}); }
+void Driver::note(bool alarm, const std::string& text) {
+    say({{"say", "note"}, {"alarm", alarm}, {"text", printable(text)}});
+}
 
 /// For what a peer can cause as often as it likes.
 void Driver::note_seldom(bool alarm, const std::string& text) {

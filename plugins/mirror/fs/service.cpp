@@ -43,7 +43,7 @@ std::string text_of_lost(const std::vector<LostSet>& sets) {
         text += name_of(set) + ": " + std::to_string(set.items.size()) + " items\n";
         for (std::size_t i = 0; i < std::min(set.items.size(), shown_max); ++i) {
             const LostItem& item = set.items[i];
-            text += "  " + item.path +
+            text += "  " + printable_path(item.path) +
                     (item.whole ? " (removed)" : " (" + std::to_string(item.zones) + " zones overwritten)") + "\n";
         }
         if (set.items.size() > shown_max) {
@@ -62,6 +62,9 @@ int Driver::run() {
         const int events = wait_and_tick();
         for (bool more = (events & POLLIN) != 0; more;) {
             auto message = channel_.receive();
+            if (!message && message.error().code == Errc::malformed) {
+                continue;
+            }
             if (!message) {
                 if (message.error().code != Errc::timed_out) {
                     host_gone_.store(true);
@@ -175,7 +178,7 @@ void Driver::on_command(const json::object& message) {
 void Driver::done(std::int64_t id, bool ok, const std::string& text) {
     constexpr std::size_t text_bytes_max = 60'000; // what the host shows, and a datagram takes
     if (id != 0) {
-        say({{"say", "done"}, {"id", id}, {"ok", ok}, {"text", text.substr(0, text_bytes_max)}});
+        say({{"say", "done"}, {"id", id}, {"ok", ok}, {"text", printable(text, text_bytes_max)}});
     }
 }
 
@@ -370,7 +373,7 @@ void Driver::differences(std::int64_t id) {
         std::string text;
         for (const Target& target : found) {
             const auto path = paths.find(target.fid);
-            text += "\n  " + (path == paths.end() ? "an inode without name" : path->second) +
+            text += "\n  " + (path == paths.end() ? "an inode without name" : printable_path(path->second)) +
                     (target.kind == TargetKind::directory ? ": names in it"
                      : target.kind == TargetKind::inode   ? ": attributes"
                                                         : ": bytes from " + std::to_string(target.index * zone_bytes));
