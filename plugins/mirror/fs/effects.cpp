@@ -193,7 +193,17 @@ void Driver::perform(Purge&& output, Work&) {
 
 void Driver::perform(EndResync&& output, Work&) {
     tree_->end_resync(output.keep_undo); // before any later Store
+    tidy();
     undo_pool_->post([this] { tree_->purge(0); });
+}
+
+/// Piece by piece, for others want that thread.
+void Driver::tidy() {
+    undo_pool_->post([this] {
+        if (tree_->tidy()) {
+            tidy();
+        }
+    });
 }
 
 // ---- The peer, the application, the host

@@ -44,7 +44,10 @@ std::string text_of_lost(const std::vector<LostSet>& sets) {
         for (std::size_t i = 0; i < std::min(set.items.size(), shown_max); ++i) {
             const LostItem& item = set.items[i];
             text += "  " + printable_path(item.path) +
-                    (item.whole ? " (removed)" : " (" + std::to_string(item.zones) + " zones overwritten)") + "\n";
+                    (item.again   ? " (another name)"
+                     : item.whole ? " (removed)"
+                                  : " (" + std::to_string(item.zones) + " zones overwritten)") +
+                    "\n";
         }
         if (set.items.size() > shown_max) {
             text += "  and " + std::to_string(set.items.size() - shown_max) + " more\n";

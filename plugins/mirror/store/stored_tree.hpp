@@ -45,6 +45,7 @@ public:
     void unwanted(Seq through) override;
     void purge(Seq through) override;
     void end_resync(bool keep_undo) override;
+    [[nodiscard]] bool tidy() override;
 
     [[nodiscard]] std::size_t roots() const noexcept override { return inodes_.roots.size(); }
     [[nodiscard]] Fid root(std::size_t index) const noexcept override { return inodes_.roots[index]->fid; }
@@ -147,9 +148,14 @@ private:
     /// A cut or a hole takes zones that no target names: while undo is kept, those that hold data are saved right
     /// before it happens. `taken`: of this zone something goes. The caller holds none of the locks below.
     [[nodiscard]] Errno save_taken(const Fid& fid, const std::function<bool(std::uint64_t zone)>& taken);
-    /// Makes an export of the undo log and of what is parked. Its lock is held.
-    [[nodiscard]] Errno keep_lost();
-    [[nodiscard]] Errno lost_paths(std::vector<LostPath>& out);
+    /// Makes an export of the undo log and of what was parked up to here. Its lock is held.
+    [[nodiscard]] Errno keep_lost(Seq through);
+    void end_undo(); ///< what end_resync() has left to do of it. Its lock is held
+    [[nodiscard]] Errno read_undone(std::set<Fid>& overwritten, std::map<Fid, copy::Listing>& listings) const;
+    [[nodiscard]] Errno names_gone(const Fid& directory, const copy::Listing& before,
+                                   const std::function<void(const copy::Listing::Entry&)>& gone) const;
+    [[nodiscard]] Errno lost_paths(const std::string& folder, Seq through, std::vector<LostPath>& out);
+    [[nodiscard]] Errno write_lost_paths(const std::string& folder, Seq through, std::vector<LostPath>& paths);
     [[nodiscard]] Errno keep_parked(const std::vector<LostPath>& paths, const std::string& folder);
     [[nodiscard]] Errno
     walk_names(std::vector<Fid> unseen, const std::set<Fid>& wanted,
@@ -182,11 +188,17 @@ private:
     std::map<Fid, Seq> parked_;
     std::set<Fid> displaced_;     ///< parked only until their place is free
     std::vector<Fid> incomplete_; ///< made empty by a resync
+    std::vector<Fid> still_marked_; ///< were, and have been filled since: only their marks say otherwise
     std::atomic<std::uint64_t> temporaries_{0};
     std::mutex undo_mutex_; ///< before names_
     UndoLog undo_;
     std::atomic<bool> saves_undo_{}; ///< between start_undo() and the end of the resync, or its roll-back
-    Seq purge_later_{};
+    struct Ending {
+        bool keep_undo{};
+        Seq through{};
+    };
+    std::optional<Ending> ending_; ///< of the undo log
+    std::atomic<Seq> purge_later_{};
 };
 
 } // namespace stead::mirror

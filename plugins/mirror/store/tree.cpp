@@ -218,6 +218,8 @@ Result<void> StoredTree::close() {
     if (closed_) {
         return {};
     }
+    while (tidy()) {
+    }
     if (const auto written = Manifest::write(manifest_path(), inodes_); !written) {
         return written;
     }

@@ -82,8 +82,10 @@ public:
     virtual void unwanted(Seq through) = 0;
     /// As unwanted(), and removes all that is not wanted, unless the undo log is in use; 0: what was named before.
     virtual void purge(Seq through) = 0;
-    /// purge(0) is due after it.
+    /// tidy() and purge(0) are due after it.
     virtual void end_resync(bool keep_undo) = 0;
+    /// A piece of what end_resync() has left to do because it takes long; false: nothing is left. close() does all.
+    [[nodiscard]] virtual bool tidy() = 0;
 
     // ---- For persons
     /// Where inodes are, as absolute paths (of several names one); not those that have none. Reads every directory.
