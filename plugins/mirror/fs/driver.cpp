@@ -78,6 +78,8 @@ Result<void> Driver::open() {
     }
     tree_ = std::move(*tree);
     start.foreign = tree_->foreign();
+    start.configured_anew = tree_->configured_anew();
+    start.last_parked = tree_->last_parked();
     if (!start.foreign.empty()) {
         note(true, "changed behind the mirror while it was stopped: " + std::to_string(start.foreign.size()) +
                        " targets; they become part of the resync");

@@ -28,6 +28,8 @@ public:
 
     [[nodiscard]] Result<void> close() override;
     [[nodiscard]] const TargetSet& foreign() const noexcept override { return foreign_; }
+    [[nodiscard]] bool configured_anew() const noexcept override { return configured_anew_; }
+    [[nodiscard]] Seq last_parked() const override;
     [[nodiscard]] Errno foreign_accounted() override;
     [[nodiscard]] bool empty() const noexcept override;
 
@@ -172,6 +174,9 @@ private:
     // foreign.cpp
     [[nodiscard]] Result<void> index_all();
     [[nodiscard]] std::filesystem::path manifest_path() const;
+    [[nodiscard]] std::string configured() const;
+    [[nodiscard]] std::filesystem::path configured_path() const;
+    [[nodiscard]] Result<void> account() const;
     void hand_back();
     [[nodiscard]] Result<void> check_markers() const;
     [[nodiscard]] Result<void> check_openers() const;
@@ -182,7 +187,7 @@ private:
     Inodes inodes_;
     Written written_;
     TargetSet foreign_;
-    bool closed_{};
+    bool configured_anew_{}, closed_{};
     /// Held while names are taken away or found by inode, so that the last one is known to be the last.
     mutable std::mutex names_;
     std::map<Fid, Seq> parked_;

@@ -182,6 +182,15 @@ Result<void> StoredTree::make_durable() const {
     return {};
 }
 
+Seq StoredTree::last_parked() const {
+    const std::lock_guard lock(names_);
+    Seq last = 0;
+    for (const auto& [fid, seq] : parked_) {
+        last = seq == ~Seq{0} ? last : std::max(last, seq); // that is a roll-back's
+    }
+    return last;
+}
+
 Errno StoredTree::forget_cached() const {
     for (std::size_t shard = 0; shard < Index::shards; ++shard) {
         for (const Located& located : inodes_.index.shard(shard)) {

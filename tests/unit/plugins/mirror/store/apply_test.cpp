@@ -257,6 +257,7 @@ TEST_F(Applying, TheParkSurvivesACrash) {
     spew(park / "tmp-7", "half made");
     start();
     EXPECT_THAT(names_in(park), SizeIs(1));
+    EXPECT_EQ(tree->last_parked(), 5u) << "later numbers are higher, or it would stay for ever";
     ASSERT_EQ(apply(change::Link{a, root, "again"}), 0);
     EXPECT_EQ(slurp(aside / "again"), "x");
     EXPECT_THAT(names_in(park), IsEmpty());

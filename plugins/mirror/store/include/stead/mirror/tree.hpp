@@ -54,9 +54,14 @@ public:
     /// their zones and directories. All targets when the manifest is damaged or lost. Empty after a crash, when no
     /// manifest tells.
     [[nodiscard]] virtual const TargetSet& foreign() const noexcept = 0;
-    /// The caller has foreign() in its durable log, or does not need it: the manifest goes. Until then a crash, and
-    /// the next open(), will find the same again (and what was changed through us since). Not needed where foreign()
-    /// is empty.
+    /// Other roots, or other exclusions in them, than foreign_accounted() was last told: what was not replicated and is
+    /// now is in nobody's marks. Everything must be compared.
+    [[nodiscard]] virtual bool configured_anew() const noexcept = 0;
+    /// The highest number under which something was parked before open(); numbers go on from there.
+    [[nodiscard]] virtual Seq last_parked() const = 0;
+    /// The caller has foreign() in its durable log and configured_anew() in its record, or does not need them: the
+    /// manifest goes. Until then a crash, and the next open(), will find the same again (and what was changed through
+    /// us since). Not needed where there is nothing of the two.
     [[nodiscard]] virtual Errno foreign_accounted() = 0;
     [[nodiscard]] virtual bool empty() const noexcept = 0; ///< no name in any root
 
