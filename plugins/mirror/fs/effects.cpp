@@ -238,6 +238,7 @@ void Driver::perform(RoleChanged&& output, Work& work) {
     role_ = output.role;
     role_reason_ = output.reason;
     role_changed_ = true;
+    tree_->forget_times();
     static constexpr const char* names[] = {"none", "waiting", "second", "prim", "alone"};
     say({{"say", "role"},
          {"role", names[static_cast<std::size_t>(output.role)]},

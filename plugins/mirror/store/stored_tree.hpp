@@ -35,6 +35,7 @@ public:
 
     [[nodiscard]] Errno apply(const Operation& operation, Seq park) override;
     [[nodiscard]] Errno sync(const Fid& inode) override { return written_.sync(inodes_, inode); }
+    void forget_times() override { inodes_.forget_times(); }
     [[nodiscard]] Errno flush() override { return written_.flush(inodes_); }
     [[nodiscard]] Errno read(const Target& target, Payload& out) const override;
     [[nodiscard]] Errno digest(const Target& target, std::uint64_t& out) const override;

@@ -79,6 +79,18 @@ TEST_F(Applying, WriteSetsTheTimeOfTheServingNode) {
     EXPECT_EQ(mtime(aside / "f"), late) << "the later one counts on both nodes, whatever the order";
 }
 
+/// The other node may have been started anew meanwhile, and does not remember the later time.
+TEST_F(Applying, AClockThatIsSetBackIsFollowed) {
+    const Fid fid = file("f", "hello");
+    at.seconds -= 3600;
+    ASSERT_EQ(apply(change::Write{fid, 0, "x", false}), 0);
+    EXPECT_EQ(mtime(aside / "f"), at);
+    tree->forget_times(); // the other node serves now, and its clock is a little behind
+    at.seconds -= 5;
+    ASSERT_EQ(apply(change::Write{fid, 0, "y", false}), 0);
+    EXPECT_EQ(mtime(aside / "f"), at);
+}
+
 TEST_F(Applying, WriteBeyondFourGigabytesStaysSparse) {
     const Fid fid = file("f");
     ASSERT_EQ(apply(change::Write{fid, (std::uint64_t{5} << 30) + 7, "end", false}), 0);

@@ -68,6 +68,8 @@ public:
     // ---- Effects of the core (core.hpp says what each means)
     [[nodiscard]] virtual Errno apply(const Operation& operation, Seq park) = 0;
     [[nodiscard]] virtual Errno sync(const Fid& inode) = 0;
+    /// Another clock gives the times from here on: what was written last by the old one holds none of them back.
+    virtual void forget_times() = 0;
     /// Everything written so far, by us, to any inode. Stays an error after a failed sync of an inode until that inode
     /// was written anew.
     [[nodiscard]] virtual Errno flush() = 0;
