@@ -25,6 +25,8 @@ public:
     [[nodiscard]] bool match(const std::string& path) const;
     /// A path below this directory is excluded by name: the directory must not get another one.
     [[nodiscard]] bool any_below(const std::string& path) const;
+    /// Those paths, relative to this directory.
+    [[nodiscard]] std::vector<std::string> below(const std::string& path) const;
 
 private:
     struct Free {

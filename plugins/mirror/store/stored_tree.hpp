@@ -61,6 +61,7 @@ public:
     [[nodiscard]] bool excluded(const Fid& inode) const override;
     [[nodiscard]] bool excluded(const Fid& parent, const std::string& name) const override;
     [[nodiscard]] bool pinned(const Fid& directory) const override;
+    [[nodiscard]] bool hides(const Fid& directory, const Fid& parent, const std::string& name) const override;
     [[nodiscard]] Errno apply_here(const Content& content) override;
 
 private:

@@ -294,6 +294,23 @@ bool StoredTree::pinned(const Fid& directory) const {
            inodes_.roots[located->root]->exclusions.any_below(path);
 }
 
+bool StoredTree::hides(const Fid& directory, const Fid& parent, const std::string& name) const {
+    const auto above = inodes_.index.find(parent);
+    std::string path;
+    if (!above || inodes_.roots[above->root]->exclusions.none() || inodes_.path_of(*above, path) != 0) {
+        return false;
+    }
+    const std::vector<std::string> excluded =
+        inodes_.roots[above->root]->exclusions.below(path.empty() ? name : path + "/" + name);
+    return std::any_of(excluded.begin(), excluded.end(), [&](const std::string& rest) {
+        Entry there;
+        there.inode = directory;
+        const std::filesystem::path parts(rest);
+        return std::all_of(parts.begin(), parts.end(),
+                           [&](const auto& part) { return lookup(there.inode, part.string(), there) == 0; });
+    });
+}
+
 bool StoredTree::excluded(const Fid& parent, const std::string& name) const {
     const auto located = inodes_.index.find(parent);
     return located && inodes_.excluded(*located, name);

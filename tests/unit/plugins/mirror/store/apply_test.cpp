@@ -392,6 +392,16 @@ TEST_F(Excluding, IsNeverApplied) {
     EXPECT_EQ(apply(change::Rename{root, "a", root, "z", 0, a, {}}), EPERM);
 }
 
+TEST_F(Excluding, ADirectoryMayBringNothingToAPlaceThatExcludesIt) {
+    const Fid z = folder("z");
+    EXPECT_FALSE(tree->hides(z, root, "tmp")) << "that name itself is another question";
+    EXPECT_FALSE(tree->hides(z, root, "a")) << "nothing is there";
+    const Fid b = make(z, "b", S_IFDIR | 0755);
+    EXPECT_TRUE(tree->hides(z, root, "a")) << "z/b would be a/b";
+    EXPECT_FALSE(tree->hides(z, root, "other"));
+    EXPECT_FALSE(tree->hides(z, b, "a"));
+}
+
 TEST_F(Excluding, NewInodesAreToldApart) {
     const Fid fid = tree->fresh();
     Content content;
