@@ -190,6 +190,7 @@ void Driver::done(std::int64_t id, bool ok, const std::string& text) {
 
 void Driver::mount(std::int64_t id) {
     drop_fronts();
+    show_read_only(false); // below a file system of ours it would be this that ends with the role
     for (std::size_t root = 0; root < tree_->roots(); ++root) {
         FrontOptions options;
         options.tree = tree_.get();
