@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fixture.hpp"
 
+#include <atomic>
+#include <chrono>
+#include <thread>
+
 #include <sys/sysmacros.h>
 
 /// Every kind of change, as ext4 would show it.
@@ -261,6 +265,32 @@ TEST_F(Applying, PurgeRemovesWhatWasParkedSoFar) {
     EXPECT_EQ(attributes_of(aside / "b2").st_nlink, 1u) << "of what was below, only the name went";
     EXPECT_EQ(tree->open_inode(e, O_PATH), -ESTALE);
     EXPECT_GE(tree->open_inode(b, O_PATH), 0);
+}
+
+TEST_F(Applying, APurgeOfManyHoldsUpNobody) {
+    constexpr int many = 5000;
+    for (int i = 0; i < many; ++i) {
+        const std::string name = "f" + std::to_string(i);
+        ASSERT_EQ(apply(change::Remove{root, name, make(root, name, S_IFREG | 0600), false}, 5), 0);
+    }
+    const Fid fid = file("kept", "x");
+    const auto now = [] { return std::chrono::steady_clock::now(); };
+    std::atomic<bool> over{};
+    const auto begun = now();
+    std::thread purge([&] {
+        tree->purge(5);
+        over = true;
+    });
+    auto longest = begun - begun;
+    while (!over) {
+        const auto from = now();
+        EXPECT_EQ(apply(change::Link{fid, root, "again"}, 6), 0);
+        EXPECT_EQ(apply(change::Remove{root, "again", fid, false}, 6), 0);
+        longest = std::max(longest, now() - from);
+    }
+    purge.join();
+    EXPECT_LT(longest, (now() - begun) / 2);
+    EXPECT_THAT(names_in(park), IsEmpty());
 }
 
 TEST_F(Applying, TheParkSurvivesACrash) {
