@@ -309,6 +309,7 @@ void Driver::lost(const json::object& message) {
     reader_pool_->post(
         [this, id = number_of(message, "id"), what = text_of(message, "do"), name = text_of(message, "name")] {
             const std::lock_guard lock(lost_mutex_);
+            static_cast<void>(tree_->tidy()); // what is just being kept is part of it
             const auto sets = list_lost(settings_.state_folder);
             if (!sets || sets->empty()) {
                 done(id, static_cast<bool>(sets), sets ? "nothing was lost in a split" : sets.error().text());
