@@ -4,6 +4,7 @@
 
 #include <boost/json/object.hpp>
 
+#include <algorithm>
 #include <cstdio>
 #include <utility>
 
@@ -131,6 +132,7 @@ void Driver::perform(List&& output, Work&) {
         Done done;
         done.ticket = output.ticket;
         done.error = tree_->list(output.fid, done.targets);
+        std::sort(done.targets.begin(), done.targets.end()); // here, and not under the lock that the application needs
         feed(done);
     });
 }
