@@ -20,6 +20,7 @@ public:
     [[nodiscard]] static Result<Exclusions> make(const std::string& where, const std::vector<std::string>& paths,
                                                  const std::vector<std::string>& patterns);
 
+    [[nodiscard]] bool has_patterns() const noexcept { return !patterns_.empty(); }
     [[nodiscard]] bool none() const noexcept { return paths_.empty() && patterns_.empty(); }
     /// Of the path itself; what is below an excluded path is excluded as well, which the caller sees from the parent.
     [[nodiscard]] bool match(const std::string& path) const;

@@ -169,6 +169,7 @@ private:
     // tree.cpp
     /// The root that a FID was made for, when it was made by a Tree; the first otherwise.
     [[nodiscard]] std::uint8_t root_of(const Fid& fid) const noexcept;
+    [[nodiscard]] bool hides_below(const Exclusions& exclusions, const Fid& directory, const std::string& path) const;
     [[nodiscard]] Result<void> make_durable() const;
     [[nodiscard]] Errno forget_cached() const;
     [[nodiscard]] Result<void> take_over();

@@ -300,8 +300,12 @@ bool StoredTree::hides(const Fid& directory, const Fid& parent, const std::strin
     if (!above || inodes_.roots[above->root]->exclusions.none() || inodes_.path_of(*above, path) != 0) {
         return false;
     }
-    const std::vector<std::string> excluded =
-        inodes_.roots[above->root]->exclusions.below(path.empty() ? name : path + "/" + name);
+    const Exclusions& exclusions = inodes_.roots[above->root]->exclusions;
+    path = path.empty() ? name : path + "/" + name;
+    if (exclusions.has_patterns()) {
+        return hides_below(exclusions, directory, path);
+    }
+    const std::vector<std::string> excluded = exclusions.below(path);
     return std::any_of(excluded.begin(), excluded.end(), [&](const std::string& rest) {
         Entry there;
         there.inode = directory;
@@ -309,6 +313,33 @@ bool StoredTree::hides(const Fid& directory, const Fid& parent, const std::strin
         return std::all_of(parts.begin(), parts.end(),
                            [&](const auto& part) { return lookup(there.inode, part.string(), there) == 0; });
     });
+}
+
+/// With patterns, only looking at everything tells.
+bool StoredTree::hides_below(const Exclusions& exclusions, const Fid& directory, const std::string& path) const {
+    bool hidden = false;
+    std::vector<std::pair<Fid, std::string>> unseen{{directory, path}};
+    while (!unseen.empty() && !hidden) {
+        const auto [fid, here] = std::move(unseen.back());
+        unseen.pop_back();
+        const auto located = inodes_.index.find(fid);
+        const Fd folder(located && located->is_directory() ? inodes_.open(*located, O_RDONLY | O_DIRECTORY) : -1);
+        const auto look = [&](const char* name, unsigned char) {
+            sys::Mark mark;
+            const bool marked = sys::read_mark(folder.get(), name, mark) == 0;
+            const auto there = marked ? inodes_.index.find(mark.fid) : std::nullopt;
+            const std::string full = here + "/" + name;
+            hidden = there && !there->excluded && exclusions.match(full);
+            if (there && !there->excluded && there->is_directory()) {
+                unseen.emplace_back(mark.fid, full);
+            }
+            return hidden ? EEXIST : 0;
+        };
+        if (folder) {
+            static_cast<void>(sys::each_entry(folder.get(), look)); // one that is gone has nothing in it
+        }
+    }
+    return hidden;
 }
 
 bool StoredTree::excluded(const Fid& parent, const std::string& name) const {

@@ -432,6 +432,18 @@ TEST_F(Excluding, ADirectoryMayBringNothingToAPlaceThatExcludesIt) {
     EXPECT_FALSE(tree->hides(z, b, "a"));
 }
 
+TEST_F(Excluding, ADirectoryMayBringNothingToWhereAPatternExcludesIt) {
+    excluded_regex = {"cache/.*", ".*/x/skip"};
+    start();
+    const Fid z = folder("z"), x = make(make(z, "deep", S_IFDIR | 0755), "x", S_IFDIR | 0755), empty = folder("empty");
+    EXPECT_TRUE(tree->hides(z, root, "cache"));
+    EXPECT_FALSE(tree->hides(empty, root, "cache"));
+    EXPECT_FALSE(tree->hides(z, root, "other"));
+    EXPECT_FALSE(tree->hides(x, root, "other"));
+    make(empty, "skip", S_IFREG | 0600);
+    EXPECT_TRUE(tree->hides(empty, z, "x"));
+}
+
 TEST_F(Excluding, NewInodesAreToldApart) {
     const Fid fid = tree->fresh();
     Content content;

@@ -120,7 +120,7 @@ public:
     [[nodiscard]] virtual bool excluded(const Fid& parent, const std::string& name) const = 0;
     /// A path below this directory is excluded by name: renaming it is EXDEV.
     [[nodiscard]] virtual bool pinned(const Fid& directory) const = 0;
-    /// This directory would get, as `name` in `parent`, something below it that is excluded by name: EXDEV too.
+    /// This directory would get, as `name` in `parent`, something below it that is excluded there: EXDEV too.
     [[nodiscard]] virtual bool hides(const Fid& directory, const Fid& parent, const std::string& name) const = 0;
     /// Performs a change of an excluded inode, or of one that lost its last name, on this node only.
     [[nodiscard]] virtual Errno apply_here(const Content& content) = 0;
