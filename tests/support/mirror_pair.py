@@ -45,6 +45,7 @@ class Node:
         self.lease = None            # memory map of the page
         self.promised = 0
         self.ready = self.mounted = self.mounting = False
+        self.roles = 0               # how often the role changed
         self.peer_present = self.excluded = False
         self.role, self.reason, self.epoch = "none", "", 0
         self.status, self.replies, self.died = {}, {}, 0
@@ -324,6 +325,7 @@ class Pair:
         elif what == "role":
             self.log(f"{number}: role {message['role']}: {message['reason']} (epoch {message['epoch'] >> 8})")
             node.role, node.reason, node.epoch = message["role"], message["reason"], message["epoch"]
+            node.roles += 1
             self.lead(number)
         elif what == "bus":
             other = self.nodes[1 - number]
@@ -340,10 +342,12 @@ class Pair:
         """PREPARE and RELEASE."""
         node = self.nodes[number]
         if node.serving() and not node.mounted and not node.mounting and not node.leaving:
-            node.mounting = True
+            node.mounting, asked = True, node.roles
 
             def mounted(ok, text):
                 node.mounting = False
+                if node.roles != asked and not ok:  # it served, did not, and serves again
+                    return self.lead(number)
                 if ok and node.serving() and not node.leaving:
                     node.mounted = True
                     self.app_start(number)

@@ -76,7 +76,9 @@ void Core::State::pump_copies() {
 
 /// Behind or before the place where pump_copies() is: it goes back for it.
 void Core::State::add_pending(const Target& target) {
-    if (!pending.insert(target).second) {
+    const std::size_t before = pending.size();
+    pending.insert(pending.end(), target); // a list of millions comes in this order
+    if (pending.size() == before) {
         return;
     }
     ++pending_total[static_cast<std::size_t>(target.kind)];

@@ -109,12 +109,24 @@ void Core::State::handle(const Start& input) {
                                 ? "for the other node"
                                 : "for the other node, whose copy may be newer ('stead prim' here "
                                   "serves this one)");
-    if (input.foreign.empty() || record.current.none()) {
+    seq = input.last_parked;
+    const bool counts = !record.current.none() && options.data;
+    record.unknown = record.unknown || (counts && input.configured_anew);
+    if (counts && !input.foreign.empty()) {
+        record_foreign(input.foreign);
+    } else if (counts && input.configured_anew) {
+        claim = Claim::recording;
+        persist([this] { foreign_kept(); });
+    } else {
         out.emplace_back(ForeignKept{}); // nothing, or nothing that could count
         started();
-    } else {
-        record_foreign(input.foreign);
     }
+}
+
+void Core::State::foreign_kept() {
+    claim = Claim::none;
+    out.emplace_back(ForeignKept{});
+    started();
 }
 
 void Core::State::started() {

@@ -181,11 +181,7 @@ void Core::State::record_foreign(const TargetSet& foreign) {
             record.unknown = true;
             log_usable = false;
         }
-        persist([this] {
-            claim = Claim::none;
-            out.emplace_back(ForeignKept{});
-            started();
-        });
+        persist([this] { foreign_kept(); });
     });
     out.emplace_back(LogReset{ticket, id, std::move(entries)});
 }

@@ -163,6 +163,9 @@ void Core::State::alone_now(const std::string& reason) {
     frozen = excluded = false;
     outside = options.batch;
     give_up_at = never;
+    if (!serving()) { // nobody comes back who could want it
+        out.emplace_back(Purge{~Seq{0}});
+    }
     set_role(Role::alone, reason);
     std::vector<Ticket> tickets;
     for (const auto& [ticket, running] : ops) {
@@ -313,7 +316,6 @@ void Core::State::promote() {
         note("taking over without a witness: the primary may still serve (split brain)", true);
     }
     become_alone(epoch_after(record.epoch, options.node), "the primary is gone");
-    out.emplace_back(Purge{~Seq{0}});
 }
 
 // ---- The bus ------------------------------------------------------------------------------------------------------
@@ -493,6 +495,7 @@ void Core::State::go_on_taking() {
             claim = Claim::none;
             unsynced.forget(Unsynced::self, seq);
             unsynced.forget(Unsynced::peer, seq);
+            out.emplace_back(Purge{~Seq{0}}); // the old primary has flushed what it removed
             set_role(Role::prim, "swap");
             if (link_up && phase == Phase::equal) {
                 send(message::Taken{});

@@ -101,6 +101,7 @@ struct Core::State {
     [[nodiscard]] bool queued(const Target& target) const;
     void load(const Start& input);
     void forget_data();
+    void foreign_kept();
     void started();
     void go_on_starting();
     void go_on_after_split(const Facts& theirs, bool starting);

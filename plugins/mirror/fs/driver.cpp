@@ -78,6 +78,8 @@ Result<void> Driver::open() {
     }
     tree_ = std::move(*tree);
     start.foreign = tree_->foreign();
+    start.configured_anew = tree_->configured_anew();
+    start.last_parked = tree_->last_parked();
     if (!start.foreign.empty()) {
         note(true, "changed behind the mirror while it was stopped: " + std::to_string(start.foreign.size()) +
                        " targets; they become part of the resync");
@@ -257,7 +259,9 @@ void Driver::say(const json::object& message) {
     }
 }
 
-void Driver::note(bool alarm, const std::string& text) { say({{"say", "note"}, {"alarm", alarm}, {"text", text}}); }
+void Driver::note(bool alarm, const std::string& text) {
+    say({{"say", "note"}, {"alarm", alarm}, {"text", printable(text)}});
+}
 
 /// For what a peer can cause as often as it likes.
 void Driver::note_seldom(bool alarm, const std::string& text) {

@@ -97,6 +97,7 @@ private:
     void perform(CommandDone&& output, Work& work);
     void perform(ForeignKept&& output, Work& work);
     void save_undo_batch();
+    void tidy();
     void tell_failure(const char* what, const Target& target, int error);
 
     // service.cpp: the main thread

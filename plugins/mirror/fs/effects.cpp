@@ -4,6 +4,7 @@
 
 #include <boost/json/object.hpp>
 
+#include <algorithm>
 #include <cstdio>
 #include <utility>
 
@@ -131,6 +132,7 @@ void Driver::perform(List&& output, Work&) {
         Done done;
         done.ticket = output.ticket;
         done.error = tree_->list(output.fid, done.targets);
+        std::sort(done.targets.begin(), done.targets.end()); // here, and not under the lock that the application needs
         feed(done);
     });
 }
@@ -193,7 +195,17 @@ void Driver::perform(Purge&& output, Work&) {
 
 void Driver::perform(EndResync&& output, Work&) {
     tree_->end_resync(output.keep_undo); // before any later Store
+    tidy();
     undo_pool_->post([this] { tree_->purge(0); });
+}
+
+/// Piece by piece, for others want that thread.
+void Driver::tidy() {
+    undo_pool_->post([this] {
+        if (tree_->tidy()) {
+            tidy();
+        }
+    });
 }
 
 // ---- The peer, the application, the host
@@ -228,6 +240,7 @@ void Driver::perform(RoleChanged&& output, Work& work) {
     role_ = output.role;
     role_reason_ = output.reason;
     role_changed_ = true;
+    tree_->forget_times();
     static constexpr const char* names[] = {"none", "waiting", "second", "prim", "alone"};
     say({{"say", "role"},
          {"role", names[static_cast<std::size_t>(output.role)]},

@@ -282,9 +282,14 @@ void rename(fuse_req_t request, fuse_ino_t parent_ino, const char* name, fuse_in
     if (error == 0 && (flags & RENAME_EXCHANGE) != 0 && onto.excluded != state.excluded(parent, name)) {
         error = EXDEV;
     }
+    // Nor may something below leave a place that excludes it.
     const bool moves_pinned = S_ISDIR(from.attributes.st_mode) && state.tree.pinned(from.inode);
     const bool swaps_pinned = replaces && S_ISDIR(onto.attributes.st_mode) && state.tree.pinned(onto.inode);
-    if (error == 0 && (moves_pinned || swaps_pinned)) { // something below would leave the place that excludes it
+    const bool exchanges = (flags & RENAME_EXCHANGE) != 0 && replaces && S_ISDIR(onto.attributes.st_mode);
+    const bool hides = state.excludes &&
+                       ((S_ISDIR(from.attributes.st_mode) && state.tree.hides(from.inode, new_parent.fid, new_name)) ||
+                        (exchanges && state.tree.hides(onto.inode, parent.fid, name)));
+    if (error == 0 && (moves_pinned || swaps_pinned || hides)) { // or something below would get to such a place
         error = EXDEV;
     }
     if (error != 0) {

@@ -51,7 +51,7 @@ void prepare_process() {
 }
 
 int fail(Channel& channel, const std::string& text) {
-    channel.send({{"say", "failed"}, {"text", text}});
+    channel.send({{"say", "failed"}, {"text", printable(text)}});
     std::fprintf(stderr, "stead-fs: %s\n", text.c_str());
     return exit_cannot_start;
 }

@@ -43,8 +43,11 @@ std::string text_of_lost(const std::vector<LostSet>& sets) {
         text += name_of(set) + ": " + std::to_string(set.items.size()) + " items\n";
         for (std::size_t i = 0; i < std::min(set.items.size(), shown_max); ++i) {
             const LostItem& item = set.items[i];
-            text += "  " + item.path +
-                    (item.whole ? " (removed)" : " (" + std::to_string(item.zones) + " zones overwritten)") + "\n";
+            text += "  " + printable_path(item.path) +
+                    (item.again   ? " (another name)"
+                     : item.whole ? " (removed)"
+                                  : " (" + std::to_string(item.zones) + " zones overwritten)") +
+                    "\n";
         }
         if (set.items.size() > shown_max) {
             text += "  and " + std::to_string(set.items.size() - shown_max) + " more\n";
@@ -62,6 +65,9 @@ int Driver::run() {
         const int events = wait_and_tick();
         for (bool more = (events & POLLIN) != 0; more;) {
             auto message = channel_.receive();
+            if (!message && message.error().code == Errc::malformed) {
+                continue;
+            }
             if (!message) {
                 if (message.error().code != Errc::timed_out) {
                     host_gone_.store(true);
@@ -175,7 +181,7 @@ void Driver::on_command(const json::object& message) {
 void Driver::done(std::int64_t id, bool ok, const std::string& text) {
     constexpr std::size_t text_bytes_max = 60'000; // what the host shows, and a datagram takes
     if (id != 0) {
-        say({{"say", "done"}, {"id", id}, {"ok", ok}, {"text", text.substr(0, text_bytes_max)}});
+        say({{"say", "done"}, {"id", id}, {"ok", ok}, {"text", printable(text, text_bytes_max)}});
     }
 }
 
@@ -184,6 +190,7 @@ void Driver::done(std::int64_t id, bool ok, const std::string& text) {
 
 void Driver::mount(std::int64_t id) {
     drop_fronts();
+    show_read_only(false); // below a file system of ours it would be this that ends with the role
     for (std::size_t root = 0; root < tree_->roots(); ++root) {
         FrontOptions options;
         options.tree = tree_.get();
@@ -302,6 +309,7 @@ void Driver::lost(const json::object& message) {
     reader_pool_->post(
         [this, id = number_of(message, "id"), what = text_of(message, "do"), name = text_of(message, "name")] {
             const std::lock_guard lock(lost_mutex_);
+            static_cast<void>(tree_->tidy()); // what is just being kept is part of it
             const auto sets = list_lost(settings_.state_folder);
             if (!sets || sets->empty()) {
                 done(id, static_cast<bool>(sets), sets ? "nothing was lost in a split" : sets.error().text());
@@ -370,7 +378,7 @@ void Driver::differences(std::int64_t id) {
         std::string text;
         for (const Target& target : found) {
             const auto path = paths.find(target.fid);
-            text += "\n  " + (path == paths.end() ? "an inode without name" : path->second) +
+            text += "\n  " + (path == paths.end() ? "an inode without name" : printable_path(path->second)) +
                     (target.kind == TargetKind::directory ? ": names in it"
                      : target.kind == TargetKind::inode   ? ": attributes"
                                                         : ": bytes from " + std::to_string(target.index * zone_bytes));

@@ -9,8 +9,6 @@
 
 namespace stead::mirror {
 
-namespace {
-
 int copy_attributes(int from, int to, const struct stat& attributes) {
     std::vector<std::string> names;
     int error = sys::list_xattrs(from, names);
@@ -30,31 +28,45 @@ int copy_attributes(int from, int to, const struct stat& attributes) {
     return error == 0 ? sys::set_times(to, std::nullopt, sys::to_time(attributes.st_mtim)) : error;
 }
 
-int copy_one(int from_folder, const std::string& from_name, int to_folder, const std::string& name);
+namespace {
+
+int copy_one(int from_folder, const std::string& from_name, int to_folder, const std::string& name, Copies& copies,
+             const std::filesystem::path& path);
 
 /// All names of a directory.
-int copy_inside(int from_folder, const std::string& from_name, int to_folder, const std::string& name) {
+int copy_inside(int from_folder, const std::string& from_name, int to_folder, const std::string& name, Copies& copies,
+                const std::filesystem::path& path) {
     constexpr int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
     const Fd from(::openat(from_folder, from_name.c_str(), flags));
     const Fd to(from ? ::openat(to_folder, name.c_str(), flags) : -1);
     return !to ? errno : sys::each_entry(from.get(), [&](const char* entry, unsigned char) {
-        return copy_one(from.get(), entry, to.get(), entry);
+        return copy_one(from.get(), entry, to.get(), entry, copies, path / entry);
     });
 }
 
-int copy_one(int from_folder, const std::string& from_name, int to_folder, const std::string& name) {
+/// `path`: of what is made.
+int copy_one(int from_folder, const std::string& from_name, int to_folder, const std::string& name, Copies& copies,
+             const std::filesystem::path& path) {
     const Fd from(::openat(from_folder, from_name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
     struct stat found {};
     int error = from ? sys::attributes(from.get(), found) : errno;
     if (error != 0) {
         return error;
     }
+    sys::Mark mark;
+    const bool marked = !S_ISDIR(found.st_mode) && sys::read_mark(from.get(), mark) == 0;
+    if (marked && copies.link(mark.fid, to_folder, name, path)) {
+        return 0;
+    }
+    if (marked && found.st_nlink > 1) {
+        copies.has_more_names(mark.fid);
+    }
     if (S_ISREG(found.st_mode)) {
         const Fd in(::openat(from_folder, from_name.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
         const Fd out(::openat(to_folder, name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
         error = in && out ? copy_bytes(in.get(), out.get()) : errno;
     } else if (S_ISDIR(found.st_mode)) {
-        error = sys::result(::mkdirat(to_folder, name.c_str(), 0700));
+        error = copies.has_folder(path) ? 0 : sys::result(::mkdirat(to_folder, name.c_str(), 0700));
     } else if (S_ISLNK(found.st_mode)) {
         const std::string text = sys::link_text(from.get(), error).value_or("");
         error = error == 0 ? sys::result(::symlinkat(text.c_str(), to_folder, name.c_str())) : error;
@@ -66,7 +78,9 @@ int copy_one(int from_folder, const std::string& from_name, int to_folder, const
         return error != 0 ? error : errno;
     }
     if (S_ISDIR(found.st_mode)) {
-        error = copy_inside(from_folder, from_name, to_folder, name);
+        error = copy_inside(from_folder, from_name, to_folder, name, copies, path);
+    } else if (marked) {
+        copies.made(mark.fid, path);
     }
     return error == 0 ? copy_attributes(from.get(), to.get(), found) : error;
 }
@@ -88,8 +102,30 @@ int copy_bytes(int from, int to) {
     }
 }
 
-int copy_tree(const std::filesystem::path& from, const std::filesystem::path& to) {
-    return copy_one(AT_FDCWD, from.string(), AT_FDCWD, to.string());
+int copy_tree(const std::filesystem::path& from, const std::filesystem::path& to, Copies& copies) {
+    return copy_one(AT_FDCWD, from.string(), AT_FDCWD, to.string(), copies, to);
+}
+
+void Copies::has_more_names(const Fid& fid) { made_.try_emplace(fid); }
+
+void Copies::made(const Fid& fid, const std::filesystem::path& path) {
+    if (const auto found = made_.find(fid); found != made_.end() && found->second.empty()) {
+        found->second = path;
+    }
+}
+
+bool Copies::link(const Fid& fid, int folder, const std::string& name, const std::filesystem::path& path) const {
+    const auto found = made_.find(fid);
+    return found != made_.end() && !found->second.empty() &&
+           (found->second == path || ::linkat(AT_FDCWD, found->second.c_str(), folder, name.c_str(), 0) == 0);
+}
+
+int Copies::name_again(const Fid& fid, const std::filesystem::path& to) {
+    if (link(fid, AT_FDCWD, to.string(), to)) {
+        return 0;
+    }
+    const auto found = made_.find(fid);
+    return found == made_.end() || found->second.empty() ? 0 : copy_tree(found->second, to, *this);
 }
 
 } // namespace stead::mirror

@@ -46,6 +46,15 @@ bool Exclusions::match(const std::string& path) const {
            });
 }
 
+std::vector<std::string> Exclusions::below(const std::string& path) const {
+    std::vector<std::string> rests;
+    const std::string folder = path + "/";
+    for (auto next = paths_.lower_bound(folder); next != paths_.end() && next->starts_with(folder); ++next) {
+        rests.push_back(next->substr(folder.size()));
+    }
+    return rests;
+}
+
 bool Exclusions::any_below(const std::string& path) const {
     const auto next = paths_.lower_bound(path + "/");
     return next != paths_.end() && next->starts_with(path + "/");

@@ -20,11 +20,14 @@ public:
     [[nodiscard]] static Result<Exclusions> make(const std::string& where, const std::vector<std::string>& paths,
                                                  const std::vector<std::string>& patterns);
 
+    [[nodiscard]] bool has_patterns() const noexcept { return !patterns_.empty(); }
     [[nodiscard]] bool none() const noexcept { return paths_.empty() && patterns_.empty(); }
     /// Of the path itself; what is below an excluded path is excluded as well, which the caller sees from the parent.
     [[nodiscard]] bool match(const std::string& path) const;
     /// A path below this directory is excluded by name: the directory must not get another one.
     [[nodiscard]] bool any_below(const std::string& path) const;
+    /// Those paths, relative to this directory.
+    [[nodiscard]] std::vector<std::string> below(const std::string& path) const;
 
 private:
     struct Free {

@@ -9,6 +9,8 @@ namespace stead::mirror {
 
 namespace {
 
+constexpr std::size_t configured_bytes_max = std::size_t{16} << 20;
+
 void add_all(const Located& located, std::uint64_t size, TargetSet& to) {
     if (located.is_directory()) {
         to.insert({TargetKind::directory, located.fid, 0});
@@ -36,7 +38,7 @@ Result<void> StoredTree::index_all() {
             const std::lock_guard lock(mutex);
             incomplete_.push_back(inode.located.fid);
         }
-        if (inode.root && !inode.fresh && !sound && inodes_.roots[inode.located.root]->place.was_stopped()) {
+        if (inode.root >= 0 && !inode.fresh && !sound && inodes_.roots[inode.located.root]->place.was_stopped()) {
             untold = true; // roots are scanned first, by one thread
         }
         if (!sound) {
@@ -47,6 +49,9 @@ Result<void> StoredTree::index_all() {
             const std::lock_guard lock(mutex);
             const auto size = static_cast<std::uint64_t>(inode.attributes.st_size);
             add_all(inode.located, std::max(size, manifest.size_of(inode.located.fid)), foreign_); // it may be cut
+            if (verdict == Manifest::Verdict::unknown && inode.parent != Fid{}) { // it may have been excluded so far
+                foreign_.insert({TargetKind::directory, inode.parent, 0});
+            }
         }
     };
     const ScanOptions options{sound, seen,
@@ -66,9 +71,45 @@ Result<void> StoredTree::index_all() {
         say(true, manifest_path().string() + (state == Manifest::State::damaged ? " is damaged" : " is missing") +
                       ": nobody knows what was changed while the module was stopped; everything is compared");
     }
-    return foreign_.empty() ? Manifest::remove(manifest_path()) : Result<void>();
+    const auto before = read_file(configured_path(), configured_bytes_max);
+    configured_anew_ = before ? *before != configured() : before.error().code != Errc::not_found;
+    if (configured_anew_) {
+        say(true, "other directories are replicated than before, or other paths in them are not: all is compared");
+    }
+    return foreign_.empty() && !configured_anew_ ? account() : Result<void>();
 }
 
-Errno StoredTree::foreign_accounted() { return Manifest::remove(manifest_path()) ? 0 : EIO; }
+/// What is replicated, as text. What was not until now is on this node only and in nobody's marks: after a crash no
+/// manifest tells of it, and a clean stop's knows only what was replicated.
+std::string StoredTree::configured() const {
+    std::set<std::string> lines;
+    for (const auto& root : inodes_.roots) {
+        const std::string place = root->options.place.lexically_normal().string() + '\0';
+        lines.insert(place);
+        for (const std::string& path : root->options.excluded) {
+            lines.insert(place + "path " + path);
+        }
+        for (const std::string& pattern : root->options.excluded_regex) {
+            lines.insert(place + "regex " + pattern);
+        }
+    }
+    std::string text;
+    for (const std::string& line : lines) {
+        text.append(line).push_back('\n');
+    }
+    return text;
+}
+
+std::filesystem::path StoredTree::configured_path() const { return options_.state / "replicated"; }
+
+/// A disk that is full now costs a comparison later, or what a version before this one would have missed.
+Result<void> StoredTree::account() const {
+    if (const auto before = read_file(configured_path(), configured_bytes_max); !before || *before != configured()) {
+        static_cast<void>(write_file_atomically(configured_path(), configured(), 0600));
+    }
+    return Manifest::remove(manifest_path());
+}
+
+Errno StoredTree::foreign_accounted() { return account() ? 0 : EIO; }
 
 } // namespace stead::mirror

@@ -10,9 +10,15 @@
 namespace stead::mirror {
 
 int OpenInode::written(const Time& at) {
+    constexpr std::int64_t late_max = 60;
     const std::lock_guard lock(times_);
-    last_ = std::max(last_, at);
+    last_ = last_.seconds - at.seconds > late_max ? at : std::max(last_, at);
     return sys::set_times(fd_.get(), std::nullopt, last_);
+}
+
+void OpenInode::forget_time() {
+    const std::lock_guard lock(times_);
+    last_ = {};
 }
 
 int OpenInode::set_mtime(const std::optional<Time>& atime, const std::optional<Time>& mtime) {
@@ -120,6 +126,13 @@ void Inodes::forget_all() const {
     const std::lock_guard lock(mutex_);
     open_.clear();
     recent_.clear();
+}
+
+void Inodes::forget_times() const {
+    const std::lock_guard lock(mutex_);
+    for (const Cached& one : recent_) {
+        one.inode->forget_time();
+    }
 }
 
 /// Looked at again from time to time: what nobody has open is gone by then, and its handle says so.

@@ -33,8 +33,10 @@ public:
     explicit OpenInode(Fd fd) noexcept : fd_(std::move(fd)) {}
     [[nodiscard]] int fd() const noexcept { return fd_.get(); }
     /// After a write: the modification time becomes `at`, but never goes back, for writes to different zones may be
-    /// applied in different orders on the two nodes, and both must end with the same time.
+    /// applied in different orders on the two nodes, and both must end with the same time. Unless it goes back by more
+    /// than any write is late: then the clock was set back, and the other node may not remember the later time.
     [[nodiscard]] int written(const Time& at);
+    void forget_time();
     /// The time was set on purpose, or a whole-inode change gave it: later writes count from here.
     [[nodiscard]] int set_mtime(const std::optional<Time>& atime, const std::optional<Time>& mtime);
     /// Runs `change(fd)`, which alters bytes and must not alter the time.
@@ -67,6 +69,7 @@ public:
     void keep(const Fid& fid, Fd fd) const;
     void forget(const Fid& fid) const; ///< closes it as soon as nobody uses it
     void forget_all() const;
+    void forget_times() const; ///< see OpenInode::written()
 
     /// An inode lost its last name. It stays in the index while somebody has it open.
     void unlinked(const Fid& fid);

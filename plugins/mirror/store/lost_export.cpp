@@ -19,8 +19,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr std::size_t paths_bytes_max = std::size_t{1} << 30;
-
 /// Everything of one lost set, read.
 struct Kept {
     std::vector<LostPath> paths;
@@ -45,7 +43,7 @@ Result<Kept> load(const fs::path& state, std::uint64_t number) {
     Kept kept;
     const fs::path folder = state / lost_folder(number);
     const fs::path file = folder / "paths";
-    const auto bytes = read_file(file, paths_bytes_max);
+    const auto bytes = read_file(file, lost_paths_bytes_max);
     if (!bytes) {
         return bytes.error();
     }
@@ -90,14 +88,15 @@ Errno restore(int fd, const copy::Inode& inode) {
     return error == 0 ? sys::set_times(fd, std::nullopt, inode.mtime) : error;
 }
 
-Errno put_back(int fd, const UndoLog& undo, const Fid& fid) {
+/// `now`: where the attributes are those of today, for they were not overwritten; may be none.
+Errno put_back(int fd, int now, const Kept& kept, const Fid& fid) {
     std::optional<copy::Inode> attributes;
-    for (const UndoLog::Entry& entry : undo.entries()) {
+    for (const UndoLog::Entry& entry : kept.undo.entries()) {
         Content content;
         if (entry.target.fid != fid || !entry.there) {
             continue;
         }
-        if (const Errno error = undo.read(entry, content); error != 0) {
+        if (const Errno error = kept.undo.read(entry, content); error != 0) {
             return error;
         }
         if (auto* inode = std::get_if<copy::Inode>(&content.what)) {
@@ -110,11 +109,36 @@ Errno put_back(int fd, const UndoLog& undo, const Fid& fid) {
             }
         }
     }
+    struct stat todays {};
     if (!attributes) {
-        return 0;
+        return now >= 0 && sys::attributes(now, todays) == 0 ? copy_attributes(now, fd, todays) : 0;
     }
     const Errno error = sys::result(::ftruncate(fd, static_cast<off_t>(attributes->size)));
     return error == 0 ? restore(fd, *attributes) : error;
+}
+
+/// Of a symbolic link the text never changes: what was overwritten are owner and time.
+std::optional<copy::Inode> saved_link(const Kept& kept, const Fid& fid) {
+    for (const UndoLog::Entry& entry : kept.undo.entries()) {
+        Content content;
+        if (entry.target.kind == TargetKind::inode && entry.target.fid == fid && entry.there &&
+            kept.undo.read(entry, content) == 0) {
+            auto* inode = std::get_if<copy::Inode>(&content.what);
+            return inode != nullptr && S_ISLNK(inode->mode) ? std::optional(std::move(*inode)) : std::nullopt;
+        }
+    }
+    return std::nullopt;
+}
+
+Errno export_link(const copy::Inode& link, const fs::path& to) {
+    if (::symlink(link.link.c_str(), to.c_str()) != 0) {
+        return errno;
+    }
+    const Fd made(::open(to.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+    if (!made || ::fchownat(made.get(), "", link.owner, link.group, AT_EMPTY_PATH) != 0) {
+        return errno;
+    }
+    return sys::set_times(made.get(), std::nullopt, link.mtime);
 }
 
 /// The file as it is now, of this FID: aside while the mirror runs, at its place when it is stopped.
@@ -143,7 +167,11 @@ Fd open_now(const Kept& kept, const LostPath& path) {
 
 /// Today's content where it was not overwritten, the old one where it was. Where the file is gone today, its name says
 /// that only the kept parts are there.
-Errno export_overwritten(const Kept& kept, const LostPath& path, fs::path to) {
+Errno export_overwritten(const Kept& kept, const LostPath& path, fs::path to, Copies& copies) {
+    if (const auto link = saved_link(kept, path.fid)) {
+        copies.made(path.fid, to);
+        return export_link(*link, to);
+    }
     const Fd now = open_now(kept, path);
     if (!now) {
         to += ".parts";
@@ -157,33 +185,39 @@ Errno export_overwritten(const Kept& kept, const LostPath& path, fs::path to) {
             return error;
         }
     }
-    return put_back(out.get(), kept.undo, path.fid);
+    copies.made(path.fid, to);
+    return put_back(out.get(), now.get(), kept, path.fid);
 }
 
 /// Only for the owner: the rights of the folders where the files were are not known here, and the umask is 0.
-Errno make_folders(const fs::path& folder) {
+Errno make_folders(const fs::path& folder, Copies& copies) {
     fs::path made;
     for (const fs::path& part : folder) {
         made /= part;
-        if (::mkdir(made.c_str(), 0700) != 0 && errno != EEXIST) {
+        if (::mkdir(made.c_str(), 0700) == 0) {
+            copies.made_folder(made);
+        } else if (errno != EEXIST) {
             return errno;
         }
     }
     return 0;
 }
 
-Errno export_item(const Kept& kept, std::uint64_t number, const LostPath& path, const fs::path& to) {
-    if (const Errno error = make_folders(to.parent_path()); error != 0) {
+Errno export_item(const Kept& kept, std::uint64_t number, const LostPath& path, const fs::path& to, Copies& copies) {
+    if (const Errno error = make_folders(to.parent_path(), copies); error != 0) {
         return error;
     }
+    if (path.again) {
+        return copies.name_again(path.fid, to);
+    }
     if (!path.whole) {
-        return export_overwritten(kept, path, to);
+        return export_overwritten(kept, path, to, copies);
     }
     const auto from = whole_item(kept, number, path.fid);
     if (!from) {
         return ENOENT;
     }
-    return copy_tree(*from, to);
+    return copy_tree(*from, to, copies);
 }
 
 } // namespace
@@ -210,8 +244,8 @@ std::string encode_lost_paths(const std::vector<LostPath>& paths) {
     std::string out = std::to_string(paths.size());
     out.push_back('\0');
     for (const LostPath& path : paths) {
-        for (const std::string& field :
-             {sys::text(path.fid), std::string(path.whole ? "whole" : "part"), path.was, path.now}) {
+        const std::string kind = path.again ? "name" : path.whole ? "whole" : "part";
+        for (const std::string& field : {sys::text(path.fid), kind, path.was, path.now}) {
             out.append(field).push_back('\0');
         }
     }
@@ -239,7 +273,7 @@ Result<std::vector<LostPath>> decode_lost_paths(const std::string& where, std::s
         if (!fid || !is_sound(field[2]) || (!field[3].empty() && !is_sound(field[3]))) {
             return Error{Errc::malformed, where, "entry " + std::to_string(i) + " is not a FID and an absolute path"};
         }
-        paths.push_back({*fid, field[1] == "whole", std::string(field[2]), std::string(field[3])});
+        paths.push_back({*fid, field[1] == "whole", std::string(field[2]), std::string(field[3]), field[1] == "name"});
     }
     return paths;
 }
@@ -253,7 +287,7 @@ Result<std::vector<LostSet>> list_lost(const fs::path& state) {
         }
         LostSet set{number, {}};
         for (const LostPath& path : kept->paths) {
-            LostItem item{path.was, S_IFREG, path.whole, 0};
+            LostItem item{path.was, S_IFREG, path.whole, path.again, 0};
             struct stat found {};
             const auto whole = path.whole ? whole_item(*kept, number, path.fid) : std::nullopt;
             if (whole && ::lstat(whole->c_str(), &found) == 0) {
@@ -275,10 +309,21 @@ Result<std::size_t> export_lost(const fs::path& state, std::uint64_t number, con
     if (!kept) {
         return kept.error();
     }
+    Copies copies;
     for (const LostPath& path : kept->paths) {
-        const fs::path target = to / fs::path(path.was).relative_path();
-        if (const Errno error = export_item(*kept, number, path, target); error != 0) {
-            return os_error(target.string(), "cannot be exported", error);
+        if (!path.whole) {
+            copies.has_more_names(path.fid);
+        }
+    }
+    // What was overwritten comes first: whole directories, which may hold other names of it, link to it.
+    for (const auto& [whole, again] : {std::pair{false, false}, std::pair{true, false}, std::pair{false, true}}) {
+        for (const LostPath& path : kept->paths) {
+            const fs::path target = to / fs::path(path.was).relative_path();
+            const bool due = path.whole == whole && path.again == again;
+            const Errno error = due ? export_item(*kept, number, path, target, copies) : 0;
+            if (error != 0) {
+                return os_error(target.string(), "cannot be exported", error);
+            }
         }
     }
     return kept->paths.size();

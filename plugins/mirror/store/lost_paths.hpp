@@ -14,7 +14,10 @@ struct LostPath {
     bool whole{};
     std::string was; ///< absolute
     std::string now; ///< absolute; empty: no name any more
+    bool again{};    ///< another name of an inode that is in the set already, by itself or inside a whole directory
 };
+
+inline constexpr std::size_t lost_paths_bytes_max = std::size_t{1} << 30;
 
 [[nodiscard]] std::string lost_folder(std::uint64_t number);
 [[nodiscard]] std::vector<std::uint64_t> lost_numbers(const std::filesystem::path& state);

@@ -34,16 +34,26 @@ std::uint64_t nanoseconds_of(const timespec& time) {
 } // namespace
 
 /// Of a root the exchange that moves it alters the time of its last change: there, what a change would alter besides.
-Manifest::Entry Manifest::entry_of(const Located& located, const struct stat& attributes, bool root) {
+Manifest::Entry Manifest::entry_of(const Located& located, const struct stat& attributes, int root) {
     Entry entry;
     entry.fid = located.fid;
     entry.handle = located.handle;
     entry.size = S_ISREG(attributes.st_mode) ? static_cast<std::uint64_t>(attributes.st_size) : 0;
     entry.stamp = nanoseconds_of(attributes.st_ctim);
-    if (root) {
+    if (root >= 0) {
         const std::array<std::uint64_t, 4> parts{nanoseconds_of(attributes.st_mtim), attributes.st_mode,
                                                  attributes.st_uid, attributes.st_gid};
-        entry.stamp = XXH3_64bits(parts.data(), sizeof(parts));
+        std::string bytes(reinterpret_cast<const char*>(parts.data()), sizeof(parts));
+        std::vector<std::string> names;
+        static_cast<void>(sys::list_xattrs(root, names));
+        std::sort(names.begin(), names.end());
+        for (const std::string& name : names) {
+            int error = 0;
+            if (!std::string_view(name).starts_with(sys::own_xattrs)) {
+                bytes.append(name).append(sys::xattr(root, name.c_str(), error).value_or(""));
+            }
+        }
+        entry.stamp = XXH3_64bits(bytes.data(), bytes.size());
     }
     return entry;
 }
@@ -62,7 +72,7 @@ int Manifest::collect(const Inodes& inodes, std::size_t shard, std::vector<Entry
         }
         if (!located.excluded) {
             const bool root = inodes.roots[located.root]->fid == located.fid;
-            out.push_back(entry_of(located, found, root));
+            out.push_back(entry_of(located, found, root ? fd.get() : -1));
         }
     }
     return 0;

@@ -39,7 +39,8 @@ private:
         std::uint8_t zero{};
     };
     static_assert(sizeof(Entry) == 56, "the file is an array of these");
-    [[nodiscard]] static Entry entry_of(const Located& located, const struct stat& attributes, bool root);
+    /// `root`: it is one, open; -1 otherwise.
+    [[nodiscard]] static Entry entry_of(const Located& located, const struct stat& attributes, int root);
     [[nodiscard]] const Entry* find(const Fid& fid) const;
     [[nodiscard]] static int collect(const Inodes& inodes, std::size_t shard, std::vector<Entry>& out);
 

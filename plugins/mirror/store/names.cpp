@@ -308,21 +308,32 @@ void StoredTree::clean_park() {
     }
 }
 
+/// One at a time, and files without the lock: there may be a hundred thousand, and what changes names waits for it.
 void StoredTree::purge_now(Seq through) {
-    const std::lock_guard lock(names_);
     std::vector<std::pair<Fid, Seq>> unwanted;
-    for (const auto& [fid, seq] : parked_) {
-        if (displaced_.contains(fid)) {
-            say(true, "a directory of an unfinished resync stays in the park: " + park_name(seq, fid));
-        } else if (seq <= through) {
-            unwanted.emplace_back(fid, seq);
+    {
+        const std::lock_guard lock(names_);
+        for (const auto& [fid, seq] : parked_) {
+            if (displaced_.contains(fid)) {
+                say(true, "a directory of an unfinished resync stays in the park: " + park_name(seq, fid));
+            } else if (seq <= through) {
+                unwanted.emplace_back(fid, seq);
+            }
         }
     }
     for (const auto& [fid, seq] : unwanted) {
+        std::unique_lock lock(names_);
+        const auto parked = parked_.find(fid);
+        if (parked == parked_.end() || parked->second != seq) {
+            continue; // it has a name again
+        }
+        parked_.erase(parked);
         const auto located = inodes_.index.find(fid);
-        parked_.erase(fid);
         if (!located) {
             continue;
+        }
+        if (!located->is_directory()) { // what is below a directory may be parked as well
+            lock.unlock();
         }
         const OpenRoot& root = *inodes_.roots[located->root];
         if (const Errno error = destroy(root, park_name(seq, fid)); error != 0 && error != ENOENT) {

@@ -28,6 +28,7 @@ std::string path_of(int folder, const std::string& name) {
 /// A directory still to be read. By handle: depth has no limit, and waiting costs no descriptor.
 struct Unread {
     sys::Handle handle;
+    Fid fid;          ///< zero: the park
     std::string path; ///< only where something is excluded
     std::uint8_t root{};
     bool excluded{};
@@ -135,6 +136,7 @@ int Scan::rename_other(const Located& other) {
 int Scan::entry(const Unread& unread, int folder, const std::string& name, unsigned char type) {
     const OpenRoot& root = *inodes_.roots[unread.root];
     Seen seen;
+    seen.parent = unread.fid;
     seen.parked = unread.parked;
     int mount = 0;
     if (const int error = sys::handle_of(folder, name.c_str(), seen.located.handle, mount); error != 0) {
@@ -175,7 +177,8 @@ int Scan::entry(const Unread& unread, int folder, const std::string& name, unsig
         options_.seen(seen);
     }
     if (seen.located.is_directory()) {
-        push({seen.located.handle, std::move(path), unread.root, seen.located.excluded != 0, unread.parked, false});
+        push({seen.located.handle, seen.located.fid, std::move(path), unread.root, seen.located.excluded != 0,
+              unread.parked, false});
     }
     return 0;
 }
@@ -230,7 +233,7 @@ int Scan::start_root(std::uint8_t number) {
     seen.located.fid = root.fid;
     seen.located.root = number;
     seen.located.kind = DT_DIR;
-    seen.root = true;
+    seen.root = root.place.data();
     int error = sys::handle_of(root.place.data(), ".", seen.located.handle, root.mount_id);
     sys::Mark mark;
     seen.fresh = sys::read_mark(root.place.data(), mark) != 0 || mark.fid != root.fid;
@@ -245,8 +248,8 @@ int Scan::start_root(std::uint8_t number) {
     if (options_.seen) {
         options_.seen(seen);
     }
-    push({seen.located.handle, {}, number, false, false, false});
-    Unread park{{}, {}, number, false, true, true};
+    push({seen.located.handle, root.fid, {}, number, false, false, false});
+    Unread park{{}, {}, {}, number, false, true, true};
     if ((error = sys::handle_of(root.place.park(), park.handle)) == 0) {
         push(std::move(park));
     }

@@ -11,8 +11,9 @@ namespace stead::mirror {
 /// What a scan tells about each inode (once per name).
 struct Seen {
     Located located;
+    Fid parent;   ///< of this name; zero where it is a root or parked
     bool fresh{}; ///< had no FID of its own until now
-    bool root{};
+    int root{-1}; ///< it is one, open
     bool parked{}; ///< in the park, or below something there
     struct stat attributes {};
 };

@@ -28,11 +28,14 @@ public:
 
     [[nodiscard]] Result<void> close() override;
     [[nodiscard]] const TargetSet& foreign() const noexcept override { return foreign_; }
+    [[nodiscard]] bool configured_anew() const noexcept override { return configured_anew_; }
+    [[nodiscard]] Seq last_parked() const override;
     [[nodiscard]] Errno foreign_accounted() override;
     [[nodiscard]] bool empty() const noexcept override;
 
     [[nodiscard]] Errno apply(const Operation& operation, Seq park) override;
     [[nodiscard]] Errno sync(const Fid& inode) override { return written_.sync(inodes_, inode); }
+    void forget_times() override { inodes_.forget_times(); }
     [[nodiscard]] Errno flush() override { return written_.flush(inodes_); }
     [[nodiscard]] Errno read(const Target& target, Payload& out) const override;
     [[nodiscard]] Errno digest(const Target& target, std::uint64_t& out) const override;
@@ -45,6 +48,7 @@ public:
     void unwanted(Seq through) override;
     void purge(Seq through) override;
     void end_resync(bool keep_undo) override;
+    [[nodiscard]] bool tidy() override;
 
     [[nodiscard]] std::size_t roots() const noexcept override { return inodes_.roots.size(); }
     [[nodiscard]] Fid root(std::size_t index) const noexcept override { return inodes_.roots[index]->fid; }
@@ -57,6 +61,7 @@ public:
     [[nodiscard]] bool excluded(const Fid& inode) const override;
     [[nodiscard]] bool excluded(const Fid& parent, const std::string& name) const override;
     [[nodiscard]] bool pinned(const Fid& directory) const override;
+    [[nodiscard]] bool hides(const Fid& directory, const Fid& parent, const std::string& name) const override;
     [[nodiscard]] Errno apply_here(const Content& content) override;
 
 private:
@@ -147,9 +152,15 @@ private:
     /// A cut or a hole takes zones that no target names: while undo is kept, those that hold data are saved right
     /// before it happens. `taken`: of this zone something goes. The caller holds none of the locks below.
     [[nodiscard]] Errno save_taken(const Fid& fid, const std::function<bool(std::uint64_t zone)>& taken);
-    /// Makes an export of the undo log and of what is parked. Its lock is held.
-    [[nodiscard]] Errno keep_lost();
-    [[nodiscard]] Errno lost_paths(std::vector<LostPath>& out);
+    /// Makes an export of the undo log and of what was parked up to here. Its lock is held.
+    [[nodiscard]] Errno keep_lost(Seq through);
+    void end_undo(); ///< what end_resync() has left to do of it. Its lock is held
+    [[nodiscard]] Errno read_undone(std::set<Fid>& overwritten, std::map<Fid, copy::Listing>& listings) const;
+    [[nodiscard]] Errno names_gone(const Fid& directory, const copy::Listing& before,
+                                   const std::function<void(const copy::Listing::Entry&)>& gone) const;
+    [[nodiscard]] Errno lost_paths(const std::string& folder, Seq through, std::vector<LostPath>& out);
+    [[nodiscard]] Errno write_lost_paths(const std::string& folder, Seq through, std::vector<LostPath>& paths);
+    void forget_below(std::vector<Fid> kept);
     [[nodiscard]] Errno keep_parked(const std::vector<LostPath>& paths, const std::string& folder);
     [[nodiscard]] Errno
     walk_names(std::vector<Fid> unseen, const std::set<Fid>& wanted,
@@ -159,6 +170,7 @@ private:
     // tree.cpp
     /// The root that a FID was made for, when it was made by a Tree; the first otherwise.
     [[nodiscard]] std::uint8_t root_of(const Fid& fid) const noexcept;
+    [[nodiscard]] bool hides_below(const Exclusions& exclusions, const Fid& directory, const std::string& path) const;
     [[nodiscard]] Result<void> make_durable() const;
     [[nodiscard]] Errno forget_cached() const;
     [[nodiscard]] Result<void> take_over();
@@ -166,6 +178,9 @@ private:
     // foreign.cpp
     [[nodiscard]] Result<void> index_all();
     [[nodiscard]] std::filesystem::path manifest_path() const;
+    [[nodiscard]] std::string configured() const;
+    [[nodiscard]] std::filesystem::path configured_path() const;
+    [[nodiscard]] Result<void> account() const;
     void hand_back();
     [[nodiscard]] Result<void> check_markers() const;
     [[nodiscard]] Result<void> check_openers() const;
@@ -176,18 +191,24 @@ private:
     Inodes inodes_;
     Written written_;
     TargetSet foreign_;
-    bool closed_{};
+    bool configured_anew_{}, closed_{};
     /// Held while names are taken away or found by inode, so that the last one is known to be the last.
     mutable std::mutex names_;
     std::map<Fid, Seq> parked_;
     std::set<Fid> displaced_;     ///< parked only until their place is free
     std::vector<Fid> incomplete_; ///< made empty by a resync
+    std::vector<Fid> still_marked_; ///< were, and have been filled since: only their marks say otherwise
     std::atomic<std::uint64_t> temporaries_{0};
     std::mutex undo_mutex_; ///< before names_
     UndoLog undo_;
     std::atomic<bool> saves_undo_{}; ///< between start_undo() and the end of the resync, or its roll-back
     bool resync_ended_{};            ///< since the last start_undo(); guarded by undo_mutex_
-    Seq purge_later_{};
+    struct Ending {
+        bool keep_undo{};
+        Seq through{};
+    };
+    std::optional<Ending> ending_; ///< of the undo log
+    std::atomic<Seq> purge_later_{};
 };
 
 } // namespace stead::mirror

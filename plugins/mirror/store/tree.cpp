@@ -182,6 +182,15 @@ Result<void> StoredTree::make_durable() const {
     return {};
 }
 
+Seq StoredTree::last_parked() const {
+    const std::lock_guard lock(names_);
+    Seq last = 0;
+    for (const auto& [fid, seq] : parked_) {
+        last = seq == ~Seq{0} ? last : std::max(last, seq); // that is a roll-back's
+    }
+    return last;
+}
+
 Errno StoredTree::forget_cached() const {
     for (std::size_t shard = 0; shard < Index::shards; ++shard) {
         for (const Located& located : inodes_.index.shard(shard)) {
@@ -217,6 +226,8 @@ Result<void> StoredTree::take_over() {
 Result<void> StoredTree::close() {
     if (closed_) {
         return {};
+    }
+    while (tidy()) {
     }
     if (const auto written = Manifest::write(manifest_path(), inodes_); !written) {
         return written;
@@ -281,6 +292,54 @@ bool StoredTree::pinned(const Fid& directory) const {
     return located && located->is_directory() && !inodes_.roots[located->root]->exclusions.none() &&
            inodes_.path_of(*located, path) == 0 && !path.empty() &&
            inodes_.roots[located->root]->exclusions.any_below(path);
+}
+
+bool StoredTree::hides(const Fid& directory, const Fid& parent, const std::string& name) const {
+    const auto above = inodes_.index.find(parent);
+    std::string path;
+    if (!above || inodes_.roots[above->root]->exclusions.none() || inodes_.path_of(*above, path) != 0) {
+        return false;
+    }
+    const Exclusions& exclusions = inodes_.roots[above->root]->exclusions;
+    path = path.empty() ? name : path + "/" + name;
+    if (exclusions.has_patterns()) {
+        return hides_below(exclusions, directory, path);
+    }
+    const std::vector<std::string> excluded = exclusions.below(path);
+    return std::any_of(excluded.begin(), excluded.end(), [&](const std::string& rest) {
+        Entry there;
+        there.inode = directory;
+        const std::filesystem::path parts(rest);
+        return std::all_of(parts.begin(), parts.end(),
+                           [&](const auto& part) { return lookup(there.inode, part.string(), there) == 0; });
+    });
+}
+
+/// With patterns, only looking at everything tells.
+bool StoredTree::hides_below(const Exclusions& exclusions, const Fid& directory, const std::string& path) const {
+    bool hidden = false;
+    std::vector<std::pair<Fid, std::string>> unseen{{directory, path}};
+    while (!unseen.empty() && !hidden) {
+        const auto [fid, here] = std::move(unseen.back());
+        unseen.pop_back();
+        const auto located = inodes_.index.find(fid);
+        const Fd folder(located && located->is_directory() ? inodes_.open(*located, O_RDONLY | O_DIRECTORY) : -1);
+        const auto look = [&](const char* name, unsigned char) {
+            sys::Mark mark;
+            const bool marked = sys::read_mark(folder.get(), name, mark) == 0;
+            const auto there = marked ? inodes_.index.find(mark.fid) : std::nullopt;
+            const std::string full = here + "/" + name;
+            hidden = there && !there->excluded && exclusions.match(full);
+            if (there && !there->excluded && there->is_directory()) {
+                unseen.emplace_back(mark.fid, full);
+            }
+            return hidden ? EEXIST : 0;
+        };
+        if (folder) {
+            static_cast<void>(sys::each_entry(folder.get(), look)); // one that is gone has nothing in it
+        }
+    }
+    return hidden;
 }
 
 bool StoredTree::excluded(const Fid& parent, const std::string& name) const {

@@ -14,23 +14,30 @@ std::filesystem::path StoredTree::undo_path() const { return options_.state / "u
 /// to a resync whose end was on record when this node crashed: what it saved may be wanted.
 Errno StoredTree::start_undo(bool go_on) {
     const std::lock_guard lock(undo_mutex_);
+    if (ending_) {
+        end_undo();
+    }
     saves_undo_ = true;
     resync_ended_ = false;
     if (undo_.active() && go_on) {
         return 0;
     }
     if (undo_.active() && !undo_.entries().empty()) {
-        if (const Errno error = keep_lost(); error != 0) {
+        if (const Errno error = keep_lost(~Seq{0}); error != 0) { // up to where it went is not known any more
             say(true, "what an earlier resync overwrote cannot be kept: " + os_error({}, "", error).text());
         }
     }
+    purge_later_ = 0; // what is parked from here on is part of the old data
     return undo_.start(undo_path());
 }
 
 Errno StoredTree::save_undo(const std::vector<Target>& targets) {
     const std::lock_guard lock(undo_mutex_);
+    if (resync_ended_) {
+        return 0; // a live change asked for it as the resync ended
+    }
     if (!undo_.active()) {
-        return resync_ended_ ? 0 : EINVAL; // a live change asked for it as the resync ended
+        return EINVAL;
     }
     std::vector<UndoLog::Saved> batch;
     for (const Target& target : targets) {
@@ -99,48 +106,76 @@ Errno StoredTree::roll_back() {
     return written_.flush(inodes_);
 }
 
+/// The caller's lock holds up everything: only what must be true before the next change is done here.
 void StoredTree::end_resync(bool keep_undo) {
     const std::lock_guard lock(undo_mutex_);
     saves_undo_ = false;
     resync_ended_ = true;
-    std::vector<Fid> complete;
     {
         const std::lock_guard names(names_);
-        complete.swap(incomplete_);
-    }
-    for (const Fid& fid : complete) {
-        if (const Fd fd(inodes_.open(fid, O_PATH)); fd && sys::write_mark(fd.get(), {fid, false}) != 0) {
-            say(false, "an inode stays marked as incomplete: the next resync sends it again");
-            continue;
+        for (const Fid& fid : incomplete_) {
+            inodes_.index.complete(fid);
         }
-        inodes_.index.complete(fid);
+        still_marked_.insert(still_marked_.end(), incomplete_.begin(), incomplete_.end());
+        std::vector<Fid>().swap(incomplete_);
     }
     if (undo_.active()) {
-        if (keep_undo && !undo_.entries().empty()) {
-            if (const Errno error = keep_lost(); error != 0) {
-                say(true, os_error(options_.state.string(), "what was overwritten cannot be kept", error).text());
-            }
-        }
-        undo_.close();
-        ::unlink(undo_path().c_str());
-        static_cast<void>(sync_folder(options_.state));
+        ending_ = Ending{keep_undo, purge_later_};
     }
 }
 
+void StoredTree::end_undo() {
+    const Ending ending = *std::exchange(ending_, std::nullopt);
+    if (ending.keep_undo && !undo_.entries().empty()) {
+        if (const Errno error = keep_lost(ending.through); error != 0) {
+            say(true, os_error(options_.state.string(), "what was overwritten cannot be kept", error).text());
+        }
+    }
+    undo_.close();
+    ::unlink(undo_path().c_str());
+    static_cast<void>(sync_folder(options_.state));
+}
+
+/// Of a million inodes the marks alone take ten seconds.
+bool StoredTree::tidy() {
+    constexpr std::size_t marks_at_once = 1000;
+    {
+        const std::lock_guard lock(undo_mutex_);
+        if (ending_) {
+            end_undo();
+        }
+    }
+    for (std::size_t i = 0; i < marks_at_once; ++i) {
+        const std::lock_guard lock(names_); // a later resync may make the same inode anew
+        if (still_marked_.empty()) {
+            return false;
+        }
+        const Fid fid = still_marked_.back();
+        still_marked_.pop_back();
+        const auto located = inodes_.index.find(fid);
+        const Fd fd(located && !located->incomplete ? inodes_.open(*located, O_PATH) : -ESTALE);
+        if (fd && sys::write_mark(fd.get(), {fid, false}) != 0) {
+            say(false, "an inode stays marked as incomplete: a later resync sends it again");
+        }
+    }
+    return true;
+}
+
 void StoredTree::unwanted(Seq through) {
-    const std::lock_guard lock(undo_mutex_);
-    purge_later_ = std::max(purge_later_, through);
+    Seq before = purge_later_;
+    while (before < through && !purge_later_.compare_exchange_weak(before, through)) {
+    }
 }
 
 /// While the old data may be wanted, what is parked is part of them.
 void StoredTree::purge(Seq through) {
     {
         const std::lock_guard lock(undo_mutex_);
-        purge_later_ = std::max(purge_later_, through);
+        unwanted(through);
         if (undo_.active()) {
             return;
         }
-        through = std::exchange(purge_later_, 0);
+        through = purge_later_.exchange(0);
     }
     if (through != 0) {
         purge_now(through);

@@ -236,6 +236,19 @@ TEST(Mount, ExcludedNamesAreChangedHereOnlyAndNeverCrossTheBorder) {
     EXPECT_EQ(mount.applier().count("rename") + mount.applier().count("remove"), 0u);
 }
 
+TEST(Mount, NothingGetsBelowAnExcludedNameWithADirectory) {
+    MountedPlace mount(Applier::Mode::at_once, false, {"a/tmp"});
+    const std::string z = mount.path() + "/z", a = mount.path() + "/a";
+    ASSERT_EQ(mkdir(z.c_str(), 0755), 0);
+    ASSERT_EQ(mkdir((z + "/tmp").c_str(), 0755), 0);
+    EXPECT_EQ(error_of(::rename(z.c_str(), a.c_str())), EXDEV) << "z/tmp is replicated, and a/tmp would not be";
+    ASSERT_EQ(rmdir((z + "/tmp").c_str()), 0);
+    EXPECT_EQ(::rename(z.c_str(), a.c_str()), 0);
+    const auto made = mount.applier().count("make");
+    EXPECT_EQ(mkdir((a + "/tmp").c_str(), 0755), 0);
+    EXPECT_EQ(mount.applier().count("make"), made);
+}
+
 TEST(Mount, AMountPointThatIsNoneIsAnErrorWithItsPlace) {
     const Place place;
     const auto tree = make_tree(place.path());

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fixture.hpp"
 
+#include <atomic>
+#include <chrono>
+#include <thread>
+
 #include <sys/sysmacros.h>
 
 /// Every kind of change, as ext4 would show it.
@@ -77,6 +81,18 @@ TEST_F(Applying, WriteSetsTheTimeOfTheServingNode) {
     at.seconds -= 10; // another zone's write, overtaken
     ASSERT_EQ(apply(change::Write{fid, 70'000, "x", false}), 0);
     EXPECT_EQ(mtime(aside / "f"), late) << "the later one counts on both nodes, whatever the order";
+}
+
+/// The other node may have been started anew meanwhile, and does not remember the later time.
+TEST_F(Applying, AClockThatIsSetBackIsFollowed) {
+    const Fid fid = file("f", "hello");
+    at.seconds -= 3600;
+    ASSERT_EQ(apply(change::Write{fid, 0, "x", false}), 0);
+    EXPECT_EQ(mtime(aside / "f"), at);
+    tree->forget_times(); // the other node serves now, and its clock is a little behind
+    at.seconds -= 5;
+    ASSERT_EQ(apply(change::Write{fid, 0, "y", false}), 0);
+    EXPECT_EQ(mtime(aside / "f"), at);
 }
 
 TEST_F(Applying, WriteBeyondFourGigabytesStaysSparse) {
@@ -251,12 +267,39 @@ TEST_F(Applying, PurgeRemovesWhatWasParkedSoFar) {
     EXPECT_GE(tree->open_inode(b, O_PATH), 0);
 }
 
+TEST_F(Applying, APurgeOfManyHoldsUpNobody) {
+    constexpr int many = 5000;
+    for (int i = 0; i < many; ++i) {
+        const std::string name = "f" + std::to_string(i);
+        ASSERT_EQ(apply(change::Remove{root, name, make(root, name, S_IFREG | 0600), false}, 5), 0);
+    }
+    const Fid fid = file("kept", "x");
+    const auto now = [] { return std::chrono::steady_clock::now(); };
+    std::atomic<bool> over{};
+    const auto begun = now();
+    std::thread purge([&] {
+        tree->purge(5);
+        over = true;
+    });
+    auto longest = begun - begun;
+    while (!over) {
+        const auto from = now();
+        EXPECT_EQ(apply(change::Link{fid, root, "again"}, 6), 0);
+        EXPECT_EQ(apply(change::Remove{root, "again", fid, false}, 6), 0);
+        longest = std::max(longest, now() - from);
+    }
+    purge.join();
+    EXPECT_LT(longest, (now() - begun) / 2);
+    EXPECT_THAT(names_in(park), IsEmpty());
+}
+
 TEST_F(Applying, TheParkSurvivesACrash) {
     const Fid a = file("a", "x");
     ASSERT_EQ(apply(change::Remove{root, "a", a, false}, 5), 0);
     spew(park / "tmp-7", "half made");
     start();
     EXPECT_THAT(names_in(park), SizeIs(1));
+    EXPECT_EQ(tree->last_parked(), 5u) << "later numbers are higher, or it would stay for ever";
     ASSERT_EQ(apply(change::Link{a, root, "again"}), 0);
     EXPECT_EQ(slurp(aside / "again"), "x");
     EXPECT_THAT(names_in(park), IsEmpty());
@@ -377,6 +420,28 @@ TEST_F(Excluding, IsNeverApplied) {
     EXPECT_FALSE(tree->pinned(find("a/b")));
     EXPECT_FALSE(tree->pinned(root)) << "it cannot be renamed anyway";
     EXPECT_EQ(apply(change::Rename{root, "a", root, "z", 0, a, {}}), EPERM);
+}
+
+TEST_F(Excluding, ADirectoryMayBringNothingToAPlaceThatExcludesIt) {
+    const Fid z = folder("z");
+    EXPECT_FALSE(tree->hides(z, root, "tmp")) << "that name itself is another question";
+    EXPECT_FALSE(tree->hides(z, root, "a")) << "nothing is there";
+    const Fid b = make(z, "b", S_IFDIR | 0755);
+    EXPECT_TRUE(tree->hides(z, root, "a")) << "z/b would be a/b";
+    EXPECT_FALSE(tree->hides(z, root, "other"));
+    EXPECT_FALSE(tree->hides(z, b, "a"));
+}
+
+TEST_F(Excluding, ADirectoryMayBringNothingToWhereAPatternExcludesIt) {
+    excluded_regex = {"cache/.*", ".*/x/skip"};
+    start();
+    const Fid z = folder("z"), x = make(make(z, "deep", S_IFDIR | 0755), "x", S_IFDIR | 0755), empty = folder("empty");
+    EXPECT_TRUE(tree->hides(z, root, "cache"));
+    EXPECT_FALSE(tree->hides(empty, root, "cache"));
+    EXPECT_FALSE(tree->hides(z, root, "other"));
+    EXPECT_FALSE(tree->hides(x, root, "other"));
+    make(empty, "skip", S_IFREG | 0600);
+    EXPECT_TRUE(tree->hides(empty, z, "x"));
 }
 
 TEST_F(Excluding, NewInodesAreToldApart) {

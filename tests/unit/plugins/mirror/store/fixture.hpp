@@ -114,6 +114,11 @@ protected:
         EXPECT_TRUE(closed) << closed.error().text();
         tree.reset();
     }
+    void end_resync(bool keep_undo) {
+        tree->end_resync(keep_undo);
+        while (tree->tidy()) {
+        }
+    }
     template <class Change>
     Errno apply(Change change, Seq parked = 0) {
         at.seconds += 1;

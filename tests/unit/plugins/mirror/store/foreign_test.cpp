@@ -59,6 +59,45 @@ TEST_F(Foreign, BytesOfTheSameSizeAndAttributes) {
                 UnorderedElementsAre(inode(b), zone(b, 0), inode(d), directory(d), inode(root), directory(root)));
 }
 
+TEST_F(Foreign, AttributesOfTheDirectoryItself) {
+    ASSERT_EQ(::setxattr(place.c_str(), "user.x", "y", 1, 0), 0);
+    start();
+    EXPECT_THAT(tree->foreign(), UnorderedElementsAre(inode(root), directory(root)));
+}
+
+/// It is on this node only, and its directory was not changed when it became part of the mirror.
+TEST_F(Foreign, WhatWasExcludedAndIsNotAnyMore) {
+    excluded = {"d/tmp"};
+    fs::create_directory(place / "d/tmp");
+    start();
+    EXPECT_TRUE(tree->configured_anew());
+    ASSERT_EQ(tree->foreign_accounted(), 0);
+    stop();
+    start();
+    EXPECT_FALSE(tree->configured_anew());
+    EXPECT_THAT(tree->foreign(), IsEmpty());
+    stop();
+    excluded = {};
+    start();
+    EXPECT_TRUE(tree->configured_anew());
+    const Fid tmp = at_name(d, "tmp");
+    EXPECT_THAT(tree->foreign(), UnorderedElementsAre(inode(tmp), directory(tmp), directory(d)));
+}
+
+TEST_F(Foreign, AnotherConfigurationIsSeenAfterACrashAndUntilItIsAccountedFor) {
+    start();
+    EXPECT_FALSE(tree->configured_anew());
+    excluded_regex = {".*\\.tmp"};
+    for (int i = 0; i < 2; ++i) {
+        start(); // the data were left aside
+        EXPECT_TRUE(tree->configured_anew());
+        EXPECT_THAT(tree->foreign(), IsEmpty());
+    }
+    ASSERT_EQ(tree->foreign_accounted(), 0);
+    start();
+    EXPECT_FALSE(tree->configured_anew());
+}
+
 TEST_F(Foreign, NewGoneAndMoved) {
     spew(place / "d/new", "n");
     fs::remove(place / "a");

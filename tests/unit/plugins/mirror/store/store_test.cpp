@@ -197,7 +197,7 @@ TEST_F(Storing, WhatWasCreatedIsReportedUntilTheEnd) {
     start();
     ASSERT_EQ(list(root, {regular("f", fid)}), 0);
     EXPECT_THAT(created, ElementsAre(fid)) << "also after a crash";
-    tree->end_resync(false);
+    end_resync(false);
     ASSERT_EQ(list(root, {regular("f", fid)}), 0);
     EXPECT_THAT(created, IsEmpty());
     start();

@@ -60,7 +60,7 @@ struct Undo : TreeTest {
     void expect_old() {
         EXPECT_EQ(picture(), before);
         tree->unwanted(~Seq{0}); // in the core's order
-        tree->end_resync(false);
+        end_resync(false);
         tree->purge(0);
         EXPECT_THAT(names_in(park), IsEmpty());
         EXPECT_EQ(picture(), before);
@@ -167,7 +167,7 @@ TEST_F(Undo, EveryTornLengthOfTheLastBatchIsRead) {
 TEST_F(Undo, NothingIsSavedWithoutALog) {
     EXPECT_NE(tree->save_undo({inode(kept)}), 0);
     EXPECT_EQ(tree->roll_back(), 0);
-    tree->end_resync(true);
+    end_resync(true);
     EXPECT_THAT(*list_lost(base / "state"), IsEmpty());
 }
 
@@ -176,7 +176,7 @@ TEST_F(Undo, WhatWasLostIsListedAndExported) {
     save_all_of_kept();
     resync();
     tree->purge(1000);
-    tree->end_resync(true);
+    end_resync(true);
     EXPECT_THAT(names_in(park), IsEmpty());
     EXPECT_FALSE(fs::exists(base / "state/undo"));
     const auto lost = list_lost(base / "state");
@@ -209,11 +209,92 @@ TEST_F(Undo, WhatWasLostIsListedAndExported) {
     EXPECT_THAT(names_in(hidden), IsEmpty());
 }
 
+TEST_F(Undo, ALostFileOfSeveralNamesHasAllOfThemAgain) {
+    const auto name_again = [this](const Fid& fid, const Fid& parent, const std::string& name) {
+        ASSERT_EQ(apply(change::Link{fid, parent, name}), 0);
+    };
+    name_again(gone, root, "gone2");
+    name_again(kept, root, "kept2");
+    name_again(kept, d, "kept3");
+    name_again(deep, root, "deep2");
+    const Fid inner = make(d, "inner", S_IFREG | 0600);
+    ASSERT_EQ(apply(change::Write{inner, 0, "inner", false}), 0);
+    const Fid link = make(root, "link", S_IFLNK | 0777, "to");
+    ASSERT_EQ(tree->start_undo(false), 0);
+    save_all_of_kept();
+    ASSERT_EQ(tree->save_undo({inode(link), inode(inner), zone(inner, 0)}), 0);
+    put(zone(inner, 0), copy::Zone{5, "INNER"});
+    put(zone(kept, 0), copy::Zone{zone_bytes, "other"});
+    put(directory(root),
+        copy::Listing{{{"e", e, S_IFDIR, 0, {}}, {"kept", kept, S_IFREG, 0, {}}, {"link", link, S_IFLNK, 0, "to"}}});
+    tree->purge(1000);
+    end_resync(true);
+    const auto exported = export_lost(base / "state", 1, base / "export");
+    ASSERT_TRUE(exported) << exported.error().text();
+    const fs::path to = base / "export" / place.relative_path();
+    EXPECT_THAT(names_in(to), ElementsAre("d", "deep2", "gone", "gone2", "kept", "kept2", "link"));
+    EXPECT_THAT(names_in(to / "d"), ElementsAre("deep", "inner", "kept3"));
+    const auto number = [&](const char* name) { return attributes_of(to / name).st_ino; };
+    EXPECT_EQ(number("gone"), number("gone2"));
+    EXPECT_EQ(number("kept"), number("kept2"));
+    EXPECT_EQ(number("kept"), number("d/kept3"));
+    EXPECT_EQ(number("deep2"), number("d/deep"));
+    EXPECT_EQ(slurp(to / "d/kept3"), std::string(2 * zone_bytes, 'k'));
+    EXPECT_EQ(slurp(to / "d/inner"), "inner") << "as it was, not as the resync left it";
+    EXPECT_EQ(slurp(to / "deep2"), "deep");
+    EXPECT_EQ(fs::read_symlink(to / "link"), "to");
+    EXPECT_EQ(attributes_of(to / "d").st_mode & 07777, 0755u);
+}
+
+TEST_F(Undo, WhatIsKeptAsLostSurvivesACrashInTheMiddle) {
+    const Fid second = folder("second");
+    ASSERT_EQ(tree->start_undo(false), 0);
+    put(directory(root), copy::Listing{{{"e", e, S_IFDIR, 0, {}}}});
+    const std::string undo = slurp(base / "state/undo");
+    tree->purge(1000);
+    end_resync(true);
+    tree.reset(); // as if it had come no further than the first of the directories
+    spew(base / "state/undo", undo);
+    fs::remove(base / "state/lost-1/undo");
+    for (const std::string& name : names_in(hidden / "lost-1")) {
+        if (fs::exists(hidden / "lost-1" / name / "deep")) {
+            continue;
+        }
+        fs::rename(hidden / "lost-1" / name, park / ("60-" + name));
+    }
+    start();
+    ASSERT_EQ(tree->start_undo(false), 0) << "the next resync";
+    ASSERT_THAT(*list_lost(base / "state"), SizeIs(1));
+    const auto exported = export_lost(base / "state", 1, base / "export");
+    ASSERT_TRUE(exported) << exported.error().text();
+    EXPECT_THAT(names_in(base / "export" / place.relative_path()), ElementsAre("d", "gone", "kept", "second"));
+    EXPECT_NE(second, Fid{});
+}
+
+TEST_F(Undo, AnInodeThatALaterResyncMakesAnewKeepsItsMark) {
+    const Fid fresh = tree->fresh();
+    const auto bring = [&] {
+        put(directory(e), copy::Listing{{{"fresh", fresh, S_IFREG, 0, {}}}});
+        return xattr(aside / "e/fresh", "trusted.stead.fid").size();
+    };
+    ASSERT_EQ(tree->start_undo(false), 0);
+    ASSERT_EQ(bring(), 17u);
+    tree->end_resync(false);
+    ASSERT_EQ(apply(change::Remove{e, "fresh", fresh, false}), 0);
+    ASSERT_EQ(tree->start_undo(false), 0);
+    ASSERT_EQ(bring(), 17u);
+    while (tree->tidy()) {
+    }
+    EXPECT_EQ(bring(), 17u) << "it is empty";
+    end_resync(false);
+    EXPECT_EQ(xattr(aside / "e/fresh", "trusted.stead.fid").size(), 16u);
+}
+
 TEST_F(Undo, ALostDirectoryIsExportedWithAllBelowIt) {
     ASSERT_EQ(tree->start_undo(false), 0);
     put(directory(root), copy::Listing{{{"e", e, S_IFDIR, 0, {}}}});
     tree->purge(1000);
-    tree->end_resync(true);
+    end_resync(true);
     const auto exported = export_lost(base / "state", 1, base / "export");
     ASSERT_TRUE(exported) << exported.error().text();
     const fs::path to = base / "export" / place.relative_path();
@@ -221,6 +302,9 @@ TEST_F(Undo, ALostDirectoryIsExportedWithAllBelowIt) {
     EXPECT_EQ(attributes_of(to / "d/deep").st_mode & 07777, 0640u);
     EXPECT_EQ(xattr(to / "d/deep", "trusted.stead.fid"), "none");
     EXPECT_EQ(slurp(to / "kept").size(), 2 * zone_bytes);
+    ASSERT_TRUE(tree->close());
+    start();
+    EXPECT_THAT(tree->foreign(), IsEmpty()) << "it was this program that took it away";
 }
 
 } // namespace stead::mirror::test

@@ -81,6 +81,10 @@ struct Start {
     TargetSet foreign{};
     /// The bus hears the peer. Then a last holder meets it before it serves: a restart must not decide a split.
     bool peer_heard{};
+    /// Other directories are replicated than before, or other paths in them: everything is compared. Reported until
+    /// ForeignKept, too.
+    bool configured_anew{};
+    Seq last_parked{}; ///< what was parked before this life has numbers up to this one
 };
 /// What a person asks for. Each is answered by one CommandDone. One at a time, but `stop` ends whatever is on its way,
 /// and verify and repair run beside the others.

@@ -54,15 +54,22 @@ public:
     /// their zones and directories. All targets when the manifest is damaged or lost. Empty after a crash, when no
     /// manifest tells.
     [[nodiscard]] virtual const TargetSet& foreign() const noexcept = 0;
-    /// The caller has foreign() in its durable log, or does not need it: the manifest goes. Until then a crash, and
-    /// the next open(), will find the same again (and what was changed through us since). Not needed where foreign()
-    /// is empty.
+    /// Other roots, or other exclusions in them, than foreign_accounted() was last told: what was not replicated and is
+    /// now is in nobody's marks. Everything must be compared.
+    [[nodiscard]] virtual bool configured_anew() const noexcept = 0;
+    /// The highest number under which something was parked before open(); numbers go on from there.
+    [[nodiscard]] virtual Seq last_parked() const = 0;
+    /// The caller has foreign() in its durable log and configured_anew() in its record, or does not need them: the
+    /// manifest goes. Until then a crash, and the next open(), will find the same again (and what was changed through
+    /// us since). Not needed where there is nothing of the two.
     [[nodiscard]] virtual Errno foreign_accounted() = 0;
     [[nodiscard]] virtual bool empty() const noexcept = 0; ///< no name in any root
 
     // ---- Effects of the core (core.hpp says what each means)
     [[nodiscard]] virtual Errno apply(const Operation& operation, Seq park) = 0;
     [[nodiscard]] virtual Errno sync(const Fid& inode) = 0;
+    /// Another clock gives the times from here on: what was written last by the old one holds none of them back.
+    virtual void forget_times() = 0;
     /// Everything written so far, by us, to any inode. Stays an error after a failed sync of an inode until that inode
     /// was written anew.
     [[nodiscard]] virtual Errno flush() = 0;
@@ -82,8 +89,10 @@ public:
     virtual void unwanted(Seq through) = 0;
     /// As unwanted(), and removes all that is not wanted, unless the undo log is in use; 0: what was named before.
     virtual void purge(Seq through) = 0;
-    /// purge(0) is due after it.
+    /// tidy() and purge(0) are due after it.
     virtual void end_resync(bool keep_undo) = 0;
+    /// A piece of what end_resync() has left to do because it takes long; false: nothing is left. close() does all.
+    [[nodiscard]] virtual bool tidy() = 0;
 
     // ---- For persons
     /// Where inodes are, as absolute paths (of several names one); not those that have none. Reads every directory.
@@ -111,6 +120,8 @@ public:
     [[nodiscard]] virtual bool excluded(const Fid& parent, const std::string& name) const = 0;
     /// A path below this directory is excluded by name: renaming it is EXDEV.
     [[nodiscard]] virtual bool pinned(const Fid& directory) const = 0;
+    /// This directory would get, as `name` in `parent`, something below it that is excluded there: EXDEV too.
+    [[nodiscard]] virtual bool hides(const Fid& directory, const Fid& parent, const std::string& name) const = 0;
     /// Performs a change of an excluded inode, or of one that lost its last name, on this node only.
     [[nodiscard]] virtual Errno apply_here(const Content& content) = 0;
 };

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <stead/mirror/channel.hpp>
+
+#include <gtest/gtest.h>
+
+namespace stead::mirror {
+namespace {
+
+TEST(Channel, AnyBytesOfANameArrive) {
+    auto ends = Channel::pair();
+    ASSERT_TRUE(ends);
+    Channel here{std::move(ends->first)}, there{std::move(ends->second)};
+    const std::string path = "/srv/\xff\xfe\n\x01 ä";
+    ASSERT_TRUE(here.send({{"do", "lost_export"}, {"name", path}}));
+    const auto received = there.receive();
+    ASSERT_TRUE(received) << received.error().text();
+    EXPECT_EQ(text_of(*received, "name"), path);
+}
+
+TEST(Channel, APersonIsShownWhatIsNoCharacterByItsNumber) {
+    EXPECT_EQ(printable("a\xff\x01\x7f ä\n"), "a\\xff\\x01\\x7f ä\n");
+    EXPECT_EQ(printable_path("/a\nb\xc3"), "/a\\x0ab\\xc3");
+    EXPECT_EQ(printable("aäb", 2), "a") << "never a part of a character";
+    EXPECT_EQ(printable("aäb", 3), "aä");
+    EXPECT_EQ(printable("\xff", 3), "");
+}
+
+} // namespace
+} // namespace stead::mirror
