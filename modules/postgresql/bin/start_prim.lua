@@ -15,9 +15,12 @@ own(sockets, "0755")
 if not stead.file.exists(pg.data .. "/PG_VERSION") then
   stead.log.info("first start: making the database in " .. pg.data)
   own(stead.var.DATA, "0755")
-  own(pg.data, "0700")
-  pg.run("initdb", {programs .. "initdb", "-D", pg.data, "--data-checksums", "--auth-local=peer",
+  local unfinished = pg.data .. ".new" -- a node that is lost meanwhile must not leave half a database
+  stead.run{"rm", "-rf", unfinished}
+  own(unfinished, "0700")
+  pg.run("initdb", {programs .. "initdb", "-D", unfinished, "--data-checksums", "--auth-local=peer",
                     "--auth-host=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8"})
+  assert(os.rename(unfinished, pg.data))
 end
 -- What an unclean end left: its number may belong to another process by now, and nobody else can have these data open.
 os.remove(pg.data .. "/postmaster.pid")

@@ -79,8 +79,9 @@ class MirrorMutant : public testing::TestWithParam<Broken> {};
 
 // Goal: the simulator sees each broken rule. Method: histories until one fails, first the one that failed before.
 TEST_P(MirrorMutant, IsCaught) {
+    const std::uint64_t first = option("STEAD_SIM_FIRST", 0);
     for (std::uint64_t tried = 0; tried < 5000; ++tried) {
-        const std::uint64_t seed = tried == 0 ? GetParam().seed : tried - 1;
+        const std::uint64_t seed = tried == 0 ? GetParam().seed : first + tried - 1;
         const sim::Setup setup{
             .seed = seed, .mutant = GetParam().mutant, .mutant_lease_from_receipt = GetParam().lease_from_receipt};
         const std::string failure = GetParam().data ? run_history(setup) : run_roles_history(setup);

@@ -6,8 +6,11 @@
 /// What is found at open: changes behind our back, and many files.
 namespace stead::mirror::test {
 
+using testing::Contains;
 using testing::ElementsAre;
+using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::IsSupersetOf;
 using testing::SizeIs;
 using testing::UnorderedElementsAre;
 
@@ -33,6 +36,17 @@ TEST_F(Foreign, NothingAfterACloseAndNothingAfterACrash) {
     stop();
     start();
     EXPECT_THAT(tree->foreign(), IsEmpty());
+}
+
+TEST_F(Foreign, WithoutAManifestTheDataAreAtTheirPlaceAndAllCounts) {
+    start();
+    fs::create_directory(base / "state/manifest"); // it cannot be written, as on a full disk
+    stop();
+    EXPECT_EQ(fs::file_size(place / "a"), 100'000u);
+    EXPECT_THAT(alarms, Contains(HasSubstr("manifest")));
+    fs::remove(base / "state/manifest");
+    start();
+    EXPECT_THAT(tree->foreign(), IsSupersetOf({inode(a), zone(a, 0), zone(a, 1), inode(b), directory(root)}));
 }
 
 TEST_F(Foreign, AChangedFileWithAllItsZones) {
