@@ -44,8 +44,7 @@ struct LostNames {
 
     /// One item, and one more for each further name.
     void add(LostPath item, std::vector<LostPath>& out) {
-        std::set<std::string> paths;
-        std::string inside; // something that is kept as a whole: its copy has this name
+        std::set<std::string> paths, inside; // of something that is kept as a whole
         const auto path_of = [&](const Name& name) {
             const auto above = climb(was, in_tree, name.parent);
             return above ? *above + "/" + name.name : "";
@@ -57,12 +56,15 @@ struct LostNames {
             if (climb(now, in_tree, name.parent)) {
                 paths.insert(path_of(name));
             } else {
-                inside = path_of(name);
+                inside.insert(path_of(name));
             }
         }
         paths.erase("");
-        if (paths.empty() && !inside.empty()) {
-            paths.insert(inside);
+        inside.erase("");
+        if (climb(now, in_tree, item.fid)) { // forget_below() takes these names away
+            paths.merge(inside);
+        } else if (paths.empty() && !inside.empty()) { // the copy of the whole has it
+            paths.insert(*inside.begin());
         }
         for (const std::string& path : paths) {
             item.was = path;
@@ -184,7 +186,7 @@ Errno StoredTree::lost_paths(const std::string& folder, Seq through, std::vector
     }
     const auto found = [&](const Fid& parent, const std::string& name, const Fid& fid) {
         const auto located = inodes_.index.find(fid);
-        lost.now[fid] = {parent, name};
+        lost.now.try_emplace(fid, Name{parent, name}); // the tree comes first
         if (!listings.contains(parent) && located && located->is_directory()) {
             lost.was.try_emplace(fid, Name{parent, name});
         } else if (!listings.contains(parent)) {
@@ -233,30 +235,49 @@ Errno StoredTree::paths_of(const std::set<Fid>& inodes, std::map<Fid, std::strin
     return error;
 }
 
-/// What is inside a directory that is kept goes with it, unless it has a name elsewhere.
+/// What is inside a directory that is kept goes with it. What has a name in the tree as well was moved there: it is not
+/// lost, and a further name would be in its count of links.
 void StoredTree::forget_below(std::vector<Fid> kept) {
-    std::unordered_map<Fid, nlink_t, FidHash> names;
+    std::unordered_map<Fid, std::vector<Name>, FidHash> inside;
     while (!kept.empty()) {
-        const auto directory = inodes_.index.find(kept.back());
+        const Fid next = kept.back();
+        const auto directory = inodes_.index.find(next);
         kept.pop_back();
         const Fd folder(directory && directory->is_directory() ? inodes_.open(*directory, O_RDONLY | O_DIRECTORY)
                                                                : -ESTALE);
         static_cast<void>(!folder ? 0 : sys::each_entry(folder.get(), [&](const char* name, unsigned char) {
             sys::Mark mark;
-            if (sys::read_mark(folder.get(), name, mark) == 0 && ++names[mark.fid] == 1) {
-                kept.push_back(mark.fid); // one that is no directory is passed over
+            if (sys::read_mark(folder.get(), name, mark) == 0) {
+                std::vector<Name>& names = inside[mark.fid];
+                names.push_back({next, name});
+                if (names.size() == 1) {
+                    kept.push_back(mark.fid);
+                }
             }
             return 0;
         }));
     }
-    for (const auto& [fid, count] : names) {
+    std::vector<Fid> gone;
+    for (const auto& [fid, names] : inside) {
         struct stat found {};
         const auto located = inodes_.index.find(fid);
-        const Fd fd(located ? inodes_.open(*located, O_PATH) : -ESTALE);
-        if (fd && sys::attributes(fd.get(), found) == 0 && (located->is_directory() || found.st_nlink == count)) {
-            inodes_.forget(fid);
-            inodes_.index.erase(fid);
+        const Fd fd(located && !parked_.contains(fid) ? inodes_.open(*located, O_PATH) : -ESTALE);
+        if (!fd || sys::attributes(fd.get(), found) != 0) {
+            continue;
         }
+        if (located->is_directory() || found.st_nlink <= names.size()) {
+            gone.push_back(fid);
+            continue;
+        }
+        for (const Name& name : names) {
+            if (const Fd folder(inodes_.open(name.parent, O_PATH)); folder) {
+                ::unlinkat(folder.get(), name.name.c_str(), 0);
+            }
+        }
+    }
+    for (const Fid& fid : gone) {
+        inodes_.forget(fid);
+        inodes_.index.erase(fid);
     }
 }
 

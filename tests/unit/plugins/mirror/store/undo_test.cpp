@@ -293,6 +293,19 @@ TEST_F(Undo, AnInodeThatALaterResyncMakesAnewKeepsItsMark) {
     EXPECT_EQ(xattr(aside / "e/fresh", "trusted.stead.fid").size(), 16u);
 }
 
+TEST_F(Undo, WhatWasMovedOutOfALostDirectoryIsNotLost) {
+    ASSERT_EQ(tree->start_undo(false), 0);
+    ASSERT_EQ(tree->save_undo({directory(root)}), 0);
+    put(directory(root), copy::Listing{{{"moved", deep, S_IFREG, 0, {}}}});
+    tree->purge(1000);
+    end_resync(true);
+    EXPECT_EQ(slurp(aside / "moved"), "deep");
+    EXPECT_EQ(attributes_of(aside / "moved").st_nlink, 1u) << "as on the other node";
+    ASSERT_TRUE(tree->close());
+    start();
+    EXPECT_THAT(tree->foreign(), IsEmpty()) << "it was this program that took the rest away";
+}
+
 TEST_F(Undo, ALostDirectoryIsExportedWithAllBelowIt) {
     ASSERT_EQ(tree->start_undo(false), 0);
     put(directory(root), copy::Listing{{{"e", e, S_IFDIR, 0, {}}}});
