@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plugin.hpp"
 
-#include "kill.hpp"
 #include "schema.hpp"
 
 #include <stead/base/time.hpp>
@@ -223,10 +222,7 @@ void ProcessChecker::on_update(plugin::Config config) {
 
 plugin::Answer ProcessChecker::on_command(std::string_view verb, std::span<const std::string_view> arguments,
                                           std::string& answer) {
-    if (verb == "errd") {
-        return errd(arguments, answer);
-    }
-    return verb == "kill" ? kill(arguments, answer) : plugin::Answer::not_mine;
+    return verb == "errd" ? errd(arguments, answer) : plugin::Answer::not_mine;
 }
 
 plugin::Answer ProcessChecker::errd(std::span<const std::string_view> arguments, std::string& answer) {
@@ -278,17 +274,6 @@ std::string ProcessChecker::list() const {
         }
     }
     return text.empty() ? "nothing is watched: there is no <proc>" : text;
-}
-
-plugin::Answer ProcessChecker::kill(std::span<const std::string_view> arguments, std::string& answer) {
-    const auto wish = KillWish::parse(arguments);
-    if (!wish) {
-        answer = wish.error().text();
-        return plugin::Answer::refused;
-    }
-    const auto done = perform_kill(*wish);
-    answer = done ? *done : done.error().text();
-    return done ? plugin::Answer::done : plugin::Answer::refused;
 }
 
 } // namespace stead::process

@@ -45,7 +45,6 @@ private:
     void run_handler(std::size_t index);
     void publish(std::size_t index);
     [[nodiscard]] plugin::Answer errd(std::span<const std::string_view> arguments, std::string& answer);
-    [[nodiscard]] plugin::Answer kill(std::span<const std::string_view> arguments, std::string& answer);
     [[nodiscard]] std::string list() const;
 
     plugin::Host host_;

@@ -224,19 +224,6 @@ TEST_F(ProcessPlugin, WithoutErrdNothingIsWatched) {
     EXPECT_EQ(command("power", {}).first, -2);
 }
 
-TEST_F(ProcessPlugin, KillsByName) {
-    Sleeper child("stead-p-kill");
-    run(service({}));
-    EXPECT_THAT(command("kill", {"-name=stead-p-kill", "-level=test"}).second, HasSubstr(" found"));
-    EXPECT_THAT(command("kill", {"-name=stead-p-kill", "-argregex=nothing like it", "-level=9"}).second,
-                HasSubstr("no process fits"));
-    EXPECT_THAT(command("kill", {"-name=stead-p-kill", "-level=terminate"}).second, HasSubstr(" signalled"));
-    EXPECT_EQ(child.wait(), SIGTERM);
-    EXPECT_EQ(command("kill", {"-name=x", "-level=8"}).first, -1);
-    EXPECT_EQ(command("kill", {"-name=x"}).first, -1);
-    EXPECT_THAT(command("kill", {"-name=x", "-argregex=(", "-level=9"}).second, HasSubstr("'('"));
-}
-
 TEST(ProcessCheck, FindingsHaveAPlace) {
     EXPECT_THAT(test::findings(plugin(), service({proc("x", {{"nameregex", "a(b"}})})),
                 ElementsAre(HasSubstr("7: errd/proc/@nameregex: 'a(b'")));
