@@ -321,15 +321,15 @@ bool StoredTree::hides_below(const Exclusions& exclusions, const Fid& directory,
     bool hidden = false;
     std::vector<std::pair<Fid, std::string>> unseen{{directory, path}};
     while (!unseen.empty() && !hidden) {
-        const auto [fid, here] = std::move(unseen.back());
+        const std::pair<Fid, std::string> here = std::move(unseen.back());
         unseen.pop_back();
-        const auto located = inodes_.index.find(fid);
+        const auto located = inodes_.index.find(here.first);
         const Fd folder(located && located->is_directory() ? inodes_.open(*located, O_RDONLY | O_DIRECTORY) : -1);
         const auto look = [&](const char* name, unsigned char) {
             sys::Mark mark;
             const bool marked = sys::read_mark(folder.get(), name, mark) == 0;
             const auto there = marked ? inodes_.index.find(mark.fid) : std::nullopt;
-            const std::string full = here + "/" + name;
+            const std::string full = here.second + "/" + name;
             hidden = there && !there->excluded && exclusions.match(full);
             if (there && !there->excluded && there->is_directory()) {
                 unseen.emplace_back(mark.fid, full);
