@@ -2,6 +2,8 @@
 // The moments of the module's life, and the weight that follows from them.
 #include "plugin.hpp"
 
+#include <algorithm>
+
 namespace stead::farm {
 namespace {
 constexpr std::uint64_t ns_per_ms = 1'000'000;
@@ -123,13 +125,19 @@ void FarmPlugin::poll_prepare() {
             friends.push_back(*mac);
         }
     }
-    const std::string foreign = network_.foreign_owner(friends, mover_.view().members == NodeSet{NodeId(host_.self())});
+    const bool alone = mover_.view().members == NodeSet{NodeId(host_.self())};
+    const std::string foreign = network_.foreign_owner(friends, alone);
     const bool last = host_.now() >= pending_->limit;
-    if (!foreign.empty()) {
-        if (last) {
-            finish(foreign);
-        }
+    if (!foreign.empty() && !last) {
         return;
+    }
+    if (!foreign.empty()) {
+        const auto& weights = mover_.view().weights; // this node's is 0
+        if (std::ranges::all_of(weights, [](auto weight) { return weight == 0; })) {
+            finish(foreign);
+            return;
+        }
+        host_.warning(foreign + "; the other members serve all the same, and so will this node");
     }
     if (!last && network_.own_addresses_tentative()) {
         return; // the network came up a moment ago

@@ -81,7 +81,12 @@ def duplicate(farm):
         up(node, CONFLICT)
     for node in farm.nodes:
         check("Action" not in module_log(node).split(conflict)[-1], f"{node.name} goes on serving")
-    check(True, "a stranger's address is a conflict, until it has gone")
+    stranger.sh(f"ip addr add {lab.VIP}/16 dev eth0")
+    node.stead("stop -m echo")
+    farm.start("echo", [node])
+    stranger.sh(f"ip addr del {lab.VIP}/16 dev eth0")
+    up(node, CONFLICT)
+    check(True, "a stranger's address is a conflict, until it has gone; who starts meanwhile serves with the others")
 
 
 def members(farm):
