@@ -256,6 +256,24 @@ TEST_F(FarmPluginTest, RefusesToStartBesideAForeignOwner) {
     plugin_->destroy(self_);
 }
 
+TEST_F(FarmPluginTest, StartsBesideAForeignOwnerWhereOthersServe) {
+    ASSERT_EQ(std::system("ip addr add 192.0.2.50/32 dev b0"), 0);
+    const Xml xml{configuration("vmac_directed", {web_rule()})};
+    create(xml);
+    const stead_member members[]{{0, 0, plugin::to_c("node1")}, {1, 32, plugin::to_c("node2")}};
+    ++epoch_;
+    const stead_view both{epoch_, epoch_, 3, 0, 0, 0, 2, members};
+    plugin_->on_view(self_, &both);
+    move(STEAD_MOMENT_PREPARE);
+    EXPECT_EQ(answer(), "");
+    EXPECT_TRUE(has_address());
+    EXPECT_THAT(host_->log(), Contains(HasSubstr("192.0.2.50 is in use")));
+    move(STEAD_MOMENT_RELEASE);
+    EXPECT_EQ(answer(), "");
+    plugin_->stop(self_);
+    plugin_->destroy(self_);
+}
+
 Element& vip_of(Element& root) { return root.children[1]; }
 
 /// Two groups in which node1 has these powers.
