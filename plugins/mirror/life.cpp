@@ -182,8 +182,11 @@ void MirrorPlugin::lead() {
             host_.set_role(STEAD_WAIT, "rfs_syncat_wait, the next synchronisation is at " + next_sync_, false);
             break;
         }
-        const std::string handshake = text_of(status_, "handshake");
-        host_.set_role(STEAD_WAIT, handshake.empty() ? reason_ : handshake, flag_of(status_, "deciding"));
+        const std::string handshake = text_of(status_, "handshake"), failure = text_of(status_, "storage_failure");
+        host_.set_role(STEAD_WAIT,
+                       (handshake.empty() ? reason_ : handshake) +
+                           (failure.empty() ? "" : "; its storage failed (" + failure + ")"),
+                       flag_of(status_, "deciding"));
         break;
     }
     case Role::second: {

@@ -166,14 +166,17 @@ void Core::State::performed(Seq at, message::Acked ack) {
 /// Something that was promised to the primary is not here: this node must not take over, and the primary sees the
 /// stream end.
 void Core::State::own_failure(const std::string& what, int error) {
+    const bool follows = phase == Phase::receiving || phase == Phase::equal;
     storage_failure = what + ": " + std::strerror(error);
-    note(storage_failure + "; this node is out of sync", true);
-    sync_failed = true; // whatever becomes of the primary, this copy is not the whole one
+    sync_failed = true;                // whatever becomes of the primary, this copy is not the whole one
+    if (follows || !record.outdated) { // the rest of what was under way fails as well
+        note(storage_failure + "; this node is out of sync", true);
+    }
     if (role == Role::second && !record.outdated) {
         record.outdated = true;
         persist([] {});
     }
-    if (phase == Phase::receiving || phase == Phase::equal) {
+    if (follows) {
         reset_link(what);
     }
 }
