@@ -2,6 +2,10 @@
 #include "place.hpp"
 #include "system.hpp"
 
+#include <stead/base/time.hpp>
+
+#include <thread>
+
 #include <sys/file.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -36,6 +40,18 @@ int probe_folder(int folder) {
         ::fremovexattr(folder, "trusted.stead.probe");
     }
     return error;
+}
+
+/// An owner that was killed has its lock until the kernel has taken it apart: a moment, longer on a busy machine.
+int lock(int folder) {
+    constexpr seconds patience{3};
+    for (const Instant end = BootClock::now() + patience; ::flock(folder, LOCK_EX | LOCK_NB) != 0;) {
+        if (errno != EWOULDBLOCK || BootClock::now() >= end) {
+            return errno;
+        }
+        std::this_thread::sleep_for(milliseconds{20});
+    }
+    return 0;
 }
 
 } // namespace
@@ -115,10 +131,10 @@ Result<void> Place::open_hidden() {
         if (!hidden_) {
             return failed("the folder aside, " + hidden_path_ + ", cannot be opened", errno);
         }
-        if (::flock(hidden_.get(), LOCK_EX | LOCK_NB) != 0) {
-            return errno == EWOULDBLOCK
+        if (const int error = lock(hidden_.get()); error != 0) {
+            return error == EWOULDBLOCK
                        ? Error{Errc::conflict, path_, "another process owns it (it has locked " + hidden_path_ + ")"}
-                       : failed(hidden_path_ + " cannot be locked", errno);
+                       : failed(hidden_path_ + " cannot be locked", error);
         }
         struct stat ours {
         }, named{};

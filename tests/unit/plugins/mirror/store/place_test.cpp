@@ -3,6 +3,8 @@
 
 #include <csignal>
 #include <sys/mman.h>
+#include <thread>
+
 #include <sys/mount.h>
 #include <sys/wait.h>
 
@@ -190,6 +192,17 @@ TEST_F(Places, TwoOwnersAreRefused) {
     EXPECT_THAT(second.error().text(), HasSubstr("another process owns it"));
     tree.reset();
     start();
+}
+
+TEST_F(Places, AnOwnerThatIsJustDyingIsWaitedFor) {
+    start();
+    std::thread end([this] {
+        std::this_thread::sleep_for(std::chrono::milliseconds{300});
+        tree.reset();
+    });
+    const auto second = Tree::open(options());
+    end.join();
+    EXPECT_TRUE(second) << second.error().text();
 }
 
 TEST_F(Places, CloseSaysWhatIsStillMounted) {
