@@ -4,6 +4,14 @@
 #include <cstdint>
 
 namespace stead {
+namespace {
+
+std::string hex(unsigned char byte) {
+    static constexpr char digits[] = "0123456789abcdef";
+    return {digits[byte >> 4], digits[byte & 15]};
+}
+
+} // namespace
 
 std::size_t utf8_length(std::string_view s) noexcept {
     if (s.empty()) {
@@ -41,22 +49,32 @@ bool is_utf8(std::string_view text) noexcept {
     return true;
 }
 
+std::string printable(std::string_view bytes, std::string_view kept, std::size_t bytes_max) {
+    std::string text;
+    while (!bytes.empty()) {
+        const auto first = static_cast<unsigned char>(bytes[0]);
+        const std::size_t length = utf8_length(bytes);
+        const bool control = (first < 0x20 && kept.find(bytes[0]) == kept.npos) || first == 0x7f;
+        const bool shown = length > 0 && !control;
+        const std::string next = shown ? std::string{bytes.substr(0, length)} : "\\x" + hex(first);
+        if (text.size() + next.size() > bytes_max) {
+            break;
+        }
+        text += next;
+        bytes.remove_prefix(shown ? length : 1);
+    }
+    return text;
+}
+
 std::string utf8_json(std::string text) {
     if (is_utf8(text)) {
         return text;
     }
-    static constexpr char digits[] = "0123456789abcdef";
     std::string made;
     for (std::string_view rest = text; !rest.empty();) {
         const std::size_t length = utf8_length(rest);
-        if (length == 0) {
-            const auto byte = static_cast<unsigned char>(rest[0]);
-            made += R"(\\x)"; // a backslash of the string
-            made += digits[byte >> 4];
-            made += digits[byte & 15];
-        } else {
-            made += rest.substr(0, length);
-        }
+        // A backslash of the string, where there is no character.
+        made += length == 0 ? R"(\\x)" + hex(static_cast<unsigned char>(rest[0])) : std::string{rest.substr(0, length)};
         rest.remove_prefix(length == 0 ? 1 : length);
     }
     return made;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "socket_io.hpp"
 
+#include <stead/base/time.hpp>
+
 #include <boost/asio/posix/stream_descriptor.hpp>
 
 #include <grp.h>
@@ -9,9 +11,13 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <thread>
 
 namespace stead::control {
 namespace asio = boost::asio;
+namespace {
+constexpr seconds dying_max{2};
+} // namespace
 
 struct Server::State : std::enable_shared_from_this<State> {
     State(const asio::any_io_executor& executor, Fd listener, std::filesystem::path socket_path, OnAccept accept)
@@ -62,8 +68,12 @@ Result<std::unique_ptr<Server>> Server::listen(const asio::any_io_executor& exec
     if (!address) {
         return address.error();
     }
-    if (connect_unix(socket)) {
-        return Error{Errc::conflict, socket.string(), "another process serves it already"};
+    // One that was killed serves until the kernel has taken it apart.
+    for (const Instant end = BootClock::now() + dying_max; connect_unix(socket);) {
+        if (BootClock::now() >= end) {
+            return Error{Errc::conflict, socket.string(), "another process serves it already"};
+        }
+        std::this_thread::sleep_for(milliseconds{50});
     }
     Fd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     if (!listener) {

@@ -4,6 +4,8 @@
 
 #include "rule_names.hpp"
 
+#include <stead/base/utf8.hpp>
+
 #include <boost/json/array.hpp>
 #include <boost/json/serialize.hpp>
 
@@ -91,7 +93,7 @@ void ModuleHost::explain(std::string_view name, std::string_view reason) {
     constexpr std::size_t reason_bytes_max = 255;
     const std::lock_guard lock(shared_);
     if (name.size() <= limits::resource_name_bytes_max && (reasons_.contains(name) || reasons_.size() < reasons_max)) {
-        std::string text = script::printable(reason); // what is no UTF-8 would break the answer that carries it
+        std::string text = printable(reason); // what is no UTF-8 would break the answer that carries it
         if (text.size() > reason_bytes_max) {
             std::size_t end = reason_bytes_max;
             while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) {

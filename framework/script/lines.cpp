@@ -6,25 +6,6 @@
 
 namespace stead::script {
 
-std::string printable(std::string_view bytes) {
-    static constexpr char digits[] = "0123456789abcdef";
-    std::string text;
-    while (!bytes.empty()) {
-        const auto first = static_cast<unsigned char>(bytes[0]);
-        const std::size_t length = utf8_length(bytes);
-        if (length == 0 || (first < 0x20 && first != '\t') || first == 0x7f) {
-            text += "\\x";
-            text += digits[first >> 4];
-            text += digits[first & 15];
-            bytes.remove_prefix(1);
-        } else {
-            text += bytes.substr(0, length);
-            bytes.remove_prefix(length);
-        }
-    }
-    return text;
-}
-
 void LineSplitter::add(std::string_view bytes) {
     while (!bytes.empty()) {
         const std::size_t end = bytes.find('\n');

@@ -4,6 +4,8 @@
 #include "lines.hpp"
 #include "lua_run.hpp"
 
+#include <stead/base/utf8.hpp>
+
 #include <boost/json.hpp>
 
 #include <map>

@@ -3,6 +3,8 @@
 #include "lines.hpp"
 #include "lua_run.hpp"
 
+#include <stead/base/utf8.hpp>
+
 #include <boost/asio/buffer.hpp>
 #include <boost/beast/http.hpp>
 

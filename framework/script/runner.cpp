@@ -4,6 +4,7 @@
 #include "lua_run.hpp"
 
 #include <stead/base/assert.hpp>
+#include <stead/base/utf8.hpp>
 
 #include <sys/resource.h>
 #include <sys/syscall.h>

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <stead/mirror/channel.hpp>
 
-#include <stead/base/utf8.hpp>
-
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 
@@ -78,31 +76,6 @@ std::int64_t number_of(const json::object& object, std::string_view name, std::i
 bool flag_of(const json::object& object, std::string_view name) {
     const json::value* value = object.if_contains(name);
     return value != nullptr && value->is_bool() && value->get_bool();
-}
-
-std::string printable(std::string_view text, std::size_t bytes_max) {
-    std::string out;
-    while (!text.empty()) {
-        const auto byte = static_cast<unsigned char>(text.front());
-        const std::size_t length = utf8_length(text);
-        const bool shown = length > 0 && byte != 0x7f && (byte >= 0x20 || byte == '\n');
-        const std::string next =
-            shown ? std::string{text.substr(0, length)} : "\\x" + to_hex(text.substr(0, 1));
-        if (out.size() + next.size() > bytes_max) {
-            break;
-        }
-        out += next;
-        text.remove_prefix(shown ? length : 1);
-    }
-    return out;
-}
-
-std::string printable_path(std::string_view path) {
-    std::string out;
-    for (const char c : path) {
-        c == '\n' ? out += "\\x0a" : out += c;
-    }
-    return printable(out);
 }
 
 std::string to_hex(std::string_view bytes) {

@@ -111,10 +111,11 @@ void Core::State::handle(const Start& input) {
                                   "serves this one)");
     seq = input.last_parked;
     const bool counts = !record.current.none() && options.data;
-    record.unknown = record.unknown || (counts && input.configured_anew);
+    const bool anew = counts && input.configured_anew && !mutant(Mutant::ignore_configured);
+    record.unknown = record.unknown || anew;
     if (counts && !input.foreign.empty()) {
         record_foreign(input.foreign);
-    } else if (counts && input.configured_anew) {
+    } else if (anew) {
         claim = Claim::recording;
         persist([this] { foreign_kept(); });
     } else {

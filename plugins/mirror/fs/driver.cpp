@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "driver.hpp"
 
+#include <stead/base/utf8.hpp>
+
 #include <boost/json/object.hpp>
 
 #include <sys/eventfd.h>
@@ -260,7 +262,7 @@ void Driver::say(const json::object& message) {
 }
 
 void Driver::note(bool alarm, const std::string& text) {
-    say({{"say", "note"}, {"alarm", alarm}, {"text", printable(text)}});
+    say({{"say", "note"}, {"alarm", alarm}, {"text", printable(text, "\n")}});
 }
 
 /// For what a peer can cause as often as it likes.

@@ -3,6 +3,8 @@
 // stead-host with two descriptors: 3 = the control channel, 4 = the lease page. The first message is its settings.
 #include "driver.hpp"
 
+#include <stead/base/utf8.hpp>
+
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -51,7 +53,7 @@ void prepare_process() {
 }
 
 int fail(Channel& channel, const std::string& text) {
-    channel.send({{"say", "failed"}, {"text", printable(text)}});
+    channel.send({{"say", "failed"}, {"text", printable(text, "\n")}});
     std::fprintf(stderr, "stead-fs: %s\n", text.c_str());
     return exit_cannot_start;
 }

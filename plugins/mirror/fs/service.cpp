@@ -2,6 +2,7 @@
 // The main thread of stead-fs: the host's requests, time, mounts.
 #include "driver.hpp"
 
+#include <stead/base/utf8.hpp>
 #include <stead/mirror/lost.hpp>
 
 #include <boost/json/array.hpp>
@@ -43,7 +44,7 @@ std::string text_of_lost(const std::vector<LostSet>& sets) {
         text += name_of(set) + ": " + std::to_string(set.items.size()) + " items\n";
         for (std::size_t i = 0; i < std::min(set.items.size(), shown_max); ++i) {
             const LostItem& item = set.items[i];
-            text += "  " + printable_path(item.path) +
+            text += "  " + printable(item.path, "") +
                     (item.again   ? " (another name)"
                      : item.whole ? " (removed)"
                                   : " (" + std::to_string(item.zones) + " zones overwritten)") +
@@ -181,7 +182,7 @@ void Driver::on_command(const json::object& message) {
 void Driver::done(std::int64_t id, bool ok, const std::string& text) {
     constexpr std::size_t text_bytes_max = 60'000; // what the host shows, and a datagram takes
     if (id != 0) {
-        say({{"say", "done"}, {"id", id}, {"ok", ok}, {"text", printable(text, text_bytes_max)}});
+        say({{"say", "done"}, {"id", id}, {"ok", ok}, {"text", printable(text, "\n", text_bytes_max)}});
     }
 }
 
@@ -378,7 +379,7 @@ void Driver::differences(std::int64_t id) {
         std::string text;
         for (const Target& target : found) {
             const auto path = paths.find(target.fid);
-            text += "\n  " + (path == paths.end() ? "an inode without name" : printable_path(path->second)) +
+            text += "\n  " + (path == paths.end() ? "an inode without name" : printable(path->second, "")) +
                     (target.kind == TargetKind::directory ? ": names in it"
                      : target.kind == TargetKind::inode   ? ": attributes"
                                                         : ": bytes from " + std::to_string(target.index * zone_bytes));

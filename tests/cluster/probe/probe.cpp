@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A checker for labs: <check><probe ident="x" action="restart" when="both"/></check>. It tells which classes are armed
-// (resource armed.probe), takes its verdict from the file probe.<ident> in the module's var folder, and crashes,
-// or asks for two restarts at once, when that says so.
+// (resource armed.probe), takes its verdict from the file probe.<ident> in the module's var folder ("up" without one),
+// and crashes, or asks for two restarts at once, when that says so: once, the file is gone with it.
 #include <stead/plugin.hpp>
 
 #include <array>
@@ -74,11 +74,12 @@ private:
                 }
             }
             if (found == "crash") {
+                std::filesystem::remove(path);
                 std::raise(SIGSEGV);
             }
             if (found != one.told) {
                 one.told = found;
-                if (found == "twice") { // once: it is "up" again when the restart is over
+                if (found == "twice") {
                     std::filesystem::remove(path);
                     host_.request("restart", "the first");
                     host_.request("restart", "the second");

@@ -341,14 +341,35 @@ TargetSet Disk::foreign() const {
     return result;
 }
 
+void Disk::add_file(std::size_t directory, std::size_t name, std::uint64_t version) {
+    write({Change::Kind::create, 0, version, 0, 0, 0, 0});
+    write({Change::Kind::attributes, 0, version, 0, 0, version, 0});
+    write({Change::Kind::name, 0, 0, directory, name, version, version});
+}
+
+void Disk::configure(std::uint64_t version, Random& random) {
+    configured_anew = true;
+    ++group_;
+    const std::size_t d = random.below(directories), i = random.below(names);
+    if (cache.dirs[d][i].inode == 0) {
+        add_file(d, i, version);
+    }
+}
+
+Seq Disk::last_parked() const {
+    Seq last = 0;
+    for (const auto& [number, inode] : cache.inodes) {
+        last = inode.parked == ~Seq{0} ? last : std::max(last, inode.parked); // that is a roll-back's
+    }
+    return last;
+}
+
 void Disk::tamper(std::uint64_t version, Random& random) {
     ++group_;
     const std::size_t d = random.below(directories), i = random.below(names);
     const std::uint64_t old = cache.dirs[d][i].inode;
     if (old == 0) {
-        write({Change::Kind::create, 0, version, 0, 0, 0, 0});
-        write({Change::Kind::attributes, 0, version, 0, 0, version, 0});
-        write({Change::Kind::name, 0, 0, d, i, version, version});
+        add_file(d, i, version);
     } else if (random.chance(30)) {
         write({Change::Kind::name, 0, 0, d, i, version, 0});
         drop_unlinked({inode_target(old)}, 0);

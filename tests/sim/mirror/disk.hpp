@@ -112,6 +112,11 @@ public:
     bool log_damaged{};
     std::optional<Tree> manifest; ///< of a clean stop, until the core has on record what was changed since
     [[nodiscard]] TargetSet foreign() const;
+    bool configured_anew{}; ///< until the core has on record that everything is to be compared
+    /// What was not replicated is now, on this disk alone, as after a change of the configuration while nothing runs:
+    /// only a manifest, if there is one, tells of it. `version` is new.
+    void configure(std::uint64_t version, Random& random);
+    [[nodiscard]] Seq last_parked() const;
     /// Changes something behind everybody's back, while nothing runs. `version` is new.
     void tamper(std::uint64_t version, Random& random);
     [[nodiscard]] LoadedLog load_log(Random& random) const;
@@ -121,6 +126,7 @@ private:
     void settle_data(std::uint64_t inode, bool keep, Random& random);
     void create(std::uint64_t inode, Seq park, std::vector<Fid>& created);
     static void perform(Tree& tree, const Change& change);
+    void add_file(std::size_t directory, std::size_t name, std::uint64_t version);
     void drop_unlinked(const std::vector<Target>& targets, Seq park);
 
     Tree durable_;

@@ -234,7 +234,10 @@ void World::on(unsigned n, const CommandDone& o) {
     }
 }
 
-void World::on(unsigned n, const ForeignKept&) { disk(n).manifest.reset(); }
+void World::on(unsigned n, const ForeignKept&) {
+    disk(n).manifest.reset();
+    disk(n).configured_anew = false;
+}
 
 void World::on(unsigned n, const Stopped&) {
     at(nanoseconds{0}, [this, n, life = nodes_[n].life] {

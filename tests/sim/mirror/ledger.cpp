@@ -347,8 +347,9 @@ void World::check_accounting() {
         Options options = options_;
         options.node = static_cast<std::uint8_t>(n);
         const Disk& disk = nodes_[n].disk;
-        facts[n] =
-            alive(n) ? core(n).facts() : Core::after_restart(options, disk.record.value_or(Record{}), disk.log).facts;
+        Record record = disk.record.value_or(Record{});
+        record.unknown = record.unknown || disk.configured_anew;
+        facts[n] = alive(n) ? core(n).facts() : Core::after_restart(options, record, disk.log).facts;
     }
     const std::array<Decision, 2> both{decide(facts[0], facts[1]), decide(facts[1], facts[0])};
     const Decision& would = both[0];

@@ -42,6 +42,7 @@ void Statistics::add(const Statistics& other) {
     verified_rot += other.verified_rot;
     power_losses += other.power_losses;
     tampered += other.tampered;
+    configured += other.configured;
     commands += other.commands;
     refused += other.refused;
     batches += other.batches;
@@ -53,6 +54,9 @@ World::World(const Setup& setup) : setup_(setup), random_{setup.seed * 2 + 1} {
     options_ = choose_options(random_, setup.mutant);
     options_.data = setup.data;
     options_.batch = setup.data && setup.seed % 8 == 5;
+    if (setup.data && setup.seed % 8 == 7) {
+        configuring_ = Random{setup.seed * 2 + 1}; // its own, so that other histories stay as they were
+    }
     load_ = setup.data;
     if (setup_.trace > 0) {
         std::fprintf(stderr, "seed %llu ack %d intent %d witness %d probe %d batch %d\n",
@@ -101,6 +105,12 @@ void World::start(unsigned n) {
     if (node.core != nullptr) {
         return;
     }
+    if (configuring_ && node.disk.record && !node.disk.record->current.none() && configuring_->chance(20)) {
+        note(n, "--- other paths are replicated");
+        ++statistics.configured;
+        node.disk.configure(++versions_, *configuring_);
+        node.before_resync.reset();
+    }
     note(n, "--- start");
     Options options = options_;
     options.node = static_cast<std::uint8_t>(n);
@@ -122,7 +132,13 @@ void World::start(unsigned n) {
     node.told_of_peer = peer_heard;
     node.commands = 0;
     node.distrusted.clear();
-    step(n, Start{node.disk.record, log, {random_.next(), random_.next()}, node.disk.foreign(), peer_heard});
+    step(n, Start{node.disk.record,
+                  log,
+                  {random_.next(), random_.next()},
+                  node.disk.foreign(),
+                  peer_heard,
+                  node.disk.configured_anew,
+                  node.disk.last_parked()});
     node.disk.log_damaged = false;
     at(nanoseconds{random_.below(1'000'000)}, [this, n, life = node.life] {
         if (nodes_[n].life == life) {

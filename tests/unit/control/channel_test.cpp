@@ -186,16 +186,35 @@ TEST(Channel, NobodyThereIsSaidAtOnce) {
     EXPECT_EQ(Client::connect(folder.path() / "none", patience).error().code, Errc::not_found);
 }
 
+/// A socket that is bound there; its file stays when it is closed.
+Fd bound(const std::filesystem::path& path) {
+    Fd made(::socket(AF_UNIX, SOCK_STREAM, 0));
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    path.native().copy(address.sun_path, sizeof address.sun_path - 1);
+    EXPECT_EQ(::bind(made.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    return made;
+}
+
+TEST(Channel, AServerThatIsJustDyingIsWaitedFor) {
+    const stead::testing::TemporaryFolder folder;
+    Fd dying = bound(folder.path() / "s");
+    ASSERT_EQ(::listen(dying.get(), 100), 0);
+    std::thread end([&] {
+        std::this_thread::sleep_for(milliseconds{300});
+        dying = Fd{};
+    });
+    boost::asio::io_context io;
+    const auto next = Server::listen(io.get_executor(), folder.path() / "s", 0600, nullptr,
+                                     [](std::shared_ptr<Connection>) {});
+    end.join();
+    EXPECT_TRUE(next) << next.error().text();
+}
+
 TEST(Channel, AStaleSocketFileIsReplaced) {
     const stead::testing::TemporaryFolder folder;
     const std::filesystem::path path = folder.path() / "s";
-    {
-        const Fd stale(::socket(AF_UNIX, SOCK_STREAM, 0));
-        sockaddr_un address{};
-        address.sun_family = AF_UNIX;
-        path.native().copy(address.sun_path, sizeof address.sun_path - 1);
-        ASSERT_EQ(::bind(stale.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
-    }
+    bound(path);
     EXPECT_EQ(Client::connect(path, patience).error().code, Errc::refused);
     boost::asio::io_context io;
     EXPECT_TRUE(Server::listen(io.get_executor(), path, 0600, nullptr, [](std::shared_ptr<Connection>) {}));

@@ -12,6 +12,11 @@ namespace stead {
 
 [[nodiscard]] bool is_utf8(std::string_view text) noexcept;
 
+/// For a person, of any bytes: what is no UTF-8, and control characters but those of `kept`, as \xNN. No more than
+/// `bytes_max` bytes, whole characters.
+[[nodiscard]] std::string printable(std::string_view bytes, std::string_view kept = "\t",
+                                    std::size_t bytes_max = std::string_view::npos);
+
 /// JSON as a serializer made it, for parsers that take UTF-8 only: other bytes, which strings may hold, become \xNN.
 [[nodiscard]] std::string utf8_json(std::string text);
 

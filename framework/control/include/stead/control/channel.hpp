@@ -118,7 +118,8 @@ private:
     std::unique_ptr<State> state_;
 };
 
-/// Listens on a unix socket. A stale socket file is replaced; a live one is an error (conflict).
+/// Listens on a unix socket. A stale socket file is replaced; a live one is an error (conflict), but one that goes
+/// within two seconds is waited for: it may be of a process that was just killed.
 class Server {
 public:
     using OnAccept = std::function<void(std::shared_ptr<Connection>)>;

@@ -92,7 +92,4 @@ public:
 /// errors. A shell may refuse what it would run (syntax that a `shopt` switches on, data behind an `exit`).
 [[nodiscard]] std::vector<Error> check_shell_scripts(const ModuleFolders& folders);
 
-/// One line of UTF-8 out of any bytes.
-[[nodiscard]] std::string printable(std::string_view bytes);
-
 } // namespace stead::script

@@ -17,13 +17,5 @@ TEST(Channel, AnyBytesOfANameArrive) {
     EXPECT_EQ(text_of(*received, "name"), path);
 }
 
-TEST(Channel, APersonIsShownWhatIsNoCharacterByItsNumber) {
-    EXPECT_EQ(printable("a\xff\x01\x7f ä\n"), "a\\xff\\x01\\x7f ä\n");
-    EXPECT_EQ(printable_path("/a\nb\xc3"), "/a\\x0ab\\xc3");
-    EXPECT_EQ(printable("aäb", 2), "a") << "never a part of a character";
-    EXPECT_EQ(printable("aäb", 3), "aä");
-    EXPECT_EQ(printable("\xff", 3), "");
-}
-
 } // namespace
 } // namespace stead::mirror

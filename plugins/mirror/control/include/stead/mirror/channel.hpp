@@ -41,12 +41,6 @@ private:
                                      std::int64_t otherwise = 0);
 [[nodiscard]] bool flag_of(const boost::json::object& object, std::string_view name);
 
-/// For a person, and for JSON, which is UTF-8: bytes that are no character of it, and control characters but line ends,
-/// as \xNN. No more than `bytes_max` bytes of it, whole characters.
-[[nodiscard]] std::string printable(std::string_view text, std::size_t bytes_max = std::string_view::npos);
-/// The same of a path in a list: line ends, too.
-[[nodiscard]] std::string printable_path(std::string_view path);
-
 [[nodiscard]] std::string to_hex(std::string_view bytes);
 /// Empty when it is not hexadecimal.
 [[nodiscard]] std::string from_hex(std::string_view text);

@@ -36,6 +36,8 @@ enum class Mutant : std::uint8_t {
     change_while_copied,
     clean_after_failed_sync,
     outdated_never_source,
+    failed_change_counts,
+    ignore_configured,
     // Without data
     take_without_asking,
 };
@@ -189,7 +191,7 @@ struct Store { ///< overwrite a target; a listing places (park, link, create emp
     Payload payload;
     Seq park{};
 };
-struct SaveUndo { ///< Done when the old content is durably in the undo log
+struct SaveUndo { ///< Done when the old content is durably in the undo log, or at once behind EndResync
     Ticket ticket{};
     std::vector<Target> targets;
 };

@@ -82,6 +82,7 @@ public:
     };
     [[nodiscard]] virtual Errno store(const Target& target, const Content& content, Seq park, Stored& out) = 0;
     [[nodiscard]] virtual Errno start_undo(bool go_on) = 0;
+    /// EINVAL without start_undo(); nothing to do behind end_resync(), which a live change may meet.
     [[nodiscard]] virtual Errno save_undo(const std::vector<Target>& targets) = 0;
     [[nodiscard]] virtual Errno roll_back() = 0;
     /// What was parked under numbers up to this one is not wanted any more: in the core's order with end_resync(),
