@@ -28,7 +28,7 @@ def received(node):
 def main():
     os.environ.setdefault("STEAD_LAB_SECONDS", "3000")  # several labs, one after the other
     lab.enter()
-    print(f"| nodes | received per node and bus, kbit/s | share of one core per node, % |\n|---|---|---|")
+    print("| nodes | received per node and bus, kbit/s | share of one core per node, % |\n|---|---|---|")
     points = []
     for count in (3, 6, 12):
         with lab.Lab(nodes=count) as farm:

@@ -15,7 +15,6 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "cluster"), str(HERE.parent / "support")]
 import mirror  # noqa: E402
 import mirror_postgres  # noqa: E402
-from support import lab  # noqa: E402
 
 ROUNDS = 3
 COMMON = "--fallocate=none --runtime=5 --time_based --output-format=json"

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """Modules made on the spot for tests of the module host: hooks given as text, installed through the real CLI."""
-import pathlib
-import tempfile
 import time
 import zipfile
 
@@ -12,7 +10,7 @@ USER = '<user nicestoptimeout="2s" forcestoptimeout="2s"/>'
 
 
 def make_safe(name, hooks, xml):
-    path = pathlib.Path(tempfile.mkdtemp(prefix="stead-safe-")) / f"{name}.safe"
+    path = lab.temporary("safe") / f"{name}.safe"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("conf/userconfig.xml", xml)
         for hook, text in hooks.items():

@@ -4,7 +4,6 @@ import contextlib
 import pathlib
 import re
 import sys
-import tempfile
 import zipfile
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -22,7 +21,7 @@ def check(condition, text):
 
 def archive_of(folder):
     """A .safe of a module's sources, as any zip tool would make it."""
-    path = pathlib.Path(tempfile.mkdtemp(prefix="stead-safe-")) / f"{folder.name}.safe"
+    path = lab.temporary("safe") / f"{folder.name}.safe"
     with zipfile.ZipFile(path, "w") as archive:
         for file in sorted(folder.rglob("*")):
             if file.is_file():

@@ -6,7 +6,7 @@ import sys
 import time
 
 from light import Module, light_xml
-from support import archive_of, check, lab
+from support import check, lab
 
 SHELL = "#!/bin/sh\n"
 NGINX = """pid /run/page.pid;

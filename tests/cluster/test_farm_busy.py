@@ -9,7 +9,7 @@ import sys
 import time
 
 from farm_load import load
-from support import check, echo_farm, lab, lapses, wait_served
+from support import check, echo_farm, lapses, wait_served
 
 SECONDS = 300 if os.environ.get("STEAD_LONG") == "1" else 30
 

@@ -3,10 +3,8 @@
 """Single cases of the farm. usage: test_farm_cases.py arp|flooding|two|tempo|lans"""
 import contextlib
 import json
-import pathlib
 import shutil
 import sys
-import tempfile
 import time
 
 from farm_load import nothing_lost
@@ -18,7 +16,7 @@ from support import (HERE, PORT, archive_of, check, check_shares, echo_farm, exa
 def farm_with(rules="", macros=None, lans=("default",)):
     """The echo farm with more rules in its group, and heartbeats on all of `lans`."""
     lab.enter()
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="stead-case-")) / "echo_farm"
+    folder = lab.temporary("case") / "echo_farm"
     shutil.copytree(HERE / "echo_farm", folder)
     config = folder / "conf" / "userconfig.xml"
     config.write_text(config.read_text().replace("</cluster>", "</cluster>" + rules)

@@ -7,7 +7,7 @@ import threading
 import time
 
 from farm_load import load
-from support import check, echo_farm, lab, tcp, udp, wait_served
+from support import check, echo_farm, lab, wait_served
 
 OUTAGE_MS = 1500  # the protocol's figure is 225 ms and a round trip; the machines are noisy
 mode = sys.argv[1]

@@ -6,7 +6,7 @@ import sys
 import time
 
 from farm_load import load, nothing_lost
-from support import check, check_shares, echo_farm, lab, tcp, udp, wait_served
+from support import check, check_shares, echo_farm, lab, udp, wait_served
 
 mode, key = sys.argv[1:3]
 with echo_farm(TYPE=f"vmac_{mode}", FILTER=key, DRAIN="0s") as farm:

@@ -8,7 +8,7 @@ import time
 
 import mirror
 from light import make_safe
-from mirror import ALONE, DATA, PRIM, SECOND, WAIT
+from mirror import ALONE, DATA, WAIT
 from support import check, lab
 
 

@@ -10,7 +10,7 @@ import threading
 import time
 
 import mirror
-from mirror import ALONE, DATA, PRIM, SECOND, WAIT
+from mirror import ALONE, DATA, PRIM, SECOND
 from support import HERE, check, lab
 
 

@@ -7,7 +7,7 @@ import time
 
 import mirror
 from mirror import ALONE, PRIM, SECOND
-from support import check, lab
+from support import check
 from test_mirror_failover import Writer, all_there, take_over
 
 LIMIT = 8 + 3  # seconds: the watchdog's, and what follows

@@ -12,7 +12,7 @@ import time
 
 import mirror
 from mirror import ALONE, PRIM, SECOND, STOP
-from support import HERE, check, lab
+from support import check, lab
 from demo_mirror import CONNECT, HBA, Ledger
 
 VIPS = {"pg": lab.VIP, "redis": "10.42.0.101", "sqlite": None}

@@ -7,7 +7,7 @@ import sys
 
 import mirror
 from mirror import DATA
-from support import check, lab
+from support import check
 from test_mirror_failover import Writer
 
 HIDDEN = f"{DATA}_For_SafeKit_Replication/data"

@@ -5,10 +5,8 @@ gives (the plugin roles/, which plays a mirror without data); generated checkers
 the peer's host, boot. Two nodes."""
 import json
 import os
-import pathlib
 import shutil
 import sys
-import tempfile
 
 from support import check, lab
 from light import Module
@@ -71,13 +69,12 @@ def row(old, new, action, forced=False):
 
 def private_stage():
     """A copy of the stage with this plugin as the only one that serves mirrors."""
-    copy = pathlib.Path(tempfile.mkdtemp(prefix="stead-stage-")) / "stage"
+    copy = lab.temporary("stage") / "stage"
     shutil.copytree(lab.stage(), copy, symlinks=True)
     plugins = copy / "lib" / "stead" / "plugins"
     (plugins / "mirror.so").unlink(missing_ok=True)
     shutil.copy(os.environ["STEAD_ROLES"], plugins / "roles.so")
     os.environ["STEAD_STAGE"] = str(copy)
-    return copy.parent
 
 
 class Mirror(Module):
@@ -300,20 +297,17 @@ def boot(one):
 
 if __name__ == "__main__":
     lab.enter()
-    made = private_stage()
-    try:
-        with lab.Lab(nodes=2) as pair_of_nodes:
-            pair_of_nodes.form_cluster()
-            one, two = (Mirror(node) for node in pair_of_nodes.nodes)
-            for case in (start_and_wait, every_row, failing_start, checkers, rules):
-                print(f"---- {case.__name__}", flush=True)
-                case(one)
-            for case in (pair, death):
-                print(f"---- {case.__name__}", flush=True)
-                case(one, two)
-            for case in (commands, fenced, boot):
-                print(f"---- {case.__name__}", flush=True)
-                case(one)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
+    private_stage()
+    with lab.Lab(nodes=2) as pair_of_nodes:
+        pair_of_nodes.form_cluster()
+        one, two = (Mirror(node) for node in pair_of_nodes.nodes)
+        for case in (start_and_wait, every_row, failing_start, checkers, rules):
+            print(f"---- {case.__name__}", flush=True)
+            case(one)
+        for case in (pair, death):
+            print(f"---- {case.__name__}", flush=True)
+            case(one, two)
+        for case in (commands, fenced, boot):
+            print(f"---- {case.__name__}", flush=True)
+            case(one)
     sys.exit(0)

@@ -3,10 +3,8 @@
 """Rules that a checker plugin brings: armed by the scripts, waited for while in init, made again by an update, switched
 off; and a checker whose library crashes takes down its module's host and nothing else. The plugin is probe/."""
 import os
-import pathlib
 import shutil
 import sys
-import tempfile
 
 from support import check, lab
 from light import Module, light_xml
@@ -20,11 +18,10 @@ PRE, BOTH, PRIM, SEC = 1, 2, 4, 16
 
 def private_stage():
     """A copy of the stage with one plugin more: what others test must not see it."""
-    copy = pathlib.Path(tempfile.mkdtemp(prefix="stead-stage-")) / "stage"
+    copy = lab.temporary("stage") / "stage"
     shutil.copytree(lab.stage(), copy, symlinks=True)
     shutil.copy(os.environ["STEAD_PROBE"], copy / "lib" / "stead" / "plugins" / "probe.so")
     os.environ["STEAD_STAGE"] = str(copy)
-    return copy.parent
 
 
 def find(module, ident, verdict):
@@ -108,13 +105,10 @@ def crash(node):
 
 if __name__ == "__main__":
     lab.enter()
-    made = private_stage()
-    try:
-        with lab.Lab(nodes=1) as machine:
-            machine.form_cluster()
-            for case in (rules_of_checkers, twice, crash):
-                print(f"---- {case.__name__}", flush=True)
-                case(machine.nodes[0])
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
+    private_stage()
+    with lab.Lab(nodes=1) as machine:
+        machine.form_cluster()
+        for case in (rules_of_checkers, twice, crash):
+            print(f"---- {case.__name__}", flush=True)
+            case(machine.nodes[0])
     sys.exit(0)

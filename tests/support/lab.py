@@ -9,6 +9,7 @@ cannot see or touch anything of the machine, and vanishes with its first process
         farm.form_cluster()
         farm.nodes[0].power_off()
 """
+import atexit
 import json
 import os
 import pathlib
@@ -54,6 +55,20 @@ def out_of_time(*_):
 def sh(command, **options):
     return subprocess.run(command, shell=True, check=options.pop("check", True), text=True, capture_output=True,
                           **options)
+
+
+def temporary(kind):
+    """A folder of this process, gone at its end."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix=f"stead-{kind}-"))
+    atexit.register(remove, folder)
+    return folder
+
+
+def remove(folder):
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():  # a mirror that was killed leaves an immutable mount point
+        sh(f"chattr -R -i {folder}", check=False)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def stage():
@@ -242,7 +257,7 @@ class Node(Host):
 class Lab:
     def __init__(self, nodes=3, lans=("default",), profile="default"):
         self.stage, self.lans, self.profile = stage(), lans, profile
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="stead-lab-"))
+        self.folder = temporary("lab")
         self.nodes = [Node(self, f"node{i + 1}", i + 1) for i in range(nodes)]
         self.client = Host(self, "client", 150)
         self.running = []
@@ -269,7 +284,7 @@ class Lab:
                 host.power_off()
         for bridge in BRIDGES[:len(self.lans)]:
             sh(f"ip link del {bridge}", check=False)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove(self.folder)
 
     def print_logs(self):
         for node in self.nodes:

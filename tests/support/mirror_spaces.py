@@ -2,13 +2,10 @@
 """Two nodes as namespaces only: networks that can be cut, mounts, and a disk each. No process of ours runs in them."""
 import ctypes
 import os
-import pathlib
-import shutil
 import subprocess
-import tempfile
 import time
 
-from lab import sh
+from lab import remove, sh, temporary
 
 CLONE_NEWNS, CLONE_NEWNET = 0x20000, 0x40000000
 MKFS = "mkfs.ext4 -q -m 0 -E lazy_itable_init=0,lazy_journal_init=0"
@@ -19,7 +16,7 @@ class Namespaces:
     """Network and mounts of two nodes, each with a small ext4 of its own below /srv, reused by one pair after the other."""
 
     def __init__(self, disk_mib=1024):
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="stead-pair-"))
+        self.folder = temporary("pair")
         self.holders, self.fds, self.disks = [], [], []
         images = self.folder / "images"
         images.mkdir()
@@ -89,4 +86,4 @@ class Namespaces:
         for disk in self.disks:
             sh(f"umount -l {disk}", check=False)
         sh(f"umount -l {self.folder}/images; ip link del brp", check=False)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove(self.folder)

@@ -76,11 +76,19 @@ void Scan::fail(const Unread& unread, int folder, const std::string& name, int e
     where = size < 0 ? inodes_.roots[unread.root]->place.hidden_path() : name.empty() ? where : where + "/" + name;
     const std::lock_guard lock(mutex_);
     if (!error_) {
-        error_ = error == EXDEV
-                     ? Error{Errc::conflict, where,
-                             "something is mounted inside the replicated directory: unmount it, or replicate it "
-                             "as a directory of its own"}
-                     : os_error(where, "cannot be read into the index of the mirror", error);
+        switch (error) {
+        case EXDEV:
+            error_ = Error{Errc::conflict, where,
+                           "something is mounted inside the replicated directory: unmount it, or replicate it "
+                           "as a directory of its own"};
+            break;
+        case EPERM:
+            error_ = Error{Errc::conflict, where,
+                           "immutable or append-only (see lsattr): a mirror must be able to change what it replicates; "
+                           "take the attribute away with 'chattr -i -a'"};
+            break;
+        default: error_ = os_error(where, "cannot be read into the index of the mirror", error);
+        }
     }
     changed_.notify_all();
 }
@@ -144,6 +152,9 @@ int Scan::entry(const Unread& unread, int folder, const std::string& name, unsig
     }
     if (mount != root.mount_id) {
         return EXDEV;
+    }
+    if (const int error = sys::changeable(folder, name.c_str()); error != 0) {
+        return error; // or its first change would fail here alone, and this node would step down for it
     }
     if (type == DT_UNKNOWN) {
         struct stat found {};

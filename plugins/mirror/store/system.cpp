@@ -162,6 +162,13 @@ int attributes(int folder, const char* name, struct stat& out) {
     return result(::fstatat(folder, name, &out, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT));
 }
 
+int changeable(int folder, const char* name) {
+    struct statx found {};
+    const int error = result(::statx(folder, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_TYPE, &found));
+    const bool fixed = (found.stx_attributes & (STATX_ATTR_IMMUTABLE | STATX_ATTR_APPEND)) != 0;
+    return error == 0 && fixed ? EPERM : error;
+}
+
 timespec to_timespec(const Time& time) noexcept {
     return {static_cast<time_t>(time.seconds), static_cast<long>(time.nanoseconds)};
 }

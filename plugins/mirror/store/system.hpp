@@ -70,6 +70,9 @@ inline constexpr std::string_view own_xattrs = "trusted.stead.";
 [[nodiscard]] int attributes(int fd, struct stat& out);
 [[nodiscard]] int attributes(int folder, const char* name, struct stat& out);
 
+/// EPERM: immutable or append-only (chattr), even root cannot change it.
+[[nodiscard]] int changeable(int folder, const char* name);
+
 [[nodiscard]] timespec to_timespec(const Time& time) noexcept;
 [[nodiscard]] Time to_time(const timespec& time) noexcept;
 /// Sets what has a value. Also O_PATH.

@@ -27,7 +27,7 @@ namespace fs = std::filesystem;
 inline constexpr const char* suffix = "_aside";
 
 inline void set_flag(const fs::path& path, bool immutable) {
-    const int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    const int fd = ::open(path.c_str(), O_RDONLY | O_NOFOLLOW);
     int flags = 0;
     if (fd >= 0 && ::ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0) {
         flags = immutable ? flags | FS_IMMUTABLE_FL : flags & ~FS_IMMUTABLE_FL;

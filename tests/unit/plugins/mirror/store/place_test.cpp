@@ -185,6 +185,22 @@ TEST_F(Places, ASubMountIsRefusedAndTheDataGoBack) {
     ::umount((place / "a/b").c_str());
 }
 
+TEST_F(Places, WhatNobodyCanChangeIsRefusedAndTheDataGoBack) {
+    fs::create_directory(place / "sub");
+    spew(place / "sub/fixed", "x");
+    for (const bool known : {false, true}) {
+        if (known) {
+            start();
+            stop();
+        }
+        set_flag(place / "sub/fixed", true);
+        EXPECT_THAT(refusal(), AllOf(HasSubstr("sub/fixed"), HasSubstr("chattr -i")));
+        set_flag(place / "sub/fixed", false);
+        EXPECT_EQ(slurp(place / "sub/fixed"), "x");
+    }
+    start();
+}
+
 TEST_F(Places, TwoOwnersAreRefused) {
     start();
     const auto second = Tree::open(options());
