@@ -26,6 +26,7 @@ using automaton::State;
 
 constexpr nanoseconds moment_timeout = seconds{30}; // PREPARE, OPEN, RELEASE: no draining in them
 constexpr nanoseconds leave_timeout = seconds{2};   // a goodbye that nobody acknowledges
+constexpr nanoseconds starter_timeout = seconds{2};
 constexpr nanoseconds answer_timeout = milliseconds{500};
 constexpr nanoseconds start_hook_timeout = seconds{300};
 
@@ -455,22 +456,31 @@ void ModuleHost::perform(const automaton::Armed& effect) {
 
 void ModuleHost::finish(int exit_code) {
     exit_code_ = exit_code;
+    finished_ = true;
     broadcast({{"event", "finished"}, {"exit", exit_code}});
     for (auto slot = slots_.rbegin(); slot != slots_.rend(); ++slot) {
         (*slot)->stop();
     }
-    end_timer_.expires_after(leave_timeout);
+    end_within(leave_timeout);
+    bus_->leave(); // leave_done calls end()
+}
+
+void ModuleHost::end_within(nanoseconds time) {
+    end_timer_.expires_after(time);
     end_timer_.async_wait([this](boost::system::error_code cancelled) {
         if (!cancelled && !ended_) {
             end();
         }
     });
-    bus_->leave(); // leave_done calls end()
 }
 
 void ModuleHost::end() {
     if (automaton_.state() != State::stop || ended_) {
         return;
+    }
+    if (starter_ == Starter::unheard) { // a start that failed at once: who began it is to hear why
+        starter_ = Starter::awaited;
+        return end_within(starter_timeout);
     }
     for (const auto& [connection, id] : stop_waiters_) {
         connection->send(boost::json::object{{"id", id}, {"ok", true}});

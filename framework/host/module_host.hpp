@@ -72,6 +72,7 @@ private:
     void services_late();
     void finish(int exit_code);
     void end();
+    void end_within(nanoseconds time);
     void await_last_answers(Instant until);
 
     // module_failover.cpp: rules and switches
@@ -272,6 +273,9 @@ private:
     std::int64_t since_seconds_{};
     std::string started_; ///< stamp of the last start of the application, empty before the first
     int exit_code_{};
+    bool finished_{};
+    enum class Starter : std::uint8_t { unheard, awaited, answered };
+    Starter starter_{}; ///< of this host: steadd, who says hello
 
     std::mutex shared_; ///< guards what follows, and facts_.keys: hooks and plugin threads read it
     std::map<std::pair<std::uint32_t, std::string>, std::string> resources_;

@@ -432,6 +432,13 @@ void ModuleHost::hello(const std::shared_ptr<control::Connection>& connection, j
         listeners_.push_back(connection);
     }
     connection->send(reply, std::move(leases));
+    const bool awaited = std::exchange(starter_, Starter::answered) == Starter::awaited;
+    if (finished_) {
+        connection->send(json::object{{"event", "finished"}, {"exit", exit_code_}});
+    }
+    if (awaited) {
+        end();
+    }
 }
 
 json::object ModuleHost::state_object() const {

@@ -155,6 +155,11 @@ def waiting(node):
         took = seconds_of(lambda: done.__setitem__(0, bad.stead("waitstart -t 20", check=False)))
         check(done[0].returncode == 1 and "start_both: exit 3" in done[0].stderr and took < 5,
               f"waitstart long after the failure: the reason, {attempt}")
+    hasty = Module(node, "hasty", {"prestart": SHELL + "exit 3\n"})
+    for _ in range(20):
+        hasty.stead("start")
+        hasty.wait(STOP)
+        check("prestart: exit 3" in hasty.stead("state").stdout, "a start that failed at once has its reason")
     looping = Module(node, "looping", {"start_both": SHELL}, xml=light_xml(attributes='maxloop="0"'))
     looping.start()
     looping.stead("restart -i checker")
