@@ -5,9 +5,13 @@
 #include <boost/json/serialize.hpp>
 
 #include <algorithm>
+#include <chrono>
 
 namespace stead::mirror {
 namespace json = boost::json;
+namespace {
+constexpr auto command_patience = std::chrono::seconds{10};
+} // namespace
 
 plugin::Answer MirrorPlugin::on_command(std::string_view verb, std::span<const std::string_view> arguments,
                                         std::string& answer) {
@@ -30,7 +34,8 @@ void MirrorPlugin::command(std::uint64_t token, const std::string& verb, const s
         const bool as_json = std::ranges::find(arguments, "--json") != arguments.end();
         finish_command(token, true, as_json ? json::serialize(status_) : status_text());
     } else if (!fs_ready_) { // it was only just started: the roles are not known yet
-        waiting_commands_.push_back([this, token, verb, arguments] { command(token, verb, arguments); });
+        waiting_commands_.push_back({token, verb, arguments, BootClock::now() + command_patience});
+        expire_commands();
     } else if (verb == "swap") {
         swap(token, "administrator");
     } else if (verb == "prim") {
@@ -54,6 +59,33 @@ void MirrorPlugin::command(std::uint64_t token, const std::string& verb, const s
         ask({{"do", "lost_" + what}, {"name", arguments.size() > 2 ? arguments[2] : ""}},
             [this, token](bool ok, const std::string& text) { finish_command(token, ok, text); });
     }
+}
+
+/// An order is obeyed soon or not at all: who gave it may be gone, and what was right then may be wrong now.
+void MirrorPlugin::expire_commands() {
+    std::vector<Order> waiting;
+    for (Order& one : std::exchange(waiting_commands_, {})) {
+        if (BootClock::now() < one.until) {
+            waiting.push_back(std::move(one));
+        } else {
+            refuse_order(one);
+        }
+    }
+    waiting_commands_ = std::move(waiting);
+    command_timer_.expires_after(seconds{1});
+    command_timer_.async_wait([this](boost::system::error_code cancelled) {
+        if (!cancelled && !waiting_commands_.empty()) {
+            expire_commands();
+        }
+    });
+}
+
+void MirrorPlugin::refuse_order(const Order& order) {
+    const std::string module{host_.module()};
+    finish_command(order.token, false,
+                   (child_ ? "stead-fs is still opening the replicated directories: try again in a while"
+                           : "stead-fs does not run: 'stead state -v -m " + module + "' says what is waited for") +
+                       std::string{ready_ ? "" : "; 'stead failover off -m " + module + "' lifts its wait rules"});
 }
 
 void MirrorPlugin::finish_command(std::uint64_t token, bool ok, const std::string& text) {

@@ -118,8 +118,8 @@ void MirrorPlugin::on_fs_message(const json::object& said) {
         if (!peer_word_.empty()) {
             tell_peer(peer_word_);
         }
-        for (auto& waiting : std::exchange(waiting_commands_, {})) {
-            waiting();
+        for (const Order& order : std::exchange(waiting_commands_, {})) {
+            command(order.token, order.verb, order.arguments);
         }
     } else if (what == "role") {
         on_role(text_of(said, "role"), text_of(said, "reason"));

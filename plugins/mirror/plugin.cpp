@@ -35,7 +35,7 @@ LeasePage new_page() {
 MirrorPlugin::MirrorPlugin(plugin::Host host, plugin::Config config)
     : host_(host), options_(read_checked(config)), lease_(new_page()), network_(host, options_),
       work_(boost::asio::make_work_guard(io_)), announce_timer_(io_), retry_timer_(io_), swap_timer_(io_),
-      witness_timer_(io_), watch_timer_(io_) {
+      witness_timer_(io_), watch_timer_(io_), command_timer_(io_) {
     host_.set_config(options_.digest());
 }
 
@@ -75,7 +75,7 @@ void MirrorPlugin::stop() {
         stopping_ = true;
         child_.reset();
         for (boost::asio::steady_timer* timer :
-             {&announce_timer_, &retry_timer_, &swap_timer_, &witness_timer_, &watch_timer_}) {
+             {&announce_timer_, &retry_timer_, &swap_timer_, &witness_timer_, &watch_timer_, &command_timer_}) {
             timer->cancel();
         }
         work_.reset();
@@ -127,7 +127,12 @@ void MirrorPlugin::on_ready(bool ready) {
         if (ready) {
             begin();
             lead(); // the host has forgotten what it was told before
-        } else if (!mounted_ && !transition_) {
+            return;
+        }
+        for (const Order& order : std::exchange(waiting_commands_, {})) { // a rule holds it, for who knows how long
+            refuse_order(order);
+        }
+        if (!mounted_ && !transition_) {
             say_stop(); // else RELEASE does, when the application has stopped
         }
     });

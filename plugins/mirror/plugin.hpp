@@ -109,6 +109,14 @@ private:
     [[nodiscard]] std::filesystem::path sync_time_file() const;
 
     // commands.cpp
+    struct Order {
+        std::uint64_t token{};
+        std::string verb;
+        std::vector<std::string> arguments;
+        Instant until;
+    };
+    void expire_commands();
+    void refuse_order(const Order& order);
     void command(std::uint64_t token, const std::string& verb, const std::vector<std::string>& arguments);
     void finish_command(std::uint64_t token, bool ok, const std::string& text);
     void swap(std::uint64_t token, const std::string& by);
@@ -130,7 +138,8 @@ private:
     boost::asio::io_context io_;
     boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_;
     std::optional<std::thread> thread_;
-    boost::asio::steady_timer announce_timer_, retry_timer_, swap_timer_, witness_timer_, watch_timer_;
+    boost::asio::steady_timer announce_timer_, retry_timer_, swap_timer_, witness_timer_, watch_timer_,
+        command_timer_;
     bool swap_timer_armed_{};
 
     std::unique_ptr<Child> child_;
@@ -145,7 +154,7 @@ private:
     std::optional<stead_transition> transition_; ///< waits for stead-fs
     std::int64_t last_id_{};
     std::map<std::int64_t, Reply> replies_;
-    std::vector<std::function<void()>> waiting_commands_;
+    std::vector<Order> waiting_commands_; ///< until stead-fs is there
 
     // The peer
     std::optional<std::uint32_t> peer_;

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Both nodes live, and nothing joins them. Without a witness both serve, each changes the data, and what the loser had written
 is given back byte for byte. With a witness two never serve at once; a mirror that is made anew is not held up by what the
-witness remembers of the old one. Usage: test_mirror_split.py lost|ping|cas"""
+witness remembers of the old one. A witness that comes back is asked again, and orders are obeyed whoever is gone.
+Usage: test_mirror_split.py lost|ping|cas|orders"""
 import sys
 import time
 
@@ -136,7 +137,46 @@ def cas(nodes):
     check(True, "a mirror that is made anew takes over: the witness does not mix it up with the old one")
 
 
+def orders(nodes):
+    witness = nodes.nodes[2]
+    module = mirror.Mirror(nodes, checks='<check><splitbrain ident="w" exec="cas" arg="node3"/></check>')
+    one, two = module.form()
+    witness.power_off()
+    one.power_off()
+    lab.wait_for("no word", lambda: "unanswered" in module.log(two))
+    time.sleep(3)
+    check(two.state("data") not in (ALONE, PRIM), "primary and witness are gone: no word, no role")
+    mirror.power_on_again(witness)
+    module.wait_ready(two, ALONE)
+    check(True, "the witness is back: it is asked again, and grants")
+    mirror.power_on_again(one)
+    module.stead(one, "start")
+    module.wait_ready(one, SECOND, timeout=30)
+    witness.power_off()
+    two.power_off()
+    lab.wait_for("no word", lambda: "unanswered" in module.log(one))
+    told = module.stead(one, "primforce", timeout=15)
+    module.wait_ready(one, ALONE)
+    check(told.returncode == 0, "with nobody else there, primforce is obeyed at once")
+    mirror.power_on_again(witness)
+    mirror.power_on_again(two)
+    module.stop()
+    for node in module.nodes:
+        path = node.disk / "etc/modules/data/conf/userconfig.xml"
+        path.write_text(path.read_text().replace("<service ", '<service failover="off" '))
+        module.stead(node, "config")
+    module.stead(one, "prim")
+    module.wait_ready(one, ALONE)
+    module.stead(two, "second")
+    module.wait_ready(two, SECOND, timeout=30)
+    one.power_off()
+    lab.wait_for("the reason", lambda: "failover is off" in module.stead(two, "state -v").stdout)
+    module.stead(two, "prim", timeout=15)
+    module.wait_ready(two, ALONE)
+    check(True, "failover off: the secondary waits for prim, and obeys it")
+
+
 if __name__ == "__main__":
     case = sys.argv[1]
     with mirror.cluster(nodes=2 if case == "lost" else 3, lans=("default", "repli")) as group:
-        {"lost": lost, "ping": ping, "cas": cas}[case](group)
+        {"lost": lost, "ping": ping, "cas": cas, "orders": orders}[case](group)

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <charconv>
 #include <optional>
+#include <vector>
 
 namespace stead::splitbrain {
 namespace {
@@ -224,10 +225,16 @@ private:
     }
     void tell(Verdict verdict, const std::string& words) {
         const char* value = verdict == STEAD_WITNESS_GRANTED ? "up" : "down";
-        for (const std::string& resource : {options_->resource, std::string{uptodate}}) {
+        for (const std::string& resource : concerned()) {
             host_.publish(resource, value);
             host_.explain(resource, sentence(verdict, words));
         }
+    }
+    /// Not `uptodate` where a mirror asks: it does nothing without the witness's word, and asks until there is one. A
+    /// wait rule would end it, and with it the question, the copy's standing and whoever could obey an order.
+    [[nodiscard]] std::vector<std::string> concerned() const {
+        return claims_decide() ? std::vector{options_->resource}
+                               : std::vector{options_->resource, std::string{uptodate}};
     }
     /// The reason of a verdict, for a person.
     [[nodiscard]] std::string sentence(Verdict verdict, const std::string& words) const {
@@ -243,8 +250,9 @@ private:
     [[nodiscard]] bool claims_decide() const { return host_.mode() == "mirror" && !options_->witnesses.nodes.empty(); }
 
     void on_isolation() {
-        host_.publish(options_->resource, "init");
-        host_.publish(uptodate, "init");
+        for (const std::string& resource : concerned()) {
+            host_.publish(resource, "init");
+        }
         if (!claims_decide()) {
             host_.event("isolated: asking the witnesses");
             // All that are in the last view with others know its epoch: whoever names it first goes on.
@@ -309,7 +317,8 @@ constexpr stead_attr_schema attributes[] = {
 };
 constexpr stead_elem_schema schema[] = {
     {"check/splitbrain", nullptr, STEAD_ELEM_DYNAMIC, std::size(attributes), attributes,
-     "when all other nodes are lost without a word: splitbrain.uptodate is down unless a witness answers"},
+     "when all other nodes are lost without a word: splitbrain.uptodate is down unless a witness answers; with cas in "
+     "a mirror only splitbrain.<ident> tells, for the mirror itself waits for the word"},
 };
 
 } // namespace

@@ -19,6 +19,9 @@ bool Core::State::every_claim_is_asked() const {
 void Core::State::set_role(Role to, const std::string& reason) {
     if (role != to) {
         role = to;
+        if (to == Role::waiting) {
+            handshake_text.clear(); // of before: now the reason tells what is waited for
+        }
         out.emplace_back(RoleChanged{to, record.epoch, reason});
         announce_at = to == Role::alone && !options.data ? now : never;
         tell_witness();

@@ -203,7 +203,7 @@ std::size_t ChangeLog::spare() const noexcept {
 
 int ChangeLog::make_ready(std::size_t slot) {
     Slot& one = slots_[slot];
-    Fd fd(::open(one.file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    Fd fd(::open(one.file.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
     if (!fd) {
         return errno;
     }
@@ -244,7 +244,7 @@ void ChangeLog::take_space() const {
         if (last_round(slot.file) != 0) { // a log, and if it is too short, then that must be seen
             continue;
         }
-        const Fd fd(::open(slot.file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+        const Fd fd(::open(slot.file.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
         struct stat now {};
         if (fd && sys::attributes(fd.get(), now) == 0 && static_cast<std::uint64_t>(now.st_size) < step_bytes) {
             const std::string zeros(step_bytes - static_cast<std::uint64_t>(now.st_size), '\0');

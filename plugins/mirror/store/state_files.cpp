@@ -145,10 +145,8 @@ Result<void> Files::persist(const Record& record) {
 } // namespace
 
 Result<std::unique_ptr<StateFiles>> StateFiles::open(const std::filesystem::path& folder) {
-    std::error_code failed;
-    std::filesystem::create_directories(folder, failed);
-    if (failed) {
-        return os_error(folder.string(), "cannot be made", failed.value());
+    if (const int error = sys::private_folder(folder); error != 0) {
+        return os_error(folder.string(), "cannot be made", error);
     }
     auto files = std::make_unique<Files>(folder);
     files->reserve();

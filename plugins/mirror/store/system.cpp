@@ -162,6 +162,19 @@ int attributes(int folder, const char* name, struct stat& out) {
     return result(::fstatat(folder, name, &out, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT));
 }
 
+int private_folder(const std::filesystem::path& path) {
+    std::error_code failed;
+    std::filesystem::create_directories(path.parent_path(), failed);
+    if (failed) {
+        return failed.value();
+    }
+    if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) {
+        return errno;
+    }
+    const Fd folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    return folder ? result(::fchmod(folder.get(), 0700)) : errno;
+}
+
 int changeable(int folder, const char* name) {
     struct statx found {};
     const int error = result(::statx(folder, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_TYPE, &found));

@@ -7,6 +7,7 @@
 #include <array>
 #include <cerrno>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <optional>
 #include <string>
@@ -69,6 +70,9 @@ inline constexpr std::string_view own_xattrs = "trusted.stead.";
 /// fstat, also of O_PATH.
 [[nodiscard]] int attributes(int fd, struct stat& out);
 [[nodiscard]] int attributes(int folder, const char* name, struct stat& out);
+
+/// A folder that only root can look into, made where it is missing; also one that others could write to before.
+[[nodiscard]] int private_folder(const std::filesystem::path& path);
 
 /// EPERM: immutable or append-only (chattr), even root cannot change it.
 [[nodiscard]] int changeable(int folder, const char* name);

@@ -55,10 +55,8 @@ Result<void> StoredTree::start() {
         return Error{Errc::out_of_range, "replicated",
                      std::to_string(options_.roots.size()) + " directories; at most 256 are allowed"};
     }
-    std::error_code failed;
-    std::filesystem::create_directories(options_.state, failed);
-    if (failed) {
-        return os_error(options_.state.string(), "cannot be made", failed.value());
+    if (const int error = sys::private_folder(options_.state); error != 0) {
+        return os_error(options_.state.string(), "cannot be made", error);
     }
     for (const Root& root : options_.roots) {
         auto open = std::make_unique<OpenRoot>();

@@ -56,7 +56,7 @@ void UndoLog::close() noexcept {
 
 Errno UndoLog::start(const std::filesystem::path& path) {
     close();
-    file_ = Fd(::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+    file_ = Fd(::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600));
     if (!file_) {
         return errno;
     }

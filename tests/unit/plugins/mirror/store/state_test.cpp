@@ -59,6 +59,19 @@ protected:
     std::unique_ptr<StateFiles> files;
 };
 
+TEST_F(State, IsNobodyElsesToReadOrToChange) {
+    const mode_t before = ::umask(0); // as stead-fs has it
+    fs::permissions(folder, fs::perms::all);
+    open();
+    EXPECT_EQ(attributes_of(folder).st_mode & 07777, 0700U) << "also one that an older release left open";
+    fs::remove_all(folder);
+    open();
+    EXPECT_EQ(attributes_of(folder).st_mode & 07777, 0700U);
+    fs::create_directory_symlink("/tmp", folder / "link");
+    EXPECT_FALSE(StateFiles::open(folder / "link"));
+    ::umask(before);
+}
+
 TEST_F(State, NoRecordAtFirstThenTheLastOne) {
     EXPECT_EQ(load_record(), std::nullopt);
     for (Epoch epoch = 1; epoch <= 5; ++epoch) {
