@@ -218,7 +218,7 @@ void MirrorPlugin::publish_status(const json::object& status) {
     if (options_.sync_at) {
         publish("rfs.syncat", flag_of(status, "waits_for_schedule") ? "down" : "up");
     }
-    publish("rfs.reintegre_failed", flag_of(status, "resync_failed") ? "up" : "down");
+    publish("rfs.reintegre_failed", text_of(status, "storage_failure").empty() ? "down" : "up");
     lead();
     consider_swap_back();
 }

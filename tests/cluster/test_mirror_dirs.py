@@ -165,6 +165,7 @@ def full(nodes):
     module.wait_ready(one, ALONE)
     lab.wait_for("its state says why", lambda: "No space left on device" in module.stead(two, "state -v", check=False).stdout)
     check(module.status(two)["storage_failure"].endswith("No space left on device"), "and so does mirror status --json")
+    check(module.stead(two, "get -r rfs.reintegre_failed").stdout == "up\n", "and a resource")
     time.sleep(10)
     said = module.log(two).count("out of sync") - said_before
     check(1 <= said <= 20, f"{said} failures told in 10 s")
@@ -173,6 +174,7 @@ def full(nodes):
     module.wait_ready(two, SECOND, timeout=40)
     module.wait_ready(one, PRIM)
     check(module.status(two)["storage_failure"] == "", "in sync again, nothing is said of it")
+    check(module.stead(two, "get -r rfs.reintegre_failed").stdout == "down\n", "by neither")
     module.stop()
     sums = {node.sh(f"cd {mirror.DATA}; sha256sum *").stdout for node in module.nodes}
     check(len(sums) == 1, f"both have the same: {sums}")

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Data that a person has copied to the other node need not be sent again (rfssync external); rfssync full compares all; what
-of the classic <rfs> has no meaning here is said so at config."""
+was changed alone is all that is sent, also by a node that was restarted since or has crashed; what of the classic <rfs> has no meaning here is said so at config."""
 import subprocess
 
 import mirror
@@ -48,6 +48,28 @@ def seed(nodes):
     mirror.same_trees(module, "compared in full")
     refused = module.stead(one, "rfssync full", check=False)
     check(refused.returncode != 0 and "primary" in refused.stderr, f"on the primary it is refused: {refused.stderr.strip()}")
+    changed_alone(module, one, two)
+
+
+def changed_alone(module, one, two):
+    """The log has whole extents of 4 MiB: what of them is equal is not sent."""
+    for how in ("stopped and started", "crashed"):
+        module.stead(two, "stop")
+        module.wait_ready(one, ALONE)
+        one.sh(f"cd {DATA}; for i in $(seq 0 3 57); do printf {how[0]} | dd of=big bs=1 seek=${{i}}000000 conv=notrunc status=none; done")
+        if how == "crashed":
+            one.sh("pkill -KILL stead-fs")
+        else:
+            module.stead(one, "stop")
+            module.stead(one, "start")
+        module.wait_ready(one, ALONE, timeout=30)
+        before = module.status(one)["stream"]["bytes_out"]
+        module.stead(two, "start")
+        module.wait_ready(two, SECOND, timeout=60)
+        module.wait_ready(one, PRIM)
+        moved = sent(module, one) - before
+        check(moved < 8_000_000, f"20 small changes alone, {how}: {moved} bytes of 60 MB were sent")
+        mirror.same_trees(module, how)
 
 
 if __name__ == "__main__":

@@ -273,6 +273,7 @@ void Core::State::try_finish_end() {
         record.role = Role::second;
         persist([this, through, durable = end_wanted->durable, mine] {
             dirty.clear();
+            coarse.clear();
             uncertain.clear();
             intended.clear();
             unsynced.forget(Unsynced::self, through);
@@ -332,7 +333,12 @@ void Core::State::build_set() {
     }
     pending_total = {};
     for (const TargetSet* set : {&dirty, &uncertain}) {
-        std::for_each(set->begin(), set->end(), [this](const Target& target) { add_pending(target); });
+        std::for_each(set->begin(), set->end(), [this](const Target& target) {
+            add_pending(target);
+            if (coarse.contains(target)) {
+                to_compare.insert(target);
+            }
+        });
     }
     for (const LogEntry& entry : peer_marks) {
         if (entry.mark == Mark::dirty) {
@@ -469,6 +475,7 @@ void Core::State::become_equal() {
     phase = Phase::equal;
     storage_failure.clear();
     dirty.clear();
+    coarse.clear();
     uncertain.clear();
     intended.clear();
     log_memory = intent_known = log_usable = tainted = accept_loss = sync_failed = false;

@@ -71,6 +71,7 @@ void Core::State::load(const Start& input) {
             const Target target{entry.target.kind, entry.target.fid, first + i};
             if (entry.mark == Mark::dirty) {
                 dirty.insert(target);
+                coarse.insert(target);
             } else if (entry.mark == Mark::intent) {
                 intended.insert(target);
             } else {

@@ -285,6 +285,7 @@ struct Core::State {
 
     // What may differ
     TargetSet dirty, uncertain, intended;
+    TargetSet coarse; ///< of `dirty`: a log has whole extents, of which most zones may be equal
     Unsynced unsynced;
     // The log: extents in it, and operations that wait for more
     TargetSet logged, logged_intents, log_wanted, intents_wanted;

@@ -38,6 +38,7 @@ enum class Mutant : std::uint8_t {
     outdated_never_source,
     failed_change_counts,
     ignore_configured,
+    repair_ends_early,
     // Without data
     take_without_asking,
 };
