@@ -34,6 +34,8 @@ constexpr int start_limit_ms = 10'000;
 void prepare_process() {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL); // an orphan must not go on serving
     ::prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
+    // Nor for a page of its own that was swapped out. On fault: what is only reserved or mapped takes nothing.
+    ::mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT);
     ::setpriority(PRIO_PROCESS, 0, -10); // the application waits for it at every write
     ::umask(0);
     ::signal(SIGPIPE, SIG_IGN);

@@ -128,10 +128,18 @@ void World::on(unsigned n, const SyncInode& o) {
         if (result.error != 0) {
             nodes_[n].distrusted.insert(ticket);
             nodes_[n].untold = true;
+            sync_failed_beside_dead(n);
             lost_by_disk(n, fid);
             note(n, "sync of " + std::to_string(fid.low) + " failed", 2);
         }
     });
+}
+
+/// Both have failed, and this one may not know it yet and step down for the other one.
+void World::sync_failed_beside_dead(unsigned n) {
+    if (!alive(1 - n)) {
+        forget_unsynced();
+    }
 }
 
 /// What a failed sync dropped before the resync touched it, no roll-back gives back.
@@ -154,7 +162,12 @@ void World::lost_by_disk(unsigned n, const Fid& fid) {
 }
 
 void World::on(unsigned n, const Flush& o) {
-    effect(n, sync_time(n), o.ticket, [this, n](Done& result) { result.error = disk(n).flush(random_); });
+    effect(n, sync_time(n), o.ticket, [this, n](Done& result) {
+        result.error = disk(n).flush(random_);
+        if (result.error != 0) {
+            sync_failed_beside_dead(n);
+        }
+    });
 }
 
 void World::on(unsigned n, const Store& o) {

@@ -190,6 +190,8 @@ private:
     void check_start(unsigned node, const RoleChanged& change);
     [[nodiscard]] bool acts(unsigned node) const;
     [[nodiscard]] bool accounted(const Target& target, const std::array<Decision, 2>* would) const;
+    [[nodiscard]] bool sent_with_another(const Target& target, const std::array<Decision, 2>* would) const;
+    void sync_failed_beside_dead(unsigned n);
     void lost_by_disk(unsigned node, const Fid& fid);
     void check_content(unsigned node, const Tree& needed, bool queued_counts, const char* what);
 
