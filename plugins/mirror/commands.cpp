@@ -146,12 +146,8 @@ std::string MirrorPlugin::progress() const {
     if (const auto failure = text_of(status_, "storage_failure"); !failure.empty() && !flag_of(status_, "resyncing")) {
         return "its storage failed (" + failure + ")";
     }
-    const auto left = number_of(status_, "targets_left");
-    const auto total = number_of(status_, "targets_total");
-    if (total == 0) {
-        return "waiting for the primary";
-    }
-    return std::to_string((total - left) * 100 / total) + " % resynced";
+    const std::string text = text_of(status_, "progress");
+    return !text.empty() ? text : serving() ? "nothing is to be sent" : "waiting for the primary";
 }
 
 bool MirrorPlugin::differs() const {
@@ -186,14 +182,15 @@ std::string MirrorPlugin::status_text() const {
     if (flag_of(status_, "resyncing")) {
         text += "\nresync: " + progress();
         if (status_.contains("seconds_left")) {
-            text += ", " + number("targets_left") + " targets left, " + number("targets_per_second") + "/s, about " +
-                    number("seconds_left") + " s to go";
+            text += "; " + number("targets_left") + " targets left, " + number("targets_per_second") + "/s";
         }
     }
     text += "\ngeneration " + text_of(status_, "generation") + ", epoch " + number("epoch") +
             ", changed alone: " + number("dirty") + " targets";
     text += "\nwrites: " + number("operations") + " answered, " + number("operations_in_flight") + " under way, p50 " +
             inner("latency_us", "p50") + " us, p95 " + inner("latency_us", "p95") + " us";
+    text += "\nreplication: " + inner("replication", "bandwidth") + " bytes/s, acknowledged in " +
+            inner("replication", "latency_us") + " us";
     text += "\nstream: " + inner("stream", "bytes_out") + " bytes sent, " + inner("stream", "bytes_in") +
             " received, " + inner("stream", "connections") + " connections";
     return text + "\nverify: " + differences();
@@ -206,6 +203,19 @@ void MirrorPlugin::publish(const std::string& name, const std::string& value) {
     }
 }
 
+/// stead-fs measures once a second; what does not move is published once.
+void MirrorPlugin::publish_figures() {
+    const auto number = [this](std::string_view name) { return std::to_string(number_of(status_, name)); };
+    publish("rfs.resync_rate", number("resync_rate"));
+    const bool unknown = !status_.contains("seconds_left") && !text_of(status_, "progress").empty();
+    publish("rfs.resync_left", unknown ? "unknown" : number("seconds_left"));
+    const json::value* replication = status_.if_contains("replication");
+    const json::object figures =
+        replication != nullptr && replication->is_object() ? replication->get_object() : json::object{};
+    publish("rfs.latency", std::to_string(number_of(figures, "latency_us")));
+    publish("rfs.bandwidth", std::to_string(number_of(figures, "bandwidth")));
+}
+
 void MirrorPlugin::publish_status(const json::object& status) {
     status_ = status;
     status_.erase("say");
@@ -214,7 +224,8 @@ void MirrorPlugin::publish_status(const json::object& status) {
     publish("rfs.degraded", role_ == Role::alone ? "up" : "down");
     publish("rfs.synced", equal ? "up" : "down");
     publish("rfs.resync",
-            number_of(status, "targets_left") > 0 || (role_ == Role::second && !eligible) ? progress() : "no");
+            !text_of(status, "progress").empty() || (role_ == Role::second && !eligible) ? progress() : "no");
+    publish_figures();
     if (options_.sync_at) {
         publish("rfs.syncat", flag_of(status, "waits_for_schedule") ? "down" : "up");
     }

@@ -191,7 +191,9 @@ void MirrorPlugin::lead() {
     }
     case Role::second: {
         const bool in_sync = flag_of(status_, "eligible");
-        host_.set_role(STEAD_SECOND, in_sync ? "" : "not uptodate: " + progress(), !in_sync);
+        const bool copies = !text_of(status_, "progress").empty(); // how far is in rfs.resync: each reason is logged
+        const std::string why = "not uptodate: " + (copies ? std::string{"being resynced"} : progress());
+        host_.set_role(STEAD_SECOND, in_sync ? "" : why, !in_sync);
         break;
     }
     case Role::prim: host_.set_role(STEAD_PRIM, "", false); break;
@@ -213,6 +215,8 @@ void MirrorPlugin::on_fs_end(int code, const std::string& how) {
     fs_ready_ = mounted_ = false;
     watch_timer_.cancel();
     status_ = {};
+    publish("rfs.resync", "no");
+    publish_figures();
     if (as_asked) {
         reason_.clear();
         transition_over();

@@ -128,6 +128,7 @@ private:
     [[nodiscard]] bool differs() const; ///< what the last comparison found, and was not repaired
     [[nodiscard]] std::string differences() const;
     void publish_status(const boost::json::object& status);
+    void publish_figures();
     void publish(const std::string& name, const std::string& value);
 
     plugin::Host host_;

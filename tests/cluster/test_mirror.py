@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A mirror's life on two nodes: first copy, replication of everything a file system has, stop, start, swap, the data at
 their place when stopped, scripts in order, a stop of both that leaves nothing to be sent again, and starts with the long
-time-outs of old modules. Usage: test_mirror.py first|life|intent|heart"""
+time-outs of old modules. Usage: test_mirror.py first|life|intent|heart|progress"""
 import json
+import re
 import sys
 import time
 
@@ -135,6 +136,56 @@ def intent(nodes):
     mirror.same_trees(module, "after a power loss of both")
 
 
+def resources(module, node):
+    """By name, as `state -v` shows them of this node."""
+    return {one["name"]: one["value"]
+            for one in json.loads(module.stead(node, "state -v --json").stdout)["detail"]["resources"]
+            if one["name"].startswith("rfs.") and one.get("node", node.name) == node.name}
+
+
+def progress(nodes):
+    """How far a resync is, how fast it goes and how long it takes, on both nodes; how fast changes are replicated."""
+    module = mirror.Mirror(nodes, rfs='reiallowedbw="2000"')  # 2 MB/s: about 17 s
+    one, two = module.nodes
+    module.stead(one, "prim")
+    module.wait_ready(one, ALONE)
+    one.sh(f"head -c 36000000 /dev/urandom >{DATA}/big; sync")
+    module.stead(two, "second")
+    for node, what in ((one, r"\d+ % resynced"), (two, r"being resynced, \d+ %, [\d.]+ [kM]B received")):
+        text = re.compile(what + r", \d\.\d MB/s, \d+ s left")
+        lab.wait_for(f"{node.name}: rate and time left in state -v",
+                     lambda: text.search(module.stead(node, "state -v", check=False).stdout), 15)
+        lab.wait_for(f"{node.name}: as resources",
+                     lambda: 1_000_000 < int(resources(module, node)["rfs.resync_rate"]) < 4_000_000
+                     and 0 < int(resources(module, node)["rfs.resync_left"]) < 40, 5)
+        status = module.status(node)
+        check(1_000_000 < status["resync_rate"] < 4_000_000 and 0 < status["seconds_left"] < 40
+              and 0 < status["targets_left"] < status["targets_total"] and status["resync_bytes"] > 0,
+              f"{node.name}: as numbers, {status['progress']}")
+    check("not uptodate: being resynced" in module.stead(two, "state", check=False).stdout, "the target's state says so")
+    module.wait_ready(two, SECOND, timeout=60)
+    module.wait_ready(one, PRIM)
+    for node, name in ((one, "of the secondary"), (two, "from the primary")):
+        log = module.log(node)
+        for line in (f"resync {name} begins: \\d+ targets, up to 36.0 MB in files \\(", f"resync {name}: .* s left",
+                     f"resync {name} is over: 3[67].\\d MB in \\d+.\\d s, \\d.\\d MB/s"):
+            check(len(re.findall(line, log)) in (1, 2), f"{node.name}: the log has '{line}'")
+        gone = {"rfs.resync": "no", "rfs.resync_rate": "0", "rfs.resync_left": "0"}
+        lab.wait_for(f"{node.name}: nothing of it is left", lambda: gone.items() <= resources(module, node).items(), 5)
+    states = module.log(two).count("Local state SECOND Transient")
+    check(states <= 3, f"progress is no change of state in the log: {states} lines")
+    one.sh(f"(for i in $(seq 400); do echo $i >>{DATA}/small; sleep 0.02; done) >/dev/null 2>&1 &")
+    for node in module.nodes:
+        def moves(node=node):
+            status, shown = module.status(node), resources(module, node)
+            return (0 < status["replication"]["latency_us"] < 1_000_000 and status["replication"]["bandwidth"] > 0
+                    and int(shown["rfs.latency"]) > 0 and int(shown["rfs.bandwidth"]) > 0)
+        lab.wait_for(f"{node.name}: latency and bandwidth of replication", moves, 8)
+    idle = {"rfs.latency": "0", "rfs.bandwidth": "0"}
+    for node in module.nodes:
+        lab.wait_for(f"{node.name}: idle", lambda: idle.items() <= resources(module, node).items(), 30)
+
+
 def heart(nodes):
     """A time-out of 12 s is waited for only where something may act that is not known."""
     module = mirror.Mirror(nodes, heart='pulse="200" timeout="12000"')
@@ -172,4 +223,5 @@ def heart(nodes):
 
 if __name__ == "__main__":
     with mirror.cluster() as both:
-        {"first": first, "life": life, "intent": intent, "heart": heart}[sys.argv[1]](both)
+        {"first": first, "life": life, "intent": intent, "heart": heart,
+         "progress": progress}[sys.argv[1]](both)

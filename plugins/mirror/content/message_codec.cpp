@@ -22,6 +22,23 @@ std::uint64_t get_u64(std::string_view from) noexcept {
     return std::uint64_t{get_u32(from)} << 32 | get_u32(from.substr(4));
 }
 
+/// All 0 is left out: the bytes are those of a version that does not know it.
+template <class Header>
+void put(const message::Progress& from, Header& to) {
+    if (from == message::Progress{}) {
+        return;
+    }
+    v1::Progress& what = *to.mutable_progress();
+    what.set_targets(from.targets);
+    what.set_targets_left(from.targets_left);
+    what.set_zones(from.zones);
+    what.set_zones_left(from.zones_left);
+}
+
+message::Progress get(const v1::Progress& from) {
+    return {from.targets(), from.targets_left(), from.zones(), from.zones_left()};
+}
+
 struct Put {
     v1::Message& to;
 
@@ -58,6 +75,10 @@ struct Put {
         codec::put(from.current, *what.mutable_current());
         what.set_anything(from.anything);
         what.set_keep_undo(from.keep_undo);
+        put(from.progress, what);
+        if (from.extent) {
+            what.set_extent(put_enum(*from.extent));
+        }
     }
     void operator()(const message::BeginAck&) const { to.mutable_begin_ack(); }
     void operator()(const message::Change& from) const {
@@ -80,12 +101,14 @@ struct Put {
         what.set_seq(from.seq);
         codec::put(from.target, *what.mutable_target());
         codec::put(*from.payload, *what.mutable_content());
+        put(from.progress, what);
     }
     void operator()(const message::Probe& from) const {
         v1::Probe& what = *to.mutable_probe();
         what.set_seq(from.seq);
         codec::put(from.target, *what.mutable_target());
         what.set_digest(from.digest);
+        put(from.progress, what);
     }
     void operator()(const message::Acked& from) const {
         v1::Acked& what = *to.mutable_acked();
@@ -166,6 +189,15 @@ bool is_copy(const Content& content) noexcept {
            std::holds_alternative<copy::Zone>(content.what);
 }
 
+Result<message::Body> get(const v1::Begin& from) {
+    message::Begin to{codec::get(from.mirror()), codec::get(from.current()), from.anything(), from.keep_undo(),
+                      get(from.progress())};
+    if (from.extent() != 0 && !get_enum(from.extent(), Extent::everything, to.extent.emplace())) {
+        return unknown_kind("extent", from.extent());
+    }
+    return message::Body{to};
+}
+
 Result<message::Body> get(const v1::Change& from, std::string_view bulk) {
     message::Change to;
     to.seq = from.seq();
@@ -225,12 +257,14 @@ Result<message::Body> get(const v1::Copy& from, std::string_view bulk) {
     if (!fits(*target, *content)) {
         return malformed("copy whose content is not of its target's kind");
     }
-    return message::Body{message::Copy{from.seq(), *target, std::make_shared<const Content>(std::move(*content))}};
+    return message::Body{
+        message::Copy{from.seq(), *target, std::make_shared<const Content>(std::move(*content)), get(from.progress())}};
 }
 
 Result<message::Body> get(const v1::Probe& from) {
     const auto target = codec::get(from.target());
-    return target ? Result<message::Body>{message::Probe{from.seq(), *target, from.digest()}} : target.error();
+    return target ? Result<message::Body>{message::Probe{from.seq(), *target, from.digest(), get(from.progress())}}
+                  : target.error();
 }
 
 Result<message::Body> get(const v1::Acked& from, std::string_view bulk) {
@@ -292,9 +326,7 @@ Result<message::Body> get_body(const v1::Message& from, std::string_view bulk) {
     switch (kind) {
     case Case::kHello: return get(from.hello());
     case Case::kMarks: return get(from.marks());
-    case Case::kBegin:
-        return message::Body{message::Begin{codec::get(from.begin().mirror()), codec::get(from.begin().current()),
-                                            from.begin().anything(), from.begin().keep_undo()}};
+    case Case::kBegin: return get(from.begin());
     case Case::kBeginAck: return message::Body{message::BeginAck{}};
     case Case::kChange: return get(from.change(), bulk);
     case Case::kCopy: return get(from.copy(), bulk);

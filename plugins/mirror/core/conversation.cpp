@@ -403,7 +403,7 @@ void Core::State::begin() {
                                                       [](const LogEntry& entry) { return entry.mark == Mark::dirty; });
     const bool ordered = target.accept_loss && !target.record.current.none(); // a new one had nothing of this mirror
     const bool loses = !target.record.base.none() || ordered || foreign;
-    send(message::Begin{record.mirror, record.current, !pending.empty(), loses});
+    send(message::Begin{record.mirror, record.current, !pending.empty(), loses, progress(), decision.extent});
 }
 
 void Core::State::on(const message::BeginAck&) {

@@ -2,6 +2,7 @@
 #include "state.hpp"
 
 #include <algorithm>
+#include <numeric>
 
 /// Targets on their way to the peer: resync, comparison, verification and repair.
 namespace stead::mirror {
@@ -96,6 +97,16 @@ void Core::State::drop_pending(const Target& target) {
     to_compare.erase(target);
 }
 
+/// For who watches the target.
+message::Progress Core::State::progress() const {
+    if (phase == Phase::equal) {
+        return {};
+    }
+    constexpr auto zone = static_cast<std::size_t>(TargetKind::zone);
+    const auto sum = [](const auto& counts) { return std::accumulate(counts.begin(), counts.end(), std::uint64_t{}); };
+    return {sum(pending_total), sum(pending_left), pending_total[zone], pending_left[zone]};
+}
+
 void Core::State::job_ready(Ticket ticket) {
     Job& job = jobs.at(ticket);
     job.running = true;
@@ -121,7 +132,7 @@ void Core::State::probe(Ticket ticket) {
         }
         ++counters.probes;
         probes[++seq] = ticket;
-        send(message::Probe{seq, jobs.at(ticket).target, done.digest});
+        send(message::Probe{seq, jobs.at(ticket).target, done.digest, progress()});
     });
     out.emplace_back(Digest{read, jobs.at(ticket).target});
 }
@@ -145,7 +156,7 @@ void Core::State::read_and_send(Ticket ticket) {
                 ++ops.at(job.owner).copies;
             }
             unsynced.touch(Unsynced::peer, job.target, seq);
-            send(message::Copy{seq, job.target, done.payload});
+            send(message::Copy{seq, job.target, done.payload, progress()});
         }
         job_done(ticket);
     });

@@ -169,6 +169,7 @@ struct Core::State {
     void add_lacking(const Fid& file, const std::vector<Zones>& lacking);
     void add_pending(const Target& target);
     void drop_pending(const Target& target);
+    [[nodiscard]] message::Progress progress() const;
 
     // ---- conversation.cpp: handshake, resync, end
     void reset_link(const std::string& why);

@@ -326,6 +326,7 @@ void Driver::start_link(std::uint8_t peer, const std::string& address) {
                 return;
             }
             renew_lease(BootClock::now(), work);
+            watch(message.body, false);
             step(Received{std::move(message)}, work);
         }
         run_all(work);

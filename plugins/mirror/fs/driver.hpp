@@ -12,6 +12,7 @@
 #include <stead/mirror/core.hpp>
 #include <stead/mirror/lease.hpp>
 #include <stead/mirror/lost.hpp>
+#include <stead/mirror/progress.hpp>
 #include <stead/mirror/settings.hpp>
 #include <stead/mirror/state_files.hpp>
 #include <stead/mirror/tree.hpp>
@@ -117,8 +118,13 @@ private:
     void show_read_only(bool shown);
     [[nodiscard]] boost::json::object status();
     void tell_status(bool now);
-    void measure_resync(Instant now, std::uint64_t left);
     int finish();
+
+    // watch.cpp: what passes on the stream, for who watches. Under the lock
+    void watch(const message::Body& body, bool sent);
+    void measure(Instant now, const Status& status);
+    void resync_begins(Instant now, bool source, const message::Begin& begin);
+    void resync_ends(Instant now, bool whole);
 
     Settings settings_;
     Channel& channel_;
@@ -147,6 +153,10 @@ private:
     std::vector<SaveUndo> undo_queue_;
     bool undo_running_{};
     std::map<Command, std::deque<std::int64_t>> commands_; ///< ids that wait for CommandDone
+    message::Begin announced_;                             ///< received, and not yet taken up
+    ResyncMeter resync_;
+    Instant resync_told_{};
+    ReplicationMeter replication_;
 
     std::atomic<std::int64_t> armed_ns_{};
     std::atomic<bool> resyncing_{};
@@ -158,9 +168,7 @@ private:
     std::mutex lost_mutex_;          ///< what was lost in splits, on disk
     std::atomic<bool> host_gone_{};
     std::string last_status_;
-    Instant status_at_{}, rate_at_{};
-    std::uint64_t rate_left_{};
-    double targets_per_second_{};
+    Instant status_at_{};
 
     // Last: their threads use everything above.
     std::unique_ptr<Link> link_;

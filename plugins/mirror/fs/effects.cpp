@@ -213,6 +213,7 @@ void Driver::tidy() {
 
 void Driver::perform(Send&& output, Work&) {
     if (link_) {
+        watch(output.message.body, true);
         link_->send(generation_, output.message);
     }
 }

@@ -412,6 +412,10 @@ int Driver::finish() {
     show_read_only(false);
     drop_fronts();
     end_threads();
+    {
+        const std::lock_guard lock(mutex_);
+        resync_ends(BootClock::now(), false);
+    }
     if (const auto closed = tree_->close(); !closed) {
         note(true, closed.error().text());
     }

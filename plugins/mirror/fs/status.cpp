@@ -13,22 +13,40 @@ std::string hex_of(const Gen& gen) {
                       : to_hex({reinterpret_cast<const char*>(&gen.high), sizeof gen.high}).substr(0, 8);
 }
 
+struct Measured {
+    ResyncMeter::Figures resync;
+    std::string progress;
+    ReplicationMeter::Figures replication;
+};
+
+void add(const Measured& measured, json::object& all) {
+    const auto& [resync, progress, replication] = measured;
+    all["progress"] = progress;
+    all["resync_bytes"] = resync.bytes;
+    all["resync_rate"] = resync.bytes_per_second;
+    if (resync.seconds_left) {
+        all["targets_per_second"] = resync.targets_per_second;
+        all["seconds_left"] = *resync.seconds_left;
+    }
+    all["replication"] = {{"latency_us", replication.latency_us}, {"bandwidth", replication.bandwidth}};
+}
+
+/// At the source as its core counts them, at the target as the source last said.
+std::pair<std::uint64_t, std::uint64_t> targets_of(const Status& s, const ResyncMeter::Figures& resync) {
+    if (resync.running && !s.source) {
+        return {resync.targets, resync.targets_left};
+    }
+    std::uint64_t total = 0, left = 0;
+    for (const Status::Kind& kind : s.resync) {
+        total += kind.total;
+        left += kind.left;
+    }
+    return {total, left};
+}
+
 std::int64_t microseconds_of(nanoseconds time) { return time / microseconds{1}; }
 
 } // namespace
-
-/// Bytes a second since the last look, smoothed over a few of them.
-void Driver::measure_resync(Instant now, std::uint64_t left) {
-    const nanoseconds since = now - rate_at_;
-    if (since < milliseconds{500}) {
-        return;
-    }
-    const auto done = static_cast<double>(rate_left_ > left ? rate_left_ - left : 0);
-    const double per_second = done / (static_cast<double>(since.count()) / 1e9);
-    targets_per_second_ = targets_per_second_ == 0 ? per_second : 0.7 * targets_per_second_ + 0.3 * per_second;
-    rate_at_ = now;
-    rate_left_ = left;
-}
 
 json::object Driver::status() {
     const Instant now = BootClock::now();
@@ -36,19 +54,17 @@ json::object Driver::status() {
     Record record;
     Counters counters;
     bool eligible = false;
+    Measured measured;
     {
         const std::lock_guard lock(mutex_);
         s = core_->status();
         record = core_->record();
         counters = core_->counters();
         eligible = core_->eligible();
+        measure(now, s);
+        measured = {resync_.figures(), resync_.text(), replication_.figures()};
     }
-    std::uint64_t total = 0, left = 0;
-    for (const Status::Kind& kind : s.resync) {
-        total += kind.total;
-        left += kind.left;
-    }
-    measure_resync(now, left);
+    const auto [total, left] = targets_of(s, measured.resync);
     const Pacer::Figures pace = pacer_.figures(now);
     const Link::Counters link = link_ ? link_->counters() : Link::Counters{};
     json::object all{{"say", "status"},
@@ -70,10 +86,7 @@ json::object Driver::status() {
                      {"targets_total", total},
                      {"targets_left", left},
                      {"received_copies", s.received_copies}};
-    if (s.resyncing && s.source && targets_per_second_ > 0) {
-        all["targets_per_second"] = static_cast<std::int64_t>(targets_per_second_);
-        all["seconds_left"] = static_cast<std::int64_t>(static_cast<double>(left) / targets_per_second_);
-    }
+    add(measured, all);
     all["epoch"] = counter(record.epoch);
     all["generation"] = hex_of(record.current);
     all["base"] = hex_of(record.base);

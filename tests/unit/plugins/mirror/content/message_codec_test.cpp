@@ -146,6 +146,22 @@ TEST(MessageCodec, Acked) {
     EXPECT_FALSE(decode_message(encode(Message{1, sent}) + "x"));
 }
 
+TEST(MessageCodec, ProgressIsNothingForWhoDoesNotKnowIt) {
+    const message::Progress progress{10, 7, 5, ~std::uint64_t{0}};
+    const message::Begin sent{{1, 2}, {3, 4}, true, false, progress, Extent::compare_all};
+    const auto begin = again(sent);
+    EXPECT_EQ(begin.progress, progress);
+    EXPECT_EQ(begin.extent, Extent::compare_all);
+    EXPECT_EQ(again(message::Probe{1, {TargetKind::zone, a, 2}, 3, progress}).progress, progress);
+    const auto zone = std::make_shared<const Content>(Content{{}, copy::Zone{5, "hello"}});
+    EXPECT_EQ(again(message::Copy{5, {TargetKind::zone, a, 7}, zone, progress}).progress, progress);
+    const auto old = again(message::Begin{{1, 2}, {3, 4}, true, true});
+    EXPECT_EQ(old.progress, message::Progress{});
+    EXPECT_FALSE(old.extent);
+    EXPECT_LT(encode(Message{1, old}).size() + 10, encode(Message{1, sent}).size()) << "all 0 takes no bytes";
+    EXPECT_THAT(refusal(message::Begin{{1, 2}, {3, 4}, true, true, {}, static_cast<Extent>(3)}), HasSubstr("extent"));
+}
+
 TEST(MessageCodec, TheSmallOnes) {
     const auto begin = again(message::Begin{{1, 2}, {3, 4}, true, true});
     EXPECT_TRUE(begin.anything && begin.keep_undo);

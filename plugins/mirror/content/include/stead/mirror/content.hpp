@@ -12,9 +12,6 @@
 /// Units: bytes; modes as in <sys/stat.h>, S_IFMT included where an inode is made. Names are any bytes but '/' and NUL.
 namespace stead::mirror {
 
-/// A zone of a file, the unit in which changed bytes are accounted: zone n = bytes [n * zone_bytes, (n + 1) *
-/// zone_bytes).
-inline constexpr std::uint64_t zone_bytes = 64 * 1024;
 inline constexpr std::uint64_t zones_per_extent = 64; ///< an extent of the change log = 4 MiB
 /// Zones that one operation names at most beside those at its ends: 1 GiB.
 inline constexpr std::uint64_t operation_zones_max = 16 * 1024;

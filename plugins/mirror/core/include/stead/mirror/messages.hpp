@@ -3,6 +3,7 @@
 
 #include <stead/mirror/handshake.hpp>
 
+#include <optional>
 #include <variant>
 
 /// What the two nodes say to each other: docs/protocol-mirror.md, section 3.
@@ -15,11 +16,19 @@ struct Marks { ///< many at a time; zones are exact
     std::vector<LogEntry> marks;
     bool last{};
 };
+/// Of a resync, as its source counts: for who watches the target. All 0: an older source, or no resync.
+struct Progress {
+    std::uint64_t targets{}, targets_left{}; ///< the first grows while more is found
+    std::uint64_t zones{}, zones_left{};     ///< of these
+    bool operator==(const Progress&) const = default;
+};
 struct Begin {
     Gen mirror;
     Gen current;
-    bool anything{};  ///< false: nothing differs, no mark of inconsistency needed
-    bool keep_undo{}; ///< the target's own changes are about to be overwritten
+    bool anything{};                ///< false: nothing differs, no mark of inconsistency needed
+    bool keep_undo{};               ///< the target's own changes are about to be overwritten
+    Progress progress{};            ///< nothing is done yet
+    std::optional<Extent> extent{}; ///< none: an older source
 };
 struct BeginAck {};
 struct Change {
@@ -31,11 +40,13 @@ struct Copy {
     Seq seq{};
     Target target;
     Payload payload;
+    Progress progress{}; ///< when it was sent
 };
 struct Probe {
     Seq seq{};
     Target target;
     std::uint64_t digest{};
+    Progress progress{}; ///< when it was sent
 };
 struct Acked {
     Seq seq{};

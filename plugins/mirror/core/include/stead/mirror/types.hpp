@@ -24,6 +24,10 @@ struct Fid {
     auto operator<=>(const Fid&) const = default;
 };
 
+/// A zone of a file, the unit in which changed bytes are accounted: zone n = bytes [n * zone_bytes, (n + 1) *
+/// zone_bytes).
+inline constexpr std::uint64_t zone_bytes = 64 * 1024;
+
 /// In the order in which a resync sends them.
 enum class TargetKind : std::uint8_t { directory, inode, zone };
 
