@@ -161,6 +161,8 @@ void MirrorPlugin::on_role(const std::string& role, const std::string& reason) {
                                : Role::waiting;
     reason_ = reason;
     host_.event("role " + role + ": " + reason);
+    const bool lost = role_ == Role::alone && !peer_present_ && !peer_word_.empty();
+    caller_ = !lost ? "mirror: " + reason : peer_word_ == "died" ? "heart: remote stop" : "heart: no heartbeat";
     if (serving()) {
         remember_prim(true);
     } else if (role_ == Role::waiting) {
@@ -196,8 +198,15 @@ void MirrorPlugin::lead() {
         host_.set_role(STEAD_SECOND, in_sync ? "" : why, !in_sync);
         break;
     }
-    case Role::prim: host_.set_role(STEAD_PRIM, "", false); break;
-    case Role::alone: host_.set_role(STEAD_ALONE, "", false); break;
+    case Role::prim:
+    case Role::alone: {
+        const stead_state state = role_ == Role::prim ? STEAD_PRIM : STEAD_ALONE;
+        if (!caller_.empty()) { // for the log: what serves needs no reason beside its state
+            host_.set_role(state, std::exchange(caller_, ""), false);
+        }
+        host_.set_role(state, "", false);
+        break;
+    }
     case Role::died: host_.set_role(STEAD_WAIT, reason_, false); break;
     }
 }

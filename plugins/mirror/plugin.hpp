@@ -149,6 +149,7 @@ private:
     unsigned silent_ticks_{}; ///< since it last said something
     Role role_{Role::none};
     std::string reason_;
+    std::string caller_; ///< of the role that is new: as the log names it
     bool mounted_{};
     bool swap_wanted_{}; ///< the application is being stopped for a swap
     std::set<std::uint64_t> swap_tokens_;

@@ -40,6 +40,7 @@ def lost(nodes):
     cut(nodes)
     for node in (one, two):
         module.wait_ready(node, ALONE)
+        check("Action alone called by heart: no heartbeat" in module.log(node), "the log names the caller")
         check("split" in module.log(node), f"{node.name} is ALONE, and says that a split is possible")
     one.sh(LOSER + "; cp -a . /srv/kept")
     two.sh(WINNER + "; cp -a . /srv/kept")
