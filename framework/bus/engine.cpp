@@ -15,6 +15,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 namespace stead::bus {
 namespace {
@@ -223,6 +224,19 @@ void Engine::arm() {
 void Engine::step(const membership::Input& input) {
     for (const membership::Output& output : core_.step(BootClock::now(), input)) {
         perform(output);
+    }
+    if (events_->heard) {
+        tell_heard();
+    }
+}
+
+/// The core's timer is due when somebody falls silent, so this is never late.
+void Engine::tell_heard() {
+    for (std::size_t lan = 0; lan < sockets_.lans(); ++lan) {
+        const NodeSet now = core_.heard(LanId(lan));
+        if (std::exchange(heard_[lan], now) != now) {
+            post_([events = events_, lan, now] { events->heard(LanId(lan), now); });
+        }
     }
 }
 

@@ -64,6 +64,7 @@ private:
     void arm();
     void run_commands();
     void perform(const membership::Output& output);
+    void tell_heard();
     void heartbeat_out(const membership::Send& send);
     void view_installed(const membership::ViewInstalled& installed);
     void lease_changed(Instant until);
@@ -98,6 +99,7 @@ private:
     membership::Core core_;
     membership::SetLocal local_;
     std::array<Peer, limits::nodes_max> peers_;
+    std::array<NodeSet, limits::lans_max> heard_{}; ///< as told to events.heard
     BusCounters counters_;
     std::array<Instant, static_cast<std::size_t>(Quiet::count)> noted_{};
     Fd epoll_, timer_, wake_;

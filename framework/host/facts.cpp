@@ -404,4 +404,19 @@ Result<bus::BusOptions> bus_options(const Facts& facts, const Registry& registry
     return options;
 }
 
+std::vector<std::string> heartbeat_resources(const config::Module& module, const std::vector<bus::LanOptions>& lans) {
+    const config::Element* heart = module.service.child("heart");
+    std::vector<std::string> names;
+    for (const bus::LanOptions& lan : lans) {
+        std::string ident = lan.name;
+        for (const config::Element& beat : heart != nullptr ? heart->children : std::vector<config::Element>{}) {
+            if (beat.name == "heartbeat" && beat.attribute("name") == lan.name) {
+                ident = beat.attribute("ident").value_or(lan.name);
+            }
+        }
+        names.push_back("heartbeat." + ident);
+    }
+    return names;
+}
+
 } // namespace stead::host

@@ -65,4 +65,8 @@ struct Facts {
 /// LAN, by name.
 [[nodiscard]] Result<bus::BusOptions> bus_options(const Facts& facts, const Registry& registry);
 
+/// heartbeat.<ident> of each LAN of a mirror's bus: the ident of its <heartbeat>, else its name.
+[[nodiscard]] std::vector<std::string> heartbeat_resources(const config::Module& module,
+                                                           const std::vector<bus::LanOptions>& lans);
+
 } // namespace stead::host

@@ -51,7 +51,24 @@ void ModuleHost::tell_view(Slot& slot) {
     slot.on_view(c_view(view, facts_.self, facts_.cluster.nodes, members));
 }
 
+/// The other node's heartbeats on one LAN of a mirror: a rule may want to know of a network that fails while another
+/// one still carries the module.
+void ModuleHost::on_heard(LanId lan, NodeSet nodes) {
+    nodes.erase(facts_.self);
+    const std::string& name = heartbeats_.at(index(lan));
+    heartbeats_init_.erase(name);
+    publish_own(name, nodes.empty() ? "down" : "up");
+}
+
+/// Who was not heard until the first view is not there.
+void ModuleHost::end_listening() {
+    for (const std::string& name : std::exchange(heartbeats_init_, {})) {
+        publish_own(name, "down");
+    }
+}
+
 void ModuleHost::on_view(const membership::ViewInstalled& installed) {
+    end_listening();
     const auto& names = facts_.cluster.nodes;
     std::vector<NodeId> gone;
     {
@@ -93,6 +110,7 @@ void ModuleHost::on_view(const membership::ViewInstalled& installed) {
 }
 
 void ModuleHost::on_excluded(const std::string& reason) {
+    end_listening();
     {
         const std::lock_guard lock(shared_);
         view_ = {};

@@ -238,6 +238,14 @@ Result<void> ModuleHost::start_bus() {
             slot->on_peer_died(index(node));
         }
     };
+    if (mirror_) {
+        heartbeats_ = heartbeat_resources(facts_.config, options->lans);
+        heartbeats_init_.insert(heartbeats_.begin(), heartbeats_.end());
+        for (const std::string& name : heartbeats_) {
+            publish_own(name, "init");
+        }
+        events.heard = [this](LanId lan, NodeSet nodes) { on_heard(lan, nodes); };
+    }
     auto started = bus::Bus::start(
         *options, std::move(events), [this](std::function<void()> work) { post(std::move(work)); },
         [](std::uint64_t) {});

@@ -96,6 +96,8 @@ private:
     void on_view(const membership::ViewInstalled& installed);
     void tell_view(Slot& slot);
     void on_excluded(const std::string& reason);
+    void on_heard(LanId lan, NodeSet nodes);
+    void end_listening();
     void on_resource(const bus::Resource& resource, bool removed);
     void on_peer_state(NodeId node, std::uint32_t code);
     static constexpr const char* unknown_remote_state = "UNKNOWN Unknown";
@@ -220,6 +222,8 @@ private:
     std::optional<std::uint16_t> weight_;
     std::map<std::string, std::string> own_before_bus_; ///< published during create; shared_ guards it
     std::unique_ptr<bus::Bus> bus_;
+    std::vector<std::string> heartbeats_;   ///< of a mirror: heartbeat.<ident>, in the order of the bus's LANs
+    std::set<std::string> heartbeats_init_; ///< nothing was heard there yet, and the node has not listened to the end
 
     std::atomic<bool> log_output_{}; ///< <user logging=>; read by the threads of hooks
     std::shared_ptr<script::Supervisor> supervisor_;

@@ -11,6 +11,7 @@
 #include <array>
 #include <filesystem>
 #include <optional>
+#include <set>
 
 namespace stead::mirror {
 namespace {
@@ -67,12 +68,21 @@ void read_heart(const plugin::Config& heart, MirrorOptions& options, const Findi
                 "heart/@timeout: " + text_ms(options.timeout) + " ms is less than three pulses of " +
                     text_ms(options.pulse) + " ms: a single late heartbeat would be a failover");
     }
+    std::set<std::string> idents;
     for (const auto& beat : heart.children("heartbeat")) {
         const auto name = beat.attribute("name");
         if (!name) {
             finding(beat.line(), true, "heartbeat: no name, so every lan of cluster.xml is used");
             options.lans.clear();
             return;
+        }
+        if (std::ranges::find(options.lans, *name) != options.lans.end()) {
+            finding(beat.line(), false, "heartbeat/@name: '" + std::string{*name} + "' is given twice");
+        }
+        const std::string ident{beat.attribute("ident").value_or(*name)};
+        if (!idents.insert(ident).second) {
+            finding(beat.line(), false,
+                    "heartbeat/@ident: '" + ident + "' is given twice; allowed: one for each resource heartbeat.<ident>");
         }
         options.lans.emplace_back(*name);
         if (beat.attribute("ident").value_or("") == "flow") {

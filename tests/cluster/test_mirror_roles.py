@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A mirror without replicated directories: one node has the virtual address and runs the application, the other one takes
 over. There is no copy that could be behind, so nobody waits for an administrator.
-Usage: test_mirror_roles.py life|witness|stranger"""
+Usage: test_mirror_roles.py life|witness|stranger|heartbeats"""
 import sys
 import time
 
@@ -11,8 +11,8 @@ from mirror import ALONE, HOOKS, MARK, PRIM, SECOND, STOP, WAIT
 from support import check, lab
 
 
-def roles_xml(checks=""):
-    return ('<safe><service mode="mirror" maxloop="20"><vip><interface_list><interface check="off"><real_interface>'
+def roles_xml(checks="", heart=""):
+    return (f'<safe><service mode="mirror" maxloop="20">{heart}<vip><interface_list><interface check="off"><real_interface>'
             f'<virtual_addr addr="{lab.VIP}" check="off"/></real_interface></interface></interface_list></vip>'
             f'{checks}<user nicestoptimeout="10s" forcestoptimeout="10s"/></service></safe>\n')
 
@@ -131,6 +131,51 @@ def stranger(nodes):
         other_machine.sh(f"ip addr del {address} dev eth0")
 
 
+HEART = """<heart><heartbeat name="default"/><heartbeat name="repli" ident="flow"/></heart>"""
+RULES = """<failover><![CDATA[
+one: if (heartbeat.flow == down && heartbeat.default == up) then restart();
+]]></failover>"""
+
+
+def heartbeats(nodes):
+    """Two LANs: each has a resource on both nodes, which says whether the peer is heard there, and which rules may use."""
+    module = mirror.Mirror(nodes, hooks={name: MARK for name in HOOKS}, xml=roles_xml(RULES, HEART))
+    one, two = module.nodes
+
+    def see(default, flow, seen_by=(one, two)):
+        for node in seen_by:
+            for ident, value in (("default", default), ("flow", flow)):
+                lab.wait_for(f"{node.name}: heartbeat.{ident} {value}", lambda: node.stead(
+                    f"get -m data -r heartbeat.{ident}", check=False).stdout.strip() == value)
+        check(True, f"heartbeat.default is {default}, heartbeat.flow {flow} ({', '.join(node.name for node in seen_by)})")
+
+    module.stead(one, "start")
+    module.wait_ready(one, ALONE)
+    see("down", "down", [one])
+    module.stead(two, "start")
+    settled(module)
+    see("up", "up")
+    one.link_down("repli")
+    see("up", "down")
+    lab.wait_for("the rule", lambda: all("Action restart called by one: heartbeat.flow=down" in module.log(node)
+                                         for node in (one, two)))
+    check(roles(module) == [PRIM, SECOND], "the other LAN carries the module: the roles stay")
+    one.link_up("repli")
+    see("up", "up")
+    first, other = settled(module)
+    module.stead(other, "stop")
+    module.wait_ready(first, ALONE)
+    check("Action alone called by heart: remote stop" in module.log(first), "the log says that the peer stopped")
+    see("down", "down", [first])
+    module.stead(other, "start")
+    first, other = settled(module)
+    first.power_off()
+    module.wait_ready(other, ALONE)
+    check("Action alone called by heart: no heartbeat" in module.log(other), "the log says that the peer fell silent")
+
+
 if __name__ == "__main__":
-    with mirror.cluster(nodes=2 if sys.argv[1] == "life" else 3) as group:
-        {"life": life, "witness": witness, "stranger": stranger}[sys.argv[1]](group)
+    case = sys.argv[1]
+    lans = ("default", "repli") if case == "heartbeats" else ("default",)
+    with mirror.cluster(nodes=2 if case in ("life", "heartbeats") else 3, lans=lans) as group:
+        {"life": life, "witness": witness, "stranger": stranger, "heartbeats": heartbeats}[case](group)

@@ -118,6 +118,27 @@ TEST(Bus, MessagesArriveInOrderOnceAndResourcesConvergeUnderLoss) {
     EXPECT_EQ(group[1].seen.messages, expected);
 }
 
+// Goal: the owner hears at once, without asking, which LAN brings the peer's heartbeats. Method: one of two LANs loses all
+// that node 0 sends, then nothing any more.
+TEST(Bus, TellsWhichLanIsHeardEachTimeItChanges) {
+    Group group{2, 2};
+    std::atomic<bool> cut{false};
+    group.lose = [&](LanId lan, NodeId to) { return cut && lan == LanId{1} && to == NodeId{1}; };
+    const auto heard = [&](int node, int lan) {
+        const std::lock_guard lock{group[node].seen.mutex};
+        return group[node].seen.heard[LanId(lan)].contains(NodeId(1 - node));
+    };
+    group.start_all();
+    EXPECT_TRUE(eventually([&] { return heard(0, 0) && heard(0, 1) && heard(1, 0) && heard(1, 1); }));
+    cut = true;
+    EXPECT_TRUE(eventually([&] { return !heard(1, 1); }));
+    EXPECT_TRUE(heard(1, 0) && heard(0, 0) && heard(0, 1)) << "the other LAN, and the way back";
+    cut = false;
+    EXPECT_TRUE(eventually([&] { return heard(1, 1); }));
+    group.kill(0);
+    EXPECT_TRUE(eventually([&] { return !heard(1, 0) && !heard(1, 1); }));
+}
+
 TEST(Bus, LimitsAreStated) {
     Group group{2};
     group.start(0);

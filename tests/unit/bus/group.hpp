@@ -73,6 +73,7 @@ struct Seen {
     std::map<std::pair<NodeId, std::string>, std::string> resources;
     std::vector<std::string> messages;
     std::map<NodeId, std::uint32_t> states;
+    std::map<LanId, NodeSet> heard;
     std::vector<std::string> notes, excluded;
     bool left{};
 };
@@ -219,6 +220,10 @@ private:
         out.peer_state = [&seen](NodeId peer, std::uint32_t state) {
             const std::lock_guard lock{seen.mutex};
             seen.states[peer] = state;
+        };
+        out.heard = [&seen](LanId lan, NodeSet nodes) {
+            const std::lock_guard lock{seen.mutex};
+            seen.heard[lan] = nodes;
         };
         return out;
     }

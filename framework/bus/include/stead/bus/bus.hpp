@@ -75,6 +75,9 @@ struct BusEvents {
     std::function<void(NodeId)> peer_ended; ///< peer_died() was about the session that is known, not an older one
     std::function<void(const std::string& line)> debug; ///< lines for -A only
     std::function<void()> ask_witness;                  ///< answered by witness_answer()
+    /// Whose heartbeats come over this LAN, each time that it changes; nobody is heard at first. Leave it empty in a
+    /// large group: every heartbeat has its look.
+    std::function<void(LanId, NodeSet)> heard;
 };
 
 struct BusCounters {
