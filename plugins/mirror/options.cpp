@@ -82,7 +82,8 @@ void read_heart(const plugin::Config& heart, MirrorOptions& options, const Findi
         const std::string ident{beat.attribute("ident").value_or(*name)};
         if (!idents.insert(ident).second) {
             finding(beat.line(), false,
-                    "heartbeat/@ident: '" + ident + "' is given twice; allowed: one for each resource heartbeat.<ident>");
+                    "heartbeat/@ident: '" + ident +
+                        "' is given twice; allowed: one for each resource heartbeat.<ident>");
         }
         options.lans.emplace_back(*name);
         if (beat.attribute("ident").value_or("") == "flow") {

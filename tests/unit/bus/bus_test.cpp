@@ -118,8 +118,8 @@ TEST(Bus, MessagesArriveInOrderOnceAndResourcesConvergeUnderLoss) {
     EXPECT_EQ(group[1].seen.messages, expected);
 }
 
-// Goal: the owner hears at once, without asking, which LAN brings the peer's heartbeats. Method: one of two LANs loses all
-// that node 0 sends, then nothing any more.
+// Goal: the owner hears at once, without asking, which LAN brings the peer's heartbeats. Method: one of two LANs loses
+// all that node 0 sends, then nothing any more.
 TEST(Bus, TellsWhichLanIsHeardEachTimeItChanges) {
     Group group{2, 2};
     std::atomic<bool> cut{false};
