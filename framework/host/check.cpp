@@ -72,27 +72,33 @@ void ask_plugins(const config::Module& module, const config::SchemaSet& schemas,
     }
 }
 
-void check_hook_names(const fs::path& bin, std::vector<config::Finding>& findings) {
-    std::error_code failed;
-    for (fs::directory_iterator it(bin, failed), end; !failed && it != end; it.increment(failed)) {
-        fs::path twin = it->path();
-        if (twin.extension() == ".lua" && fs::exists(twin.replace_extension(), failed)) {
-            const std::string name = twin.filename().string();
-            findings.push_back({.warning = false,
-                                .file = "bin/" + name,
-                                .line = 0,
-                                .message = "both " + name + " and " + name + ".lua are there; remove one of them"});
+std::vector<std::string> hook_names() {
+    std::vector<std::string> names;
+    for (auto step = automaton::Step::transition; step <= automaton::Step::stop_sec;
+         step = static_cast<automaton::Step>(static_cast<int>(step) + 1)) {
+        names.emplace_back(automaton::hook_name(step));
+    }
+    return names;
+}
+
+/// The same is an error when the hook is due.
+void check_hook_modes(const fs::path& bin, std::vector<config::Finding>& findings) {
+    for (const std::string& name : hook_names()) {
+        std::error_code failed;
+        const fs::file_status file = fs::status(bin / name, failed);
+        if (fs::is_regular_file(file) && (file.permissions() & fs::perms(0111)) == fs::perms::none) {
+            findings.push_back(
+                {.warning = false,
+                 .file = "bin/" + name,
+                 .line = 0,
+                 .message = "is not executable; run chmod +x on it, or name it " + name + ".lua if it is Lua"});
         }
     }
 }
 
 /// Files of bin that are named almost like a hook, or like one that this mode has no use for: nothing would run them.
 void check_hook_slips(const config::Module& module, const fs::path& bin, std::vector<config::Finding>& findings) {
-    std::vector<std::string> hooks;
-    for (auto step = automaton::Step::transition; step <= automaton::Step::stop_sec;
-         step = static_cast<automaton::Step>(static_cast<int>(step) + 1)) {
-        hooks.emplace_back(automaton::hook_name(step));
-    }
+    std::vector<std::string> hooks = hook_names();
     std::set<std::string> used; // by elements: <custom exec=>, <proc action=>
     for (const config::Element& group : module.service.children) {
         for (const config::Element& one : group.children) {
@@ -334,7 +340,7 @@ int check_module(const CheckRequest& request, const Registry& registry, const co
     for (const Error& error : script::check_shell_scripts(folders)) {
         findings.push_back(finding_of(error, true));
     }
-    check_hook_names(request.bin, findings);
+    check_hook_modes(request.bin, findings);
     bool ok = module.has_value() && std::ranges::none_of(findings, [](const auto& f) { return !f.warning; });
     if (ok && !request.out.empty()) {
         if (auto written = write_out(request.out, *module); !written) {

@@ -329,11 +329,11 @@ void ModuleHost::perform(const automaton::RunHook& effect) {
     // Without <user> no script runs, as in the classic product; a conflict of two files is a failure, not a choice.
     const Result<bool> has = facts_.config.user.present ? hooks_->has(effect.name) : Result<bool>{false};
     if (!has || !facts_.config.user.present) {
-        post([this, has] {
+        const std::string refusal = has ? "" : has.error().text(); // a copied Result<bool> may lose its error
+        post([this, refusal] {
             automaton::HookDone done;
-            done.ok = static_cast<bool>(has);
-            done.missing = static_cast<bool>(has);
-            done.reason = has ? "" : has.error().text();
+            done.ok = done.missing = refusal.empty();
+            done.reason = refusal;
             feed(done);
         });
         return;

@@ -155,13 +155,14 @@ void MirrorPlugin::on_fs_done(const json::object& said) {
 }
 
 void MirrorPlugin::on_role(const std::string& role, const std::string& reason) {
+    const bool together = role_ == Role::prim || role_ == Role::second;
     role_ = role == "alone"    ? Role::alone
             : role == "prim"   ? Role::prim
             : role == "second" ? Role::second
                                : Role::waiting;
     reason_ = reason;
     host_.event("role " + role + ": " + reason);
-    const bool lost = role_ == Role::alone && !peer_present_ && !peer_word_.empty();
+    const bool lost = role_ == Role::alone && together && !peer_present_;
     caller_ = !lost ? "mirror: " + reason : peer_word_ == "died" ? "heart: remote stop" : "heart: no heartbeat";
     if (serving()) {
         remember_prim(true);

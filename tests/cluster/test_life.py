@@ -155,6 +155,15 @@ def waiting(node):
         took = seconds_of(lambda: done.__setitem__(0, bad.stead("waitstart -t 20", check=False)))
         check(done[0].returncode == 1 and "start_both: exit 3" in done[0].stderr and took < 5,
               f"waitstart long after the failure: the reason, {attempt}")
+    inert = Module(node, "inert", {"start_both": SHELL})
+    hook = inert.folder() / "active/bin/start_both"
+    (hook if hook.exists() else inert.edited() / "bin/start_both").chmod(0o644)
+    inert.stead("start")
+    inert.wait(STOP)
+    check("bin/start_both: is not executable" in inert.log(), "a hook that cannot run is an error, not a missing hook")
+    (inert.edited() / "bin/start_both").chmod(0o644)
+    refused = inert.stead("config", check=False)
+    check(refused.returncode != 0 and "bin/start_both: is not executable" in refused.stderr, "and config refuses it")
     hasty = Module(node, "hasty", {"prestart": SHELL + "exit 3\n"})
     for _ in range(20):
         hasty.stead("start")

@@ -57,13 +57,15 @@ def changed_alone(module, one, two):
         module.stead(two, "stop")
         module.wait_ready(one, ALONE)
         one.sh(f"cd {DATA}; for i in $(seq 0 3 57); do printf {how[0]} | dd of=big bs=1 seek=${{i}}000000 conv=notrunc status=none; done")
+        before = module.log(one).count("Action alone called by")
         if how == "crashed":
             one.sh("pkill -KILL stead-fs")
         else:
             module.stead(one, "stop")
             module.stead(one, "start")
+        lab.wait_for("alone again", lambda: module.log(one).count("Action alone called by") > before, 30)
         module.wait_ready(one, ALONE, timeout=30)
-        before = module.status(one)["stream"]["bytes_out"]
+        before = sent(module, one)
         module.stead(two, "start")
         module.wait_ready(two, SECOND, timeout=60)
         module.wait_ready(one, PRIM)
