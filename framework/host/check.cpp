@@ -84,14 +84,8 @@ std::vector<std::string> hook_names() {
 /// The same is an error when the hook is due.
 void check_hook_modes(const fs::path& bin, std::vector<config::Finding>& findings) {
     for (const std::string& name : hook_names()) {
-        std::error_code failed;
-        const fs::file_status file = fs::status(bin / name, failed);
-        if (fs::is_regular_file(file) && (file.permissions() & fs::perms(0111)) == fs::perms::none) {
-            findings.push_back(
-                {.warning = false,
-                 .file = "bin/" + name,
-                 .line = 0,
-                 .message = "is not executable; run chmod +x on it, or name it " + name + ".lua if it is Lua"});
+        if (const auto error = script::not_executable(bin, name)) {
+            findings.push_back(finding_of(*error, false));
         }
     }
 }
@@ -184,8 +178,8 @@ private:
         }
         if (!fs::is_regular_file(program, failed)) {
             warn(element, place + " is not in bin, neither as " + name + " nor as " + name + ".lua");
-        } else if ((fs::status(program, failed).permissions() & fs::perms(0111)) == fs::perms::none) {
-            warn(element, place + ": bin/" + name + " is not executable; run chmod +x on it");
+        } else if (const auto error = script::not_executable(bin_, name)) {
+            warn(element, place + ": " + error->text());
         }
     }
     void warn(const config::Element& element, std::string text) {

@@ -124,9 +124,8 @@ void Rehearsal::lua_hook(const Step& step) {
 
 void Rehearsal::shell_hook(const Step& step, const fs::path& file) {
     const std::string place = "bin/" + std::string(step.hook);
-    std::error_code ec;
-    if ((fs::status(file, ec).permissions() & fs::perms(0111)) == fs::perms::none) {
-        result_.errors.push_back({Errc::denied, place, "is not executable; run chmod +x on it"});
+    if (auto error = not_executable(folders_.bin, step.hook)) {
+        result_.errors.push_back(*std::move(error));
     }
     const ShellSyntax syntax = shell_syntax(file, place, folders_);
     if (!syntax.parsed) {

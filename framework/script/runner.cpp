@@ -103,10 +103,8 @@ Result<Runner::Kind> Runner::kind_of(std::string_view name) const {
     if (std::filesystem::exists(lua, ec)) {
         return Kind::lua;
     }
-    if (has_program && (std::filesystem::status(program, ec).permissions() & std::filesystem::perms(0111)) ==
-                           std::filesystem::perms::none) {
-        return Error{Errc::denied, place,
-                     "is not executable; run chmod +x on it, or name it " + place + ".lua if it is Lua"};
+    if (auto error = not_executable(folders_.bin, name)) {
+        return *std::move(error);
     }
     return has_program ? Kind::program : Kind::none;
 }
@@ -295,6 +293,18 @@ Error script_error(const std::string& place, const std::string& text) {
 std::unique_ptr<HookRunner> HookRunner::create(ModuleFolders folders, HookHost& host, Output output,
                                                std::shared_ptr<Supervisor> supervisor) {
     return std::make_unique<Runner>(std::move(folders), host, std::move(output), std::move(supervisor));
+}
+
+std::optional<Error> not_executable(const std::filesystem::path& bin, std::string_view name) {
+    std::error_code ec;
+    const std::filesystem::file_status file = std::filesystem::status(bin / name, ec);
+    if (!std::filesystem::exists(file) || std::filesystem::is_directory(file) ||
+        (file.permissions() & std::filesystem::perms(0111)) != std::filesystem::perms::none) {
+        return std::nullopt;
+    }
+    const std::string place = "bin/" + std::string(name);
+    return Error{Errc::denied, place,
+                 "is not executable; run chmod +x on it, or name it " + place + ".lua if it is Lua"};
 }
 
 std::vector<Error> check_scripts(const std::filesystem::path& bin) {

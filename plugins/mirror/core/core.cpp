@@ -211,7 +211,6 @@ void Core::State::on(const message::Stale&) { reset_link("the peer holds a later
 Facts Core::State::facts() const {
     Facts facts;
     facts.incarnation = incarnation;
-    facts.version = mutant(Mutant::outdated_never_source) ? 1 : facts.version;
     facts.peer_incarnation = peer_incarnation;
     facts.record = record;
     facts.seq = seq;

@@ -72,7 +72,7 @@ public:
     /// owner destroys the runner on that strand.
     virtual ~HookRunner() = default;
 
-    /// Does the module have this hook? Errors: conflict when both X and X.lua are there.
+    /// Does the module have this hook? Errors: conflict when both X and X.lua are there; not_executable().
     [[nodiscard]] virtual Result<bool> has(std::string_view name) const = 0;
     /// Runs one hook; one at a time (STEAD_ASSERT), and never from inside `done` itself: post first. `done` follows
     /// exactly once, within limits.timeout + 5 s, with every process that the hook started dead unless the hook
@@ -86,6 +86,8 @@ public:
     virtual void cancel() = 0;
 };
 
+/// Why bin/<name>, if it is there, cannot be run: nobody may execute it. Errors: denied, with the remedy.
+[[nodiscard]] std::optional<Error> not_executable(const std::filesystem::path& bin, std::string_view name);
 /// Compiles every bin/*.lua without running it. Errors: "bin/start_both.lua:12: …".
 [[nodiscard]] std::vector<Error> check_scripts(const std::filesystem::path& bin);
 /// Lets its shell parse each script of bin (SHELL -n), without running it; uses folders.bin and .prefix. The same

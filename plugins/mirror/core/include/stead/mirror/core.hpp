@@ -35,7 +35,6 @@ enum class Mutant : std::uint8_t {
     log_closed_early,
     change_while_copied,
     clean_after_failed_sync,
-    outdated_never_source,
     failed_change_counts,
     ignore_configured,
     repair_ends_early,
