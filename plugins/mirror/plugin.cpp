@@ -158,10 +158,11 @@ void MirrorPlugin::on_link(std::uint32_t ifindex, bool up) {
 
 void MirrorPlugin::on_update(plugin::Config config) {
     const MirrorOptions fresh = read_checked(config);
-    post([this, cap = fresh.resync_bytes_per_second] {
+    post([this, cap = fresh.resync_bytes_per_second, readers = fresh.readers] {
         options_.resync_bytes_per_second = cap;
+        options_.readers = readers;
         if (child_) {
-            child_->send({{"do", "update"}, {"resync_bytes_per_second", cap}});
+            child_->send({{"do", "update"}, {"resync_bytes_per_second", cap}, {"readers", readers}});
         }
     });
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <stead/mirror/settings.hpp>
 #include <stead/plugin.h>
 
 #include <array>
@@ -16,19 +17,20 @@ inline constexpr std::int64_t second = 1'000 * ms;
 inline constexpr stead_attr_schema heart_attributes[]{
     {"port", STEAD_TYPE_PORT, 0, nullptr, nullptr, nullptr, 1, 65535,
      "UDP port of this module's heartbeats; default 8888 + (module id - 1)"},
-    {"pulse", STEAD_TYPE_DURATION, 0, "100ms", nullptr, "ms", 5 * ms, 10 * second, "heartbeat period"},
+    {"pulse", STEAD_TYPE_DURATION, 0, "100ms", nullptr, "ms", 5 * ms, 10 * second,
+     "heartbeat period; needs a restart: a lease that was given counts on it"},
     {"timeout", STEAD_TYPE_DURATION, 0, "2s", nullptr, "ms", 50 * ms, 600 * second,
-     "silence after which the other node is taken for dead; at least three periods"},
-    {"permanent_arp", STEAD_TYPE_BOOLEAN, STEAD_ATTR_IGNORED, nullptr, nullptr, nullptr, 0, 0,
+     "silence after which the other node is taken for dead; at least three periods; needs a restart, as pulse does"},
+    {"permanent_arp", STEAD_TYPE_BOOLEAN, STEAD_ATTR_DYNAMIC | STEAD_ATTR_IGNORED, nullptr, nullptr, nullptr, 0, 0,
      "heartbeats need no pinned ARP entry"},
 };
 inline constexpr stead_attr_schema heartbeat_attributes[]{
     {"name", STEAD_TYPE_NAME, 0, nullptr, nullptr, nullptr, 0, 0, "a lan of cluster.xml; default: all of them"},
     {"ident", STEAD_TYPE_NAME, 0, nullptr, nullptr, nullptr, 0, 0,
      "resource heartbeat.<ident>, default the name; flow = replication uses this lan"},
-    {"pulse", STEAD_TYPE_DURATION, STEAD_ATTR_IGNORED, nullptr, nullptr, "ms", 0, 0,
+    {"pulse", STEAD_TYPE_DURATION, STEAD_ATTR_DYNAMIC | STEAD_ATTR_IGNORED, nullptr, nullptr, "ms", 0, 0,
      "all heartbeats of a module have the timing of <heart>"},
-    {"timeout", STEAD_TYPE_DURATION, STEAD_ATTR_IGNORED, nullptr, nullptr, "ms", 0, 0,
+    {"timeout", STEAD_TYPE_DURATION, STEAD_ATTR_DYNAMIC | STEAD_ATTR_IGNORED, nullptr, nullptr, "ms", 0, 0,
      "all heartbeats of a module have the timing of <heart>"},
 };
 inline constexpr stead_attr_schema server_attributes[]{
@@ -48,16 +50,16 @@ inline constexpr stead_attr_schema virtual_addr_attributes[]{
 inline constexpr stead_attr_schema rfs_attributes[]{
     {"ack", STEAD_TYPE_CHOICE, 0, nullptr, "commit|receipt|apply|disk", nullptr, 0, 0,
      "when a write is answered: written here | received there | applied on both (default) | on both disks; fsync: "
-     "always "
-     "both disks"},
+     "always both disks; needs a restart of both nodes: they must agree in it"},
     {"async", STEAD_TYPE_CHOICE, 0, nullptr, "second|none", nullptr, 0, 0,
-     "classic: second = ack receipt, none = ack disk"},
+     "classic: second = ack receipt, none = ack disk; needs a restart, as ack does"},
     {"intent", STEAD_TYPE_BOOLEAN, 0, "off", nullptr, nullptr, 0, 0,
      "write down what is about to be sent, so that a power loss of both nodes needs no full comparison"},
     {"acl", STEAD_TYPE_BOOLEAN, 0, "on", nullptr, nullptr, 0, 0, "POSIX ACLs"},
     {"mountoversuffix", STEAD_TYPE_STRING, 0, "_For_SafeKit_Replication", nullptr, nullptr, 0, 0,
      "the data of <dir> lie in <dir><suffix>/data while the module runs"},
-    {"nbrei", STEAD_TYPE_INTEGER, 0, "6", nullptr, nullptr, 1, 16, "how parallel a resync reads"},
+    {"nbrei", STEAD_TYPE_INTEGER, STEAD_ATTR_DYNAMIC, "6", nullptr, nullptr, 1, readers_max,
+     "how parallel a resync reads"},
     {"reiallowedbw", STEAD_TYPE_INTEGER, STEAD_ATTR_DYNAMIC, "0", nullptr, nullptr, 0, 1'000'000'000,
      "cap of a resync in KB/s; 0 = as fast as the application leaves room"},
     {"slow_peer", STEAD_TYPE_DURATION, 0, "10s", nullptr, "s", 1 * second, 3600 * second,
@@ -70,7 +72,8 @@ inline constexpr stead_attr_schema rfs_attributes[]{
      "minute hour day-of-month month day-of-week; default: continuously"},
     {"locktimeout", STEAD_TYPE_DURATION, STEAD_ATTR_IGNORED, nullptr, nullptr, "s", 0, 0, "see slow_peer"},
     {"sendtimeout", STEAD_TYPE_DURATION, STEAD_ATTR_IGNORED, nullptr, nullptr, "s", 0, 0, "see slow_peer"},
-    {"reitimeout", STEAD_TYPE_DURATION, STEAD_ATTR_IGNORED, nullptr, nullptr, "s", 0, 0, "see slow_peer"},
+    {"reitimeout", STEAD_TYPE_DURATION, STEAD_ATTR_DYNAMIC | STEAD_ATTR_IGNORED, nullptr, nullptr, "s", 0, 0,
+     "see slow_peer"},
     {"iotimeout", STEAD_TYPE_DURATION, STEAD_ATTR_WINDOWS, nullptr, nullptr, "s", 0, 0, "Windows"},
     {"allocthreshold", STEAD_TYPE_STRING, STEAD_ATTR_WINDOWS, nullptr, nullptr, nullptr, 0, 0, "Windows"},
     {"roflags", STEAD_TYPE_STRING, STEAD_ATTR_WINDOWS, nullptr, nullptr, nullptr, 0, 0, "Windows"},
@@ -80,7 +83,8 @@ inline constexpr stead_attr_schema rfs_attributes[]{
     {"ruzone_blocksize", STEAD_TYPE_STRING, STEAD_ATTR_IGNORED, nullptr, nullptr, nullptr, 0, 0, "zones are 64 KiB"},
     {"reicommit", STEAD_TYPE_STRING, STEAD_ATTR_IGNORED, nullptr, nullptr, nullptr, 0, 0,
      "a resync is flushed at its end"},
-    {"reidetail", STEAD_TYPE_BOOLEAN, STEAD_ATTR_IGNORED, nullptr, nullptr, nullptr, 0, 0, "see stead mirror status"},
+    {"reidetail", STEAD_TYPE_BOOLEAN, STEAD_ATTR_DYNAMIC | STEAD_ATTR_IGNORED, nullptr, nullptr, nullptr, 0, 0,
+     "see stead mirror status"},
     {"namespacepolicy", STEAD_TYPE_STRING, STEAD_ATTR_IGNORED, nullptr, nullptr, nullptr, 0, 0,
      "every change is accounted by zone"},
     {"nbremconn", STEAD_TYPE_INTEGER, STEAD_ATTR_IGNORED, nullptr, nullptr, nullptr, 0, 0,

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A mirror's life on two nodes: first copy, replication of everything a file system has, stop, start, swap, the data at
 their place when stopped, scripts in order, a stop of both that leaves nothing to be sent again, and starts with the long
-time-outs of old modules. Usage: test_mirror.py first|life|intent|heart|progress"""
+time-outs of old modules. Usage: test_mirror.py first|life|intent|update|heart|progress"""
 import json
 import re
 import sys
@@ -186,6 +186,38 @@ def progress(nodes):
         lab.wait_for(f"{node.name}: idle", lambda: idle.items() <= resources(module, node).items(), 30)
 
 
+def update(nodes):
+    """What is dynamic is applied to the running module; what is not is refused, and named."""
+    module = mirror.Mirror(nodes, rfs='nbrei="3"')
+    one, two = module.form()
+    running = one.processes("stead-fs")
+
+    xml = one.disk / "etc" / "modules" / module.name / "conf" / "userconfig.xml"
+
+    def change(before, after):
+        xml.write_text(xml.read_text().replace(before, after))
+        return module.stead(one, "update", check=False)
+
+    def threads():
+        return int(one.sh(f"ls /proc/{running[0]}/task | wc -l").stdout)
+
+    before = threads()
+    done = change('nbrei="3"', 'nbrei="16" reidetail="on" reitimeout="100s" reiallowedbw="100000"')
+    check(done.returncode == 0, f"nbrei, reidetail, reitimeout, reiallowedbw: {(done.stdout + done.stderr).strip()}")
+    lab.wait_for("13 more readers", lambda: threads() == before + 13)
+    check(one.processes("stead-fs") == running and one.state("data") == PRIM, "nothing is restarted")
+    for name, before, after in (("async", 'nbrei="16"', 'nbrei="16" async="none"'), ("timeout", "<heart ", '<heart timeout="9s" ')):
+        refused = change(before, after)
+        check(refused.returncode == 73 and name in refused.stderr, f"{name} needs a restart: {refused.stderr.strip()}")
+        xml.write_text(xml.read_text().replace(after, before))
+    one.sh(f"head -c 3000000 /dev/urandom >{DATA}/big")
+    module.stead(two, "stop")
+    one.sh(f"head -c 9000000 /dev/urandom >{DATA}/big")
+    module.stead(two, "start")
+    module.wait_ready(two, SECOND)
+    mirror.same_trees(module, "with the new number of readers")
+
+
 def heart(nodes):
     """A time-out of 12 s is waited for only where something may act that is not known."""
     module = mirror.Mirror(nodes, heart='pulse="200" timeout="12000"')
@@ -223,5 +255,5 @@ def heart(nodes):
 
 if __name__ == "__main__":
     with mirror.cluster() as both:
-        {"first": first, "life": life, "intent": intent, "heart": heart,
+        {"first": first, "life": life, "intent": intent, "update": update, "heart": heart,
          "progress": progress}[sys.argv[1]](both)

@@ -92,6 +92,7 @@ struct Core::State {
     void handle(const PeerLost& input);
     void handle(const PeerBack&);
     void handle(const LetIn&);
+    void handle(const SetWindow& input) { options.window_copies = input.copies; }
     void handle(const StartBehind&);
     void settle(); ///< whatever can go on now, goes on
     void timers();

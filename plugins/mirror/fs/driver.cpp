@@ -16,9 +16,15 @@ namespace stead::mirror {
 namespace json = boost::json;
 namespace {
 
-constexpr unsigned sync_threads = 8, store_threads = 4, readers_max = 8;
+constexpr unsigned sync_threads = 8, store_threads = 4;
+
+constexpr std::uint32_t copies_per_reader = 4;
 
 Options core_options(const Settings& settings);
+
+std::uint32_t readers_of(std::int64_t wanted) {
+    return static_cast<std::uint32_t>(std::clamp<std::int64_t>(wanted, 1, readers_max));
+}
 
 } // namespace
 
@@ -93,7 +99,7 @@ Result<void> Driver::open() {
     undo_pool_.emplace(1);
     sync_pool_.emplace(sync_threads);
     store_pool_.emplace(store_threads);
-    reader_pool_.emplace(std::clamp<unsigned>(settings_.readers, 1, readers_max));
+    reader_pool_.emplace(readers_of(settings_.readers));
     core_.emplace(core_options(settings_));
     feed(start);
     return {};
@@ -111,7 +117,7 @@ Options core_options(const Settings& settings) {
     options.failover = settings.failover;
     options.data = !settings.directories.empty();
     options.zones_per_extent = zones_per_extent;
-    options.window_copies = 4 * std::clamp<std::uint32_t>(settings.readers, 1, 16);
+    options.window_copies = copies_per_reader * readers_of(settings.readers);
     options.checkpoint_every = settings.checkpoint_every;
     options.slow_peer = settings.slow_peer;
     options.witness_wait = std::max(options.witness_wait, settings.heard_for + seconds{1});
@@ -120,6 +126,14 @@ Options core_options(const Settings& settings) {
 }
 
 } // namespace
+
+/// What `stead update` may change. An older host does not name the readers.
+void Driver::update(const json::object& message) {
+    pacer_.set_cap(static_cast<std::uint64_t>(number_of(message, "resync_bytes_per_second")));
+    const std::uint32_t readers = readers_of(number_of(message, "readers", settings_.readers));
+    reader_pool_->resize(readers);
+    feed(SetWindow{copies_per_reader * readers});
+}
 
 // ---- Inputs
 // -----------------------------------------------------------------------------------------------------------

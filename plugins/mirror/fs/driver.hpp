@@ -106,6 +106,7 @@ private:
     [[nodiscard]] int wait_and_tick();
     void drop_fronts();
     void on_peer(const boost::json::object& message);
+    void update(const boost::json::object& message);
     void on_command(const boost::json::object& message);
     void mount(std::int64_t id);
     void unmount(std::int64_t id, bool force);

@@ -3,10 +3,15 @@
 
 namespace stead::mirror {
 
-Pool::Pool(unsigned threads) {
-    for (unsigned i = 0; i < threads; ++i) {
-        threads_.emplace_back([this] { work(); });
+Pool::Pool(unsigned threads) { resize(threads); }
+
+void Pool::resize(unsigned threads) {
+    const std::lock_guard lock(mutex_);
+    working_ = threads;
+    for (auto number = static_cast<unsigned>(threads_.size()); number < threads; ++number) {
+        threads_.emplace_back([this, number] { work(number); });
     }
+    more_.notify_all();
 }
 
 Pool::~Pool() {
@@ -22,20 +27,23 @@ Pool::~Pool() {
 }
 
 void Pool::post(std::function<void()> job) {
+    bool some_rest = false;
     {
         const std::lock_guard lock(mutex_);
         if (ending_) {
             return;
         }
         jobs_.push_back(std::move(job));
+        some_rest = working_ < threads_.size();
     }
-    more_.notify_one();
+    // Those that rest wait for the same, and would let a single call go by.
+    some_rest ? more_.notify_all() : more_.notify_one();
 }
 
-void Pool::work() {
+void Pool::work(unsigned number) {
     std::unique_lock lock(mutex_);
     for (;;) {
-        more_.wait(lock, [this] { return ending_ || !jobs_.empty(); });
+        more_.wait(lock, [this, number] { return ending_ || (number < working_ && !jobs_.empty()); });
         if (ending_) {
             return;
         }

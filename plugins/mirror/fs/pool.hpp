@@ -19,14 +19,17 @@ public:
     Pool(const Pool&) = delete;
     Pool& operator=(const Pool&) = delete;
     void post(std::function<void()> job);
+    /// How many may work from now on; of more, those rest that have ended their job. On the owner's thread.
+    void resize(unsigned threads);
 
 private:
-    void work();
+    void work(unsigned number);
 
     std::mutex mutex_;
     std::condition_variable more_;
     std::deque<std::function<void()>> jobs_;
     bool ending_{};
+    unsigned working_{}; ///< threads of a higher number rest
     std::vector<std::thread> threads_;
 };
 

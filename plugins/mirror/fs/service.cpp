@@ -146,7 +146,7 @@ void Driver::serve(const json::object& message) {
     } else if (what == "ping") {
         say({{"say", "pong"}}); // the host's watchdog asks
     } else if (what == "update") {
-        pacer_.set_cap(static_cast<std::uint64_t>(number_of(message, "resync_bytes_per_second")));
+        update(message);
     } else {
         note(true, "the host asks for '" + what + "', which stead-fs does not know");
     }

@@ -24,6 +24,8 @@ struct ReplicatedDirectory {
 /// Of stead-fs, when it has said why in a message "failed".
 constexpr int exit_cannot_start = 2, exit_gave_up = 3;
 
+constexpr std::uint32_t readers_max = 16; ///< of Settings::readers
+
 struct Settings {
     std::string module;
     std::uint8_t node{};      ///< index of this node in the cluster
@@ -38,7 +40,7 @@ struct Settings {
     nanoseconds heard_for{seconds{2}}; ///< how long a node that died silently still counts as heard
     nanoseconds checkpoint_every{seconds{30}};
     std::uint64_t resync_bytes_per_second{}; ///< 0 = no cap
-    std::uint32_t readers{6};                ///< copies of a resync under way at once, times 4
+    std::uint32_t readers{6};                ///< 1 to readers_max; copies of a resync under way at once, times 4
     bool batch{};                            ///< as a target it waits until it is let in, and leaves once equal
     bool peer_heard{};                       ///< the bus hears the peer as stead-fs starts
     bool full_sync{};                        ///< compare everything at the next handshake

@@ -142,8 +142,12 @@ struct LetIn {};
 /// answered since is lost. Taken up once, like the death of a primary (probe, witness); ignored where it is not needed
 /// or where no complete copy is here. A peer that comes back, or a refusal, ends it.
 struct StartBehind {};
+/// Options::window_copies from now on. What is under way above it is finished.
+struct SetWindow {
+    std::uint32_t copies{};
+};
 using Input = std::variant<Tick, Start, Command, Request, Done, LinkUp, LinkDown, Received, BusReceived, Lease,
-                           PeerLost, PeerBack, LetIn, StartBehind>;
+                           PeerLost, PeerBack, LetIn, StartBehind, SetWindow>;
 
 // ---- Outputs: perform in order. Those with a ticket are answered by Done, once --------------------------------------
 
