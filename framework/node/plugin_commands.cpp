@@ -28,7 +28,14 @@ std::string wrong_lost(const std::vector<std::string>& given) {
 }
 
 /// What is wrong with the words of the command, where its line in the command table cannot say it; empty: nothing.
-std::string wrong_arguments(const std::string& verb, const std::vector<std::string>& given) {
+std::string wrong_arguments(const Request& request) {
+    const std::string& verb = request.verb;
+    const std::vector<std::string>& given = request.arguments;
+    if (request.has("d")) { // classic: copies only what is younger, and trusts that the rest is the same
+        return verb + " -d '" + request.option("d") +
+               "': which data are the same is never decided by a date here; 'stead second' sends what was changed "
+               "since both were equal, 'stead rfssync full' compares everything and sends what differs";
+    }
     const auto takes_only = [&](const char* word) {
         return given.empty() || given[0] == word ? std::string{}
                                                  : verb + " '" + given[0] + "'; allowed: " + word + ", or nothing";
@@ -38,6 +45,9 @@ std::string wrong_arguments(const std::string& verb, const std::vector<std::stri
     }
     if (verb == "prim" || verb == "second") {
         return takes_only("fullsync");
+    }
+    if (verb == "rfsverify") {
+        return takes_only("repair");
     }
     if (verb == "mirror lost") {
         return wrong_lost(given);
@@ -74,7 +84,7 @@ void Daemon::plugin_command(const CallPtr& call) {
                                                                    "; '" + request.module + "' is of mode " +
                                                                    module->mode));
     }
-    if (const std::string wrong = wrong_arguments(request.verb, request.arguments); !wrong.empty()) {
+    if (const std::string wrong = wrong_arguments(request); !wrong.empty()) {
         return call->finish(Answer::failed(exit_code::usage, wrong));
     }
     std::string command = request.verb;

@@ -163,13 +163,24 @@ void MirrorPlugin::on_role(const std::string& role, const std::string& reason) {
     reason_ = reason;
     host_.event("role " + role + ": " + reason);
     const bool lost = role_ == Role::alone && together && !peer_present_;
-    caller_ = !lost ? "mirror: " + reason : peer_word_ == "died" ? "heart: remote stop" : "heart: no heartbeat";
+    caller_ = !lost ? "mirror: " + reason : peer_left_ ? "heart: remote stop" : "heart: no heartbeat";
     if (serving()) {
         remember_prim(true);
     } else if (role_ == Role::waiting) {
         network_.remove(options_.tcp_reset); // who does not serve is not reached; the scripts stop what runs
     }
     lead();
+}
+
+std::string MirrorPlugin::why_waiting() const {
+    const std::string handshake = text_of(status_, "handshake");
+    if (flag_of(status_, "half_resynced") && !peer_present_) {
+        const bool first_copy = text_of(status_, "generation").empty();
+        return first_copy ? "its first copy broke off, so only a part of the data is here: start the other node"
+                          : "a resync broke off, so the data here are half new: start the other node, which has all, "
+                            "or say 'stead prim' here, which rolls them back to what they were before it";
+    }
+    return handshake.empty() ? reason_ : handshake;
 }
 
 /// Where the node belongs. The host walks there and asks for PREPARE and RELEASE on its way.
@@ -185,10 +196,9 @@ void MirrorPlugin::lead() {
             host_.set_role(STEAD_WAIT, "rfs_syncat_wait, the next synchronisation is at " + next_sync_, false);
             break;
         }
-        const std::string handshake = text_of(status_, "handshake"), failure = text_of(status_, "storage_failure");
+        const std::string failure = text_of(status_, "storage_failure");
         host_.set_role(STEAD_WAIT,
-                       (handshake.empty() ? reason_ : handshake) +
-                           (failure.empty() ? "" : "; its storage failed (" + failure + ")"),
+                       why_waiting() + (failure.empty() ? "" : "; its storage failed (" + failure + ")"),
                        flag_of(status_, "deciding"));
         break;
     }

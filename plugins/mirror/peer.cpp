@@ -50,8 +50,12 @@ void MirrorPlugin::view(const Seen& seen) {
     }
     const std::uint64_t peer_bit = peer_ ? std::uint64_t{1} << *peer_ : 0;
     peer_resources_.clear();
-    peer_word_ = peer_died_ || (seen.left & peer_bit) != 0 ? "died" : "silent"; // silent: also one that was never heard
+    peer_left_ = (seen.left & peer_bit) != 0;
+    peer_word_ = peer_died_ || peer_left_ ? "died" : "silent"; // silent: also one that was never heard
     tell_peer(peer_word_);
+    if (role_ == Role::waiting) {
+        lead(); // what it waits for is another thing now
+    }
 }
 
 void MirrorPlugin::tell_peer(const std::string& how) {

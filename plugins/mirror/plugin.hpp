@@ -69,6 +69,7 @@ private:
     void on_fs_end(int code, const std::string& how);
     void on_role(const std::string& role, const std::string& reason);
     void lead();
+    [[nodiscard]] std::string why_waiting() const;
     void on_fs_done(const boost::json::object& message);
     [[nodiscard]] bool serving() const noexcept { return role_ == Role::prim || role_ == Role::alone; }
     std::int64_t ask(boost::json::object request, Reply reply);
@@ -161,7 +162,7 @@ private:
     // The peer
     std::optional<std::uint32_t> peer_;
     std::string peer_name_;
-    bool peer_present_{}, excluded_{}, peer_died_{};
+    bool peer_present_{}, excluded_{}, peer_died_{}, peer_left_{};
     std::string peer_word_; ///< what the views say of it: back, silent, died; empty = no view yet
     std::map<std::string, std::string> peer_resources_;
     std::set<std::string> peer_macs_; ///< it may not have given the addresses up yet, and serves no more all the same

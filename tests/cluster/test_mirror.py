@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A mirror's life on two nodes: first copy, replication of everything a file system has, stop, start, swap, the data at
 their place when stopped, scripts in order, a stop of both that leaves nothing to be sent again, and starts with the long
-time-outs of old modules. Usage: test_mirror.py first|life|intent|update|heart|progress"""
+time-outs of old modules. Usage: test_mirror.py first|life|intent|update|half|heart|progress"""
 import json
 import re
 import sys
@@ -218,6 +218,40 @@ def update(nodes):
     mirror.same_trees(module, "with the new number of readers")
 
 
+def half(nodes):
+    """The source dies during a resync, also the first one: the other one says what its data are worth, and how to go on."""
+    module = mirror.Mirror(nodes, rfs='reiallowedbw="2000"')
+    one, two = module.nodes
+
+    def break_off():
+        lab.wait_for("a resync", lambda: module.status(two).get("half_resynced") and module.status(two)["resyncing"])
+        one.power_off()
+        lab.wait_for("the target to wait", lambda: two.state("data") == WAIT and "broke off" in module.stead(
+            two, "state", check=False).stdout)
+        return module.stead(two, "state", check=False).stdout.strip()
+
+    one.sh(f"head -c 12000000 /dev/urandom >{DATA}/big")
+    module.stead(one, "prim")
+    module.wait_ready(one, ALONE)
+    module.stead(two, "second", check=False)
+    said = break_off()
+    check("only a part of the data is here: start the other node" in said, f"the first copy broke off: {said}")
+    check(module.stead(two, "prim", check=False).returncode == 1, "that cannot be served")
+    mirror.power_on_again(one)
+    module.stead(one, "start", check=False)
+    module.wait_ready(two, SECOND, timeout=60)
+    mirror.same_trees(module, "after the first copy")
+    old = one.sh(f"sha256sum <{DATA}/big").stdout
+    module.stead(two, "stop")
+    one.sh(f"head -c 12000000 /dev/urandom >{DATA}/big")
+    module.stead(two, "start")
+    said = break_off()
+    check("half new" in said and "'stead prim' here" in said, f"a resync broke off: {said}")
+    module.stead(two, "prim")
+    module.wait_ready(two, ALONE)
+    check(two.sh(f"sha256sum <{DATA}/big").stdout == old, "prim rolls the data back to what they were")
+
+
 def heart(nodes):
     """A time-out of 12 s is waited for only where something may act that is not known."""
     module = mirror.Mirror(nodes, heart='pulse="200" timeout="12000"')
@@ -255,5 +289,5 @@ def heart(nodes):
 
 if __name__ == "__main__":
     with mirror.cluster() as both:
-        {"first": first, "life": life, "intent": intent, "update": update, "heart": heart,
+        {"first": first, "life": life, "intent": intent, "update": update, "half": half, "heart": heart,
          "progress": progress}[sys.argv[1]](both)

@@ -260,7 +260,7 @@ def commands(one):
     check(node.state("app") == ALONE, "state -lq")
     check(one.stead("rfssync external prim 4711").stdout.strip() == "external prim 4711", "words reach the plugin")
     for wrong in ("rfssync external", "rfssync full prim", "swap now", "prim full", "mirror lost export relative", "mirror lost drop a b",
-                  "mirror lost", "mirror nothing"):
+                  "mirror lost", "mirror nothing", "rfsverify repiar", "secondforce -d 2026-01-01", "rfssync -d 2026-01-01"):
         check(node.stead(f"{wrong} -m app", check=False).returncode == 64, f"usage: {wrong}")
     check(node.stead("mirror status -m app").stdout.strip() == "in sync", "mirror status")
     check(json.loads(node.stead("mirror status --json -m app").stdout) == {"in_sync": True}, "mirror status --json")
