@@ -150,6 +150,11 @@ std::string MirrorPlugin::progress() const {
     return !text.empty() ? text : serving() ? "nothing is to be sent" : "waiting for the primary";
 }
 
+bool MirrorPlugin::compared() const {
+    const json::value* verify = status_.if_contains("verify");
+    return verify != nullptr && verify->is_object() && number_of(verify->get_object(), "total") != 0;
+}
+
 bool MirrorPlugin::differs() const {
     const json::value* verify = status_.if_contains("verify");
     return verify != nullptr && verify->is_object() &&
@@ -157,11 +162,10 @@ bool MirrorPlugin::differs() const {
 }
 
 std::string MirrorPlugin::differences() const {
-    const json::value* verify = status_.if_contains("verify");
-    if (verify == nullptr || !verify->is_object() || number_of(verify->get_object(), "total") == 0) {
+    if (!compared()) {
         return "nothing was compared yet: stead rfsverify, on the primary";
     }
-    const json::object& counts = verify->get_object();
+    const json::object& counts = status_.at("verify").get_object();
     return std::to_string(number_of(counts, "checked")) + " of " + std::to_string(number_of(counts, "total")) +
            " targets compared, " + std::to_string(number_of(counts, "differing")) + " differ, " +
            std::to_string(number_of(counts, "repaired")) + " repaired" +
@@ -229,6 +233,8 @@ void MirrorPlugin::publish_status(const json::object& status) {
     if (options_.sync_at) {
         publish("rfs.syncat", flag_of(status, "waits_for_schedule") ? "down" : "up");
     }
+    publish("rfs.frozen", flag_of(status, "frozen") ? "up" : "down");
+    publish("rfs.verify", !compared() ? "never" : differs() ? "differs" : "equal");
     publish("rfs.reintegre_failed", text_of(status, "storage_failure").empty() ? "down" : "up");
     lead();
     consider_swap_back();

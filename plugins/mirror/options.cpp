@@ -220,15 +220,22 @@ void read_directories(const plugin::Config& rfs, MirrorOptions& options, const F
     }
 }
 
-void read_schedule(const plugin::Config& rfs, MirrorOptions& options, const Finding& finding) {
-    if (const auto text = rfs.attribute("syncat")) {
-        auto table = Crontab::parse(*text);
-        if (table) {
-            options.sync_at = *table;
-        } else {
-            finding(rfs.line(), false, "rfs/@syncat: " + table.error().text());
-        }
+std::optional<Crontab> read_times(const plugin::Config& rfs, const char* name, const Finding& finding) {
+    const auto text = rfs.attribute(name);
+    if (!text) {
+        return {};
     }
+    auto table = Crontab::parse(*text);
+    if (!table) {
+        finding(rfs.line(), false, std::string{"rfs/@"} + name + ": " + table.error().text());
+        return {};
+    }
+    return *table;
+}
+
+void read_schedule(const plugin::Config& rfs, MirrorOptions& options, const Finding& finding) {
+    options.sync_at = read_times(rfs, "syncat", finding);
+    options.verify_at = read_times(rfs, "verifyat", finding);
     options.sync_delta = rfs.duration("syncdelta");
     if (options.sync_delta > std::chrono::minutes{1}) {
         finding(rfs.line(), true,
@@ -300,8 +307,9 @@ void check_places(const plugin::Config& service, const Finding& finding) {
 std::uint64_t MirrorOptions::digest() const {
     Settings common; // what the two streams and trees must agree in, and nothing that only one of two builds knows
     common.directories = directories;
+    const Ack accounting = ack == Ack::commit ? ack : Ack::apply; // of the others the primary's alone counts
     const std::string text =
-        boost::json::serialize(to_json(common).at("directories")) + std::to_string(static_cast<int>(ack));
+        boost::json::serialize(to_json(common).at("directories")) + std::to_string(static_cast<int>(accounting));
     std::uint64_t hash = 0xcbf29ce484222325u; // FNV-1a
     for (const char c : text) {
         hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;

@@ -37,8 +37,9 @@ struct MirrorOptions {
     std::uint32_t readers{6};
     std::uint64_t resync_bytes_per_second{};
     nanoseconds slow_peer{seconds{10}};
-    std::optional<Crontab> sync_at; ///< when a node that is behind is let in; none: always
-    nanoseconds sync_delta{};       ///< how old a copy may be that an isolated node serves; up to a minute: never
+    std::optional<Crontab> sync_at;   ///< when a node that is behind is let in; none: always
+    std::optional<Crontab> verify_at; ///< when a primary compares both copies
+    nanoseconds sync_delta{};         ///< how old a copy may be that an isolated node serves; up to a minute: never
 
     /// What must be equal on both nodes.
     [[nodiscard]] std::uint64_t digest() const;

@@ -158,11 +158,16 @@ void MirrorPlugin::on_link(std::uint32_t ifindex, bool up) {
 
 void MirrorPlugin::on_update(plugin::Config config) {
     const MirrorOptions fresh = read_checked(config);
-    post([this, cap = fresh.resync_bytes_per_second, readers = fresh.readers] {
-        options_.resync_bytes_per_second = cap;
-        options_.readers = readers;
+    post([this, fresh] {
+        options_.resync_bytes_per_second = fresh.resync_bytes_per_second;
+        options_.readers = fresh.readers;
+        options_.ack = fresh.ack;
+        options_.verify_at = fresh.verify_at;
         if (child_) {
-            child_->send({{"do", "update"}, {"resync_bytes_per_second", cap}, {"readers", readers}});
+            child_->send({{"do", "update"},
+                          {"resync_bytes_per_second", fresh.resync_bytes_per_second},
+                          {"readers", fresh.readers},
+                          {"ack", static_cast<int>(fresh.ack)}});
         }
     });
 }

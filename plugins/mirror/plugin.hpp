@@ -105,6 +105,7 @@ private:
 
     // schedule.cpp
     void keep_schedule();
+    void verify_now();
     void note_sync();
     void consider_start_behind();
     [[nodiscard]] std::filesystem::path sync_time_file() const;
@@ -126,6 +127,7 @@ private:
     [[nodiscard]] std::string role_text() const;
     [[nodiscard]] std::string progress() const;
     [[nodiscard]] std::string status_text() const;
+    [[nodiscard]] bool compared() const;
     [[nodiscard]] bool differs() const; ///< what the last comparison found, and was not repaired
     [[nodiscard]] std::string differences() const;
     void publish_status(const boost::json::object& status);
@@ -140,8 +142,7 @@ private:
     boost::asio::io_context io_;
     boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_;
     std::optional<std::thread> thread_;
-    boost::asio::steady_timer announce_timer_, retry_timer_, swap_timer_, witness_timer_, watch_timer_,
-        command_timer_;
+    boost::asio::steady_timer announce_timer_, retry_timer_, swap_timer_, witness_timer_, watch_timer_, command_timer_;
     bool swap_timer_armed_{};
 
     std::unique_ptr<Child> child_;
@@ -170,7 +171,7 @@ private:
     std::int64_t witness_ticket_{};
     std::uint64_t witness_asked_{};
     boost::json::object status_;
-    WallMinute looked_at_{}; ///< the schedule was looked at until here
+    WallMinute looked_at_{}; ///< the schedules were looked at until here
     std::string next_sync_;
     std::int64_t syncs_noted_{}, sync_noted_at_{}; ///< as stead-fs counts them; seconds of the wall clock
     unsigned isolated_ticks_{};

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// When this node is let in (`syncat`), and whether what it has is young enough to be served alone (`syncdelta`).
+// When this node is let in (`syncat`), when both copies are compared (`verifyat`), and whether what it has is young
+// enough to be served alone (`syncdelta`).
 #include "plugin.hpp"
 
 #include <stead/base/files.hpp>
@@ -47,22 +48,37 @@ std::string minutes_of(std::int64_t seconds) { return std::to_string(seconds / 6
 /// Once a second while stead-fs runs. A time that came while it did not run, or while the clock jumped, is made up for
 /// once.
 void MirrorPlugin::keep_schedule() {
+    const WallMinute now = wall_minute();
+    if (looked_at_ == WallMinute{} || now < looked_at_) {
+        looked_at_ = now; // the first look, or the clock was set back
+    }
+    const auto has_come = [&](const Crontab& times) { return now != looked_at_ && times.next(looked_at_) <= now; };
     if (options_.sync_at) {
-        const WallMinute now = wall_minute();
-        if (looked_at_ == WallMinute{} || now < looked_at_) {
-            looked_at_ = now; // the first look, or the clock was set back
-        }
-        if (now != looked_at_ && options_.sync_at->next(looked_at_) <= now) {
+        if (has_come(*options_.sync_at)) {
             host_.event("syncat: the time of a synchronisation has come");
             child_->send({{"do", "let_in"}});
         }
-        looked_at_ = now;
         next_sync_ = text_of(options_.sync_at->next(now));
     }
+    if (options_.verify_at && has_come(*options_.verify_at) && role_ == Role::prim) {
+        verify_now();
+    }
+    looked_at_ = now;
     if (options_.sync_delta > std::chrono::minutes{1}) {
         note_sync();
         consider_start_behind();
     }
+}
+
+/// What differs is for a person to look at: which side is right is not known.
+void MirrorPlugin::verify_now() {
+    host_.event("verifyat: the copies of both nodes are compared");
+    ask({{"do", "command"}, {"name", "verify"}}, [this](bool ok, const std::string& text) {
+        ok ? host_.event("verifyat: " + text)
+           : host_.error("verifyat: " + text +
+                         "; 'stead rfsdiff' names what differs, 'stead rfsverify repair' sends "
+                         "what this node has");
+    });
 }
 
 std::filesystem::path MirrorPlugin::sync_time_file() const { return state_folder() / "last_sync"; }

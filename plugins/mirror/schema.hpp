@@ -50,9 +50,9 @@ inline constexpr stead_attr_schema virtual_addr_attributes[]{
 inline constexpr stead_attr_schema rfs_attributes[]{
     {"ack", STEAD_TYPE_CHOICE, 0, nullptr, "commit|receipt|apply|disk", nullptr, 0, 0,
      "when a write is answered: written here | received there | applied on both (default) | on both disks; fsync: "
-     "always both disks; needs a restart of both nodes: they must agree in it"},
-    {"async", STEAD_TYPE_CHOICE, 0, nullptr, "second|none", nullptr, 0, 0,
-     "classic: second = ack receipt, none = ack disk; needs a restart, as ack does"},
+     "always both disks; needs a restart of both nodes: they must agree whether it is commit"},
+    {"async", STEAD_TYPE_CHOICE, STEAD_ATTR_DYNAMIC, nullptr, "second|none", nullptr, 0, 0,
+     "classic: second = ack receipt, none = ack disk; beside ack it has no effect"},
     {"intent", STEAD_TYPE_BOOLEAN, 0, "off", nullptr, nullptr, 0, 0,
      "write down what is about to be sent, so that a power loss of both nodes needs no full comparison"},
     {"acl", STEAD_TYPE_BOOLEAN, 0, "on", nullptr, nullptr, 0, 0, "POSIX ACLs"},
@@ -70,6 +70,9 @@ inline constexpr stead_attr_schema rfs_attributes[]{
     {"syncat", STEAD_TYPE_STRING, 0, nullptr, nullptr, nullptr, 0, 0,
      "replicate in batches: times at which the secondary is let in, synchronised, and waits again, as in crontab: "
      "minute hour day-of-month month day-of-week; default: continuously"},
+    {"verifyat", STEAD_TYPE_STRING, STEAD_ATTR_DYNAMIC, nullptr, nullptr, nullptr, 0, 0,
+     "times at which the primary compares both copies exactly, as in crontab, such as 0 3 * * sun; what differs is "
+     "told, not repaired; default: only by stead rfsverify"},
     {"locktimeout", STEAD_TYPE_DURATION, STEAD_ATTR_IGNORED, nullptr, nullptr, "s", 0, 0, "see slow_peer"},
     {"sendtimeout", STEAD_TYPE_DURATION, STEAD_ATTR_IGNORED, nullptr, nullptr, "s", 0, 0, "see slow_peer"},
     {"reitimeout", STEAD_TYPE_DURATION, STEAD_ATTR_DYNAMIC | STEAD_ATTR_IGNORED, nullptr, nullptr, "s", 0, 0,

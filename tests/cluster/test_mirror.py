@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A mirror's life on two nodes: first copy, replication of everything a file system has, stop, start, swap, the data at
 their place when stopped, scripts in order, a stop of both that leaves nothing to be sent again, and starts with the long
-time-outs of old modules. Usage: test_mirror.py first|life|intent|update|half|heart|progress"""
+time-outs of old modules. Usage: test_mirror.py first|life|intent|update|half|room|heart|progress"""
 import json
 import re
 import sys
@@ -136,6 +136,29 @@ def intent(nodes):
     mirror.same_trees(module, "after a power loss of both")
 
 
+def room(nodes):
+    """Too little room for what a resync overwrites: said before, nothing is lost, and it goes on when there is more."""
+    module = mirror.Mirror(nodes)
+    one, two = module.nodes
+    one.sh(f"head -c 12000000 /dev/urandom >{DATA}/big")
+    module.stead(one, "prim")
+    module.wait_ready(one, ALONE)
+    module.stead(two, "second", check=False)
+    module.wait_ready(two, SECOND)
+    check("old content" not in module.log(two), "an empty node overwrites nothing")
+    module.stead(two, "stop")
+    two.sh("cd $(dirname $(find /var/lib/stead -name mirror -type d)) && cp -a mirror /run/kept && mount -t tmpfs -o size=4m tmpfs mirror &&"
+           " cp -a /run/kept/. mirror/ && chmod 700 mirror")
+    one.sh(f"head -c 12000000 /dev/urandom >{DATA}/big")
+    module.stead(two, "start", check=False)
+    lab.wait_for("what the disk lacks", lambda: "undo log cannot be written" in module.stead(two, "state", check=False).stdout, 20)
+    check("up to 12.1 MB, and" in module.log(two), "that it may not suffice is said as the resync begins")
+    two.sh("mount -o remount,size=64m $(find /var/lib/stead -name mirror -type d)")
+    module.wait_ready(two, SECOND, timeout=60)
+    module.wait_ready(one, PRIM)
+    mirror.same_trees(module, "with room")
+
+
 def resources(module, node):
     """By name, as `state -v` shows them of this node."""
     return {one["name"]: one["value"]
@@ -206,7 +229,23 @@ def update(nodes):
     check(done.returncode == 0, f"nbrei, reidetail, reitimeout, reiallowedbw: {(done.stdout + done.stderr).strip()}")
     lab.wait_for("13 more readers", lambda: threads() == before + 13)
     check(one.processes("stead-fs") == running and one.state("data") == PRIM, "nothing is restarted")
-    for name, before, after in (("async", 'nbrei="16"', 'nbrei="16" async="none"'), ("timeout", "<heart ", '<heart timeout="9s" ')):
+    def latency():
+        """Of a write to a file that is open: the least of many, in seconds."""
+        return float(one.sh(f"python3 -c \"import os, time; f = os.open('{DATA}/probe', os.O_CREAT | os.O_WRONLY);"
+                            "print(min((lambda t: (os.pwrite(f, b'x' * 4096, 0), time.monotonic() - t)[1])(time.monotonic())"
+                            " for i in range(50)))\"").stdout)
+
+    done = change('nbrei="16"', 'nbrei="16" async="none" verifyat="* * * * *"')
+    check(done.returncode == 0, f"async, verifyat: {(done.stdout + done.stderr).strip()}")
+    on_disk = latency()
+    done = change('async="none"', 'async="second"')
+    in_memory = latency()
+    check(on_disk > 1.5 * in_memory, f"async counts at once: {on_disk * 1e6:.0f} us on both disks, {in_memory * 1e6:.0f} us received")
+    check(one.processes("stead-fs") == running and [node.state("data") for node in (one, two)] == [PRIM, SECOND],
+          "the nodes need not agree in it")
+    lab.wait_for("verifyat", lambda: "targets compared, 0 differ" in module.log(one), 70)
+    check(resources(module, one)["rfs.verify"] == "equal" and "verifyat" not in module.log(two), "the primary compares")
+    for name, before, after in (("ack", 'nbrei="16"', 'nbrei="16" ack="disk"'), ("timeout", "<heart ", '<heart timeout="9s" ')):
         refused = change(before, after)
         check(refused.returncode == 73 and name in refused.stderr, f"{name} needs a restart: {refused.stderr.strip()}")
         xml.write_text(xml.read_text().replace(after, before))
@@ -289,5 +328,5 @@ def heart(nodes):
 
 if __name__ == "__main__":
     with mirror.cluster() as both:
-        {"first": first, "life": life, "intent": intent, "update": update, "half": half, "heart": heart,
+        {"first": first, "life": life, "intent": intent, "update": update, "half": half, "room": room, "heart": heart,
          "progress": progress}[sys.argv[1]](both)

@@ -115,14 +115,13 @@ void Core::State::launch_remote(Ticket op) {
             unsynced.touch_both(target, running.seq);
         }
     }
-    Level wanted = Level::applied;
     if (sync || running.op.durable || options.ack == Ack::disk) {
-        wanted = Level::flushed;
+        running.wanted = Level::flushed;
     } else if (options.ack == Ack::receipt) {
-        wanted = Level::received;
+        running.wanted = Level::received;
     }
     const bool at_once = sync || options.ack == Ack::commit || mutant(Mutant::local_first);
-    send(message::Change{running.seq, running.op, wanted});
+    send(message::Change{running.seq, running.op, running.wanted});
     if (at_once) {
         launch_local(op);
     }
@@ -258,13 +257,7 @@ void Core::State::peer_acked(const message::Acked& ack) {
         reset_link("the peer's storage failed");
         return;
     }
-    Level wanted = Level::applied;
-    if (running.op.kind == OpKind::sync || running.op.durable || options.ack == Ack::disk) {
-        wanted = Level::flushed;
-    } else if (options.ack == Ack::receipt) {
-        wanted = Level::received;
-    }
-    const bool first_ok = !running.peer_ok && ack.level >= wanted;
+    const bool first_ok = !running.peer_ok && ack.level >= running.wanted;
     if (first_ok) {
         running.peer_ok = true;
         --outstanding;
@@ -272,7 +265,7 @@ void Core::State::peer_acked(const message::Acked& ack) {
         const std::deque<Ticket> waiters = std::exchange(window_waiters, {});
         prepare_all({waiters.begin(), waiters.end()});
     }
-    running.peer_done = running.peer_done || ack.level >= std::max(wanted, Level::applied);
+    running.peer_done = running.peer_done || ack.level >= std::max(running.wanted, Level::applied);
     if (first_ok && running.repairing) {
         repair(op);
         return;

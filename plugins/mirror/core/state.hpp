@@ -53,8 +53,9 @@ struct Running { ///< an operation of the application
     OpId id{};
     Operation op;
     Seq seq{};
-    bool remote{};               ///< was sent
-    bool peer_ok{}, peer_done{}; ///< acknowledged as wanted; nothing more to come
+    bool remote{};                ///< was sent
+    Level wanted{Level::applied}; ///< what was asked of the peer; options.ack may be another one by now
+    bool peer_ok{}, peer_done{};  ///< acknowledged as wanted; nothing more to come
     bool local_started{}, local_done{};
     bool granted{}, orphan{}; ///< has its locks; nobody waits for its answer any more
     bool repairing{};         ///< failed here, was done there
@@ -93,6 +94,9 @@ struct Core::State {
     void handle(const PeerBack&);
     void handle(const LetIn&);
     void handle(const SetWindow& input) { options.window_copies = input.copies; }
+    void handle(const SetAck& input) {
+        options.ack = (input.ack == Ack::commit) == (options.ack == Ack::commit) ? input.ack : options.ack;
+    }
     void handle(const StartBehind&);
     void settle(); ///< whatever can go on now, goes on
     void timers();

@@ -127,12 +127,13 @@ Options core_options(const Settings& settings) {
 
 } // namespace
 
-/// What `stead update` may change. An older host does not name the readers.
+/// What `stead update` may change. An older host names neither readers nor ack.
 void Driver::update(const json::object& message) {
     pacer_.set_cap(static_cast<std::uint64_t>(number_of(message, "resync_bytes_per_second")));
     const std::uint32_t readers = readers_of(number_of(message, "readers", settings_.readers));
     reader_pool_->resize(readers);
     feed(SetWindow{copies_per_reader * readers});
+    feed(SetAck{static_cast<Ack>(number_of(message, "ack", static_cast<int>(settings_.ack)))});
 }
 
 // ---- Inputs

@@ -125,6 +125,7 @@ private:
     void watch(const message::Body& body, bool sent);
     void measure(Instant now, const Status& status);
     void resync_begins(Instant now, bool source, const message::Begin& begin);
+    void warn_of_room(std::uint64_t bytes);
     void resync_ends(Instant now, bool whole);
 
     Settings settings_;

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include <sys/statvfs.h>
+
 namespace stead::mirror {
 namespace {
 
@@ -73,6 +75,23 @@ void Driver::resync_begins(Instant now, bool source, const message::Begin& begin
                 text_of_bytes(bytes_of(begin.progress)) + " in files";
     }
     note(false, text + (begin.extent ? std::string{" ("} + text_of(*begin.extent) + ")" : ""));
+    if (!source && !tree_->empty()) {
+        warn_of_room(bytes_of(begin.progress));
+    }
+}
+
+/// All of it, at the most, overwrites something, and what is overwritten is saved first.
+void Driver::warn_of_room(std::uint64_t bytes) {
+    struct statvfs found {};
+    if (::statvfs(settings_.state_folder.c_str(), &found) != 0) {
+        return;
+    }
+    const std::uint64_t free = static_cast<std::uint64_t>(found.f_bavail) * found.f_frsize;
+    if (free < bytes) {
+        note(true, "the old content of what is overwritten is kept in " + settings_.state_folder + ": up to " +
+                       text_of_bytes(bytes) + ", and " + text_of_bytes(free) +
+                       " are free there. Where that does not suffice, the resync goes on when there is room");
+    }
 }
 
 void Driver::resync_ends(Instant now, bool whole) {

@@ -33,6 +33,7 @@ TEST(MirrorSim, KeepsItsPromises) {
     std::printf(
         "%llu steps, %llu answers, %llu syncs, %llu faults, %llu power losses, %llu resyncs, %llu copies, "
         "%llu probes, %llu promotions, %llu repairs, %llu splits, %llu changed behind the mount, %llu configured anew, "
+        "%llu times updated, "
         "%llu commands "
         "(%llu refused), %llu batches\n",
         static_cast<unsigned long long>(sum.steps), static_cast<unsigned long long>(sum.answers),
@@ -41,8 +42,9 @@ TEST(MirrorSim, KeepsItsPromises) {
         static_cast<unsigned long long>(sum.copies), static_cast<unsigned long long>(sum.probes),
         static_cast<unsigned long long>(sum.promotions), static_cast<unsigned long long>(sum.repairs),
         static_cast<unsigned long long>(sum.splits), static_cast<unsigned long long>(sum.tampered),
-        static_cast<unsigned long long>(sum.configured), static_cast<unsigned long long>(sum.commands),
-        static_cast<unsigned long long>(sum.refused), static_cast<unsigned long long>(sum.batches));
+        static_cast<unsigned long long>(sum.configured), static_cast<unsigned long long>(sum.updated),
+        static_cast<unsigned long long>(sum.commands), static_cast<unsigned long long>(sum.refused),
+        static_cast<unsigned long long>(sum.batches));
 }
 
 // Goal: without data one serves, whoever took over asked the witness, and quiet needs no administrator.

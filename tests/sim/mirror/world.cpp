@@ -43,6 +43,7 @@ void Statistics::add(const Statistics& other) {
     power_losses += other.power_losses;
     tampered += other.tampered;
     configured += other.configured;
+    updated += other.updated;
     commands += other.commands;
     refused += other.refused;
     batches += other.batches;
@@ -56,6 +57,10 @@ World::World(const Setup& setup) : setup_(setup), random_{setup.seed * 2 + 1} {
     options_.batch = setup.data && setup.seed % 8 == 5;
     if (setup.data && setup.seed % 8 == 7) {
         configuring_ = Random{setup.seed * 2 + 1}; // its own, so that other histories stay as they were
+    }
+    if (setup.data && setup.seed % 8 == 3 && (options_.ack == Ack::apply || options_.ack == Ack::receipt)) {
+        updating_ = Random{setup.seed * 2 + 1};
+        at(milliseconds{1}, [this] { update(); });
     }
     load_ = setup.data;
     if (setup_.trace > 0) {
@@ -82,6 +87,16 @@ void World::note(unsigned node, const std::string& text, unsigned level) {
 
 void World::at(nanoseconds delay, std::function<void()> what) {
     events_.push({now_ + delay, ++order_, std::move(what)});
+}
+
+/// `stead update` on one of them: the nodes need not agree whether received or applied is what counts.
+void World::update() {
+    const unsigned n = updating_->chance(50) ? 0 : 1;
+    if (alive(n) && !paused(n)) {
+        ++statistics.updated;
+        step(n, SetAck{updating_->chance(50) ? Ack::apply : Ack::receipt});
+    }
+    at(milliseconds{updating_->below(200)}, [this] { update(); });
 }
 
 void World::run_for(nanoseconds length) {

@@ -26,8 +26,8 @@ struct Setup {
 
 struct Statistics {
     std::uint64_t steps{}, answers{}, syncs{}, faults{}, resyncs{}, copies{}, probes{}, promotions{}, repairs{},
-        roll_backs{}, splits{}, verified_rot{}, power_losses{}, tampered{}, configured{}, commands{}, refused{},
-        batches{}, overlaps{};
+        roll_backs{}, splits{}, verified_rot{}, power_losses{}, tampered{}, configured{}, updated{}, commands{},
+        refused{}, batches{}, overlaps{};
     nanoseconds overlap_max{}; ///< of two that served without data: until one of them heard of the other
     void add(const Statistics& other);
 };
@@ -173,6 +173,7 @@ private:
 
     // Client and ledger
     void client();
+    void update();
     void schedule();
     std::optional<Operation> choose(unsigned node);
     Operation choose_name_change(unsigned node);
@@ -197,6 +198,7 @@ private:
 
     Setup setup_;
     Random random_;
+    std::optional<Random> updating_;    ///< of a history in which `ack` is changed under way
     std::optional<Random> configuring_; ///< of a history in which what is replicated changes
     Options options_;
     Instant now_{seconds{1}};

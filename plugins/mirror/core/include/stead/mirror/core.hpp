@@ -146,8 +146,12 @@ struct StartBehind {};
 struct SetWindow {
     std::uint32_t copies{};
 };
+/// Options::ack for what is sent from now on. Not from and to Ack::commit, which is accounted for in another way.
+struct SetAck {
+    Ack ack{};
+};
 using Input = std::variant<Tick, Start, Command, Request, Done, LinkUp, LinkDown, Received, BusReceived, Lease,
-                           PeerLost, PeerBack, LetIn, StartBehind, SetWindow>;
+                           PeerLost, PeerBack, LetIn, StartBehind, SetWindow, SetAck>;
 
 // ---- Outputs: perform in order. Those with a ticket are answered by Done, once --------------------------------------
 
