@@ -161,6 +161,7 @@ void MirrorPlugin::on_role(const std::string& role, const std::string& reason) {
             : role == "second" ? Role::second
                                : Role::waiting;
     reason_ = reason;
+    status_["handshake"] = ""; // of the role before; the next status has what is to be said of this one
     host_.event("role " + role + ": " + reason);
     const bool lost = role_ == Role::alone && together && !peer_present_;
     caller_ = !lost ? "mirror: " + reason : peer_left_ ? "heart: remote stop" : "heart: no heartbeat";

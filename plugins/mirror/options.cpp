@@ -86,6 +86,7 @@ void read_heart(const plugin::Config& heart, MirrorOptions& options, const Findi
                         "' is given twice; allowed: one for each resource heartbeat.<ident>");
         }
         options.lans.emplace_back(*name);
+        options.idents.emplace(*name, ident);
         if (beat.attribute("ident").value_or("") == "flow") {
             options.flow_lan = std::string{*name};
         }

@@ -4,6 +4,7 @@
 
 #include <stead/base/files.hpp>
 
+#include <algorithm>
 #include <bit>
 #include <charconv>
 #include <filesystem>
@@ -65,6 +66,27 @@ void MirrorPlugin::tell_peer(const std::string& how) {
                       {"node", peer_.value_or(0)},
                       {"address", peer_ ? host_.node_address(flow_lan(), *peer_).value_or("") : ""}});
     }
+}
+
+/// Cut, while the peer is heard on another network: TCP would find out much later. Looked at twice, for where all fall
+/// silent they do so one after the other, and that is no case for this.
+void MirrorPlugin::watch_flow(const std::string& changed) {
+    const std::string lan = flow_lan();
+    const auto ident = options_.idents.find(lan);
+    const std::string mine = "heartbeat." + (ident == options_.idents.end() ? lan : ident->second);
+    const auto cut = [this, mine] {
+        return peer_present_ && heartbeats_[mine] == "down" &&
+               std::ranges::any_of(heartbeats_, [](const auto& one) { return one.second == "up"; });
+    };
+    if (changed != mine || !cut()) {
+        return;
+    }
+    flow_timer_.expires_after(milliseconds{300});
+    flow_timer_.async_wait([this, cut](boost::system::error_code error) {
+        if (!error && cut() && child_ && fs_ready_) {
+            child_->send({{"do", "flow_cut"}});
+        }
+    });
 }
 
 /// Of the replication: as configured, else the first network of the heartbeats.

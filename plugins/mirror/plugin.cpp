@@ -35,7 +35,7 @@ LeasePage new_page() {
 MirrorPlugin::MirrorPlugin(plugin::Host host, plugin::Config config)
     : host_(host), options_(read_checked(config)), lease_(new_page()), network_(host, options_),
       work_(boost::asio::make_work_guard(io_)), announce_timer_(io_), retry_timer_(io_), swap_timer_(io_),
-      witness_timer_(io_), watch_timer_(io_), command_timer_(io_) {
+      witness_timer_(io_), watch_timer_(io_), command_timer_(io_), flow_timer_(io_) {
     host_.set_config(options_.digest());
 }
 
@@ -56,6 +56,7 @@ void MirrorPlugin::start() {
     });
     host_.watch("mirror.");
     host_.watch("splitbrain.verdict");
+    host_.watch("heartbeat.");
     post([this] {
         network_.remove_leftovers();
         std::size_t number = 0;
@@ -74,8 +75,8 @@ void MirrorPlugin::stop() {
     post([this] {
         stopping_ = true;
         child_.reset();
-        for (boost::asio::steady_timer* timer :
-             {&announce_timer_, &retry_timer_, &swap_timer_, &witness_timer_, &watch_timer_, &command_timer_}) {
+        for (boost::asio::steady_timer* timer : {&announce_timer_, &retry_timer_, &swap_timer_, &witness_timer_,
+                                                 &watch_timer_, &command_timer_, &flow_timer_}) {
             timer->cancel();
         }
         work_.reset();
@@ -101,6 +102,9 @@ void MirrorPlugin::on_resource(std::uint32_t node, std::string_view name, std::o
         if (node == host_.self()) {
             if (name == "splitbrain.verdict") {
                 witness_answer(value);
+            } else if (name.starts_with("heartbeat.")) {
+                heartbeats_[name] = value;
+                watch_flow(name);
             }
         } else if (peer_ && node == *peer_) {
             peer_resources_[name] = value;

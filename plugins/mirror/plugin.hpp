@@ -95,6 +95,7 @@ private:
     };
     void view(const Seen& seen);
     void tell_peer(const std::string& how);
+    void watch_flow(const std::string& changed);
     void message(std::uint32_t from, const std::string& kind, const std::string& body);
     void ask_witness(const boost::json::object& message);
     void witness_answer(const std::string& verdict);
@@ -142,7 +143,8 @@ private:
     boost::asio::io_context io_;
     boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_;
     std::optional<std::thread> thread_;
-    boost::asio::steady_timer announce_timer_, retry_timer_, swap_timer_, witness_timer_, watch_timer_, command_timer_;
+    boost::asio::steady_timer announce_timer_, retry_timer_, swap_timer_, witness_timer_, watch_timer_, command_timer_,
+        flow_timer_;
     bool swap_timer_armed_{};
 
     std::unique_ptr<Child> child_;
@@ -166,6 +168,7 @@ private:
     bool peer_present_{}, excluded_{}, peer_died_{}, peer_left_{};
     std::string peer_word_; ///< what the views say of it: back, silent, died; empty = no view yet
     std::map<std::string, std::string> peer_resources_;
+    std::map<std::string, std::string> heartbeats_; ///< of this node, by resource
     std::set<std::string> peer_macs_; ///< it may not have given the addresses up yet, and serves no more all the same
     std::string witness_token_;
     std::int64_t witness_ticket_{};

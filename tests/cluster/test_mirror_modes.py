@@ -24,6 +24,20 @@ while True:
 " >/dev/null 2>&1 &"""
 
 
+PACED = f"""python3 -c "
+import time
+longest, end = 0, time.monotonic() + 6
+while time.monotonic() < end:
+    began = time.monotonic()
+    with open('{DATA}/count', 'w') as file:
+        file.write(str(began))
+    longest = max(longest, time.monotonic() - began)
+    time.sleep(0.005)
+with open('/run/done', 'w') as file:
+    file.write(str(longest))
+" >/dev/null 2>&1 &"""
+
+
 def commit(nodes):
     """What was synced survives its primary; what was only written may be lost, and then on both sides."""
     module = mirror.Mirror(nodes, rfs='ack="commit"')
@@ -53,12 +67,16 @@ def flow(nodes):
     one, two = module.form()
     for what, cut, mend in (("link down", lambda: one.link_down("repli"), lambda: one.link_up("repli")),
                             ("silent", lambda: one.unplug_silently("repli"), lambda: one.plug_back("repli"))):
-        one.sh(f"(for i in $(seq 2000); do echo $i >{DATA}/count; done; touch /run/done) >/dev/null 2>&1 &")
+        one.sh(PACED)
+        time.sleep(0.5)
         cut()
         module.wait_ready(one, ALONE, timeout=30)
         module.wait(two, WAIT)
         one.sh(f"echo {what} >{DATA}/alone")
         lab.wait_for("the writer", lambda: one.sh("test -e /run/done", check=False).returncode == 0)
+        stall = float(one.sh("cat /run/done").stdout)
+        check(0.2 < stall < 5, f"{what}: writers waited {stall:.1f} s (the heartbeat's 2 s, not slow_peer's 10)")
+        check("Action wait called by the primary goes on alone" in module.log(two), f"{what}: the secondary's log says why it waits")
         check(two.state(module.name) == WAIT, f"{what}: the secondary is outdated and waits, whoever it hears")
         check(module.stead(two, "prim", check=False).returncode == 1, f"{what}: nor does it obey prim")
         mend()

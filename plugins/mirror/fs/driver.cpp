@@ -299,6 +299,21 @@ std::unique_ptr<Link> Driver::take_link() {
     return std::move(link_);
 }
 
+/// The peer is heard, but not on the network of the stream.
+void Driver::flow_cut() {
+    Work work;
+    {
+        const std::lock_guard lock(mutex_);
+        if (!link_ || generation_ == 0) {
+            return;
+        }
+        note(true, "the network of the replication is cut: the peer is heard on another one");
+        link_->close(std::exchange(generation_, 0));
+        step(LinkDown{}, work);
+    }
+    run_all(work);
+}
+
 /// Main thread.
 void Driver::start_link(std::uint8_t peer, const std::string& address) {
     if (address == link_peer_ && link_) {

@@ -126,6 +126,7 @@ private:
     void measure(Instant now, const Status& status);
     void resync_begins(Instant now, bool source, const message::Begin& begin);
     void warn_of_room(std::uint64_t bytes);
+    void flow_cut();
     void resync_ends(Instant now, bool whole);
 
     Settings settings_;

@@ -145,6 +145,8 @@ void Driver::serve(const json::object& message) {
         lost(message);
     } else if (what == "ping") {
         say({{"say", "pong"}}); // the host's watchdog asks
+    } else if (what == "flow_cut") {
+        flow_cut();
     } else if (what == "update") {
         update(message);
     } else {
