@@ -420,13 +420,15 @@ Checked<Cluster> parse_cluster(std::string_view xml, std::string_view file_name)
     return out;
 }
 
-Result<NodeId> identify(const Cluster& cluster, std::span<const std::string> local_addresses) {
+Result<NodeId> identify(const Cluster& cluster, std::span<const std::string> local_addresses,
+                        std::string_view file_name) {
     std::set<std::string> local;
     for (const auto& address : local_addresses) {
         const auto plain = address.substr(0, address.find_first_of("%/"));
         local.insert(normal_address(plain).value_or(plain));
     }
     NodeSet found;
+    int line = 0, last_line = 0; // of the first <node>, and of the last one that is this server
     std::vector<std::string> listed;
     for (std::size_t i = 0; i < cluster.nodes.size(); ++i) {
         for (const auto& lan : cluster.lans) {
@@ -434,9 +436,11 @@ Result<NodeId> identify(const Cluster& cluster, std::span<const std::string> loc
                 if (address.empty()) {
                     continue;
                 }
-                listed.push_back(cluster.nodes[i] + " " + address);
+                listed.push_back(cluster.nodes[i] + " " + address + " (line " + std::to_string(lan.lines[i]) + ")");
+                line = line == 0 ? lan.lines[i] : std::min(line, lan.lines[i]);
                 if (local.contains(normal_address(address).value_or(address))) {
                     found.insert(NodeId(i));
+                    last_line = std::max(last_line, lan.lines[i]);
                 }
             }
         }
@@ -446,15 +450,18 @@ Result<NodeId> identify(const Cluster& cluster, std::span<const std::string> loc
     }
     std::vector<std::string> here{local.begin(), local.end()};
     const std::string sides =
-        "; addresses here: " + (here.empty() ? "none" : join(here, ", ")) + "; in cluster.xml: " + join(listed, ", ");
+        "; addresses here: " + (here.empty() ? "none" : join(here, ", ")) + "; in the file: " + join(listed, ", ");
+    const std::string place = std::string{file_name} + ":";
     if (found.empty()) {
-        return Error{Errc::not_found, "cluster.xml", "no <node> has an address of this server" + sides};
+        return Error{Errc::malformed, place + std::to_string(line),
+                     "no <node> has an address of this server; give one of them an addr or laddr of it" + sides};
     }
     std::vector<std::string> names;
     for (const auto node : found) {
         names.push_back(cluster.nodes[index(node)]);
     }
-    return Error{Errc::conflict, "cluster.xml", "this server would be " + join(names, " and ") + " at once" + sides};
+    return Error{Errc::malformed, place + std::to_string(last_line),
+                 "this server would be " + join(names, " and ") + " at once" + sides};
 }
 
 Result<void> resolve(Cluster& cluster, std::string_view file_name) {

@@ -30,9 +30,10 @@ constexpr std::string_view usage =
     "       stead-host --check AM [--conf DIR] [--bin DIR] [--cluster FILE] [--out DIR]\n"
     "                                             check a configuration; prints one JSON object\n"
     "       stead-host --cleanup AM               remove what a dead host of the module left behind\n"
-    "       stead-host --hook AM NAME [ARG ...]   run one hook of the active configuration\n"
-    "       stead-host --hook-in AM DIR NAME [ARG ...]   the same of the configuration in DIR\n"
-    "       stead-host --rehearse AM DIR          say what the hooks in DIR would do; prints one JSON object\n"
+    "       stead-host --hook AM NODE NAME [ARG ...]   run one hook of the active configuration\n"
+    "       stead-host --hook-in AM NODE DIR NAME [ARG ...]   the same of the configuration in DIR\n"
+    "       stead-host --rehearse AM NODE DIR     say what the hooks in DIR would do; prints one JSON object\n"
+    "                                             NODE: the name of this node, '' where there is no cluster\n"
     "       stead-host --schema                   print elements and attributes of all plugins as JSON\n"
     "       stead-host --reference                print the configuration reference as markdown\n"
     "       stead-host --version\n"
@@ -144,6 +145,10 @@ int run_with_module(const std::string& verb, Arguments& arguments, const control
         log_to_module(*module, paths);
         return host::cleanup_module(*module, host::Registry::load(paths.plugins()), paths);
     }
+    const auto node = arguments.take();
+    if (!node) {
+        return wrong_usage(verb + " needs the name of this node, or ''");
+    }
     if (verb == "--hook-in" || verb == "--rehearse") {
         active = arguments.take().value_or("");
         if (active.empty()) {
@@ -151,7 +156,7 @@ int run_with_module(const std::string& verb, Arguments& arguments, const control
         }
     }
     if (verb == "--rehearse") {
-        return host::rehearse_module(*module, host::Registry::load(paths.plugins()), paths, active);
+        return host::rehearse_module({*module, *node, active}, host::Registry::load(paths.plugins()), paths);
     }
     const auto hook = arguments.take();
     if (!hook) {
@@ -161,7 +166,7 @@ int run_with_module(const std::string& verb, Arguments& arguments, const control
     while (auto argument = arguments.take()) {
         rest.push_back(*argument);
     }
-    return host::run_one_hook(*module, *hook, rest, host::Registry::load(paths.plugins()), paths, active);
+    return host::run_one_hook({*module, *node, active}, *hook, rest, host::Registry::load(paths.plugins()), paths);
 }
 
 int run(std::span<char*> argv) {

@@ -182,6 +182,12 @@ def configuration(farm, node):
     good = xml.read_text()
     says(node, "confinfo -m echo", "they are the same")
     says(node, "config -m echo", "in force already")
+    good_cluster = (node.disk / "etc" / "cluster.xml").read_text()
+    file = lab.temporary("cluster") / "cluster.xml"
+    file.write_text(good_cluster.replace("<lans ", '<lans mlost_count="9" '))
+    says(node, f"cluster confcheck {file}", "warning: ", "cluster.xml:1: lans/@mlost_count is ignored", "is good")
+    file.write_text("\n" + good_cluster.replace(node.address(), "192.0.2.77"))
+    fails(node, f"cluster confcheck {file}", 65, f"{file}:2: no <node> has an address of this server", node.address())
     node.sh("echo no zip >/run/bad.safe")
     fails(node, "module install -m other /run/bad.safe", 65, "/run/bad.safe: is not a zip file")
     fails(node, "module install -m echo -r " + str(support.archive_of(support.HERE / "echo_farm")), CONFLICT, "running")

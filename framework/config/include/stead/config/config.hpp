@@ -81,8 +81,9 @@ struct Cluster {
 [[nodiscard]] Checked<Cluster> parse_cluster(std::string_view xml, std::string_view file_name);
 
 /// Which node am I: the one whose addr or laddr is one of `local_addresses` (numeric, no prefix).
-/// Errors: not_found or conflict, listing both sides.
-[[nodiscard]] Result<NodeId> identify(const Cluster& cluster, std::span<const std::string> local_addresses);
+/// Errors: malformed, with the line of a <node>, listing both sides.
+[[nodiscard]] Result<NodeId> identify(const Cluster& cluster, std::span<const std::string> local_addresses,
+                                      std::string_view file_name);
 
 /// Names to numeric addresses (getaddrinfo), in place. Errors: the place in the file, the name and what to do.
 [[nodiscard]] Result<void> resolve(Cluster& cluster, std::string_view file_name);
@@ -164,7 +165,8 @@ struct Draft {
     std::vector<int> gaps; ///< lines of the elements in which something was left out
 };
 
-/// Nothing if the file is not XML with a service of a known mode.
+/// Nothing if the file is not XML with a service. A mode that does not exist is taken for the one that the elements
+/// suggest.
 [[nodiscard]] std::optional<Draft> draft_module(std::string_view xml, const SchemaSet& schemas, const Cluster* cluster);
 
 /// What differs and is not dynamic, as a person would name it ("service/@mode", "<vip/interface_list/interface>");
