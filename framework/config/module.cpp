@@ -313,7 +313,15 @@ Raw* find_service(Raw& root, Report& report) {
     return service;
 }
 
-/// Nothing: without a service and its mode there is nothing to go by.
+/// Of a service whose mode is wrong, by its elements, so that what else is wrong in them is found as well.
+Module::Mode likely_mode(const Element& service) {
+    const Element* vip = service.child("vip");
+    const bool farm =
+        service.child("farm") != nullptr || (vip != nullptr && vip->child("loadbalancing_list") != nullptr);
+    return farm ? Module::Mode::farm : Module::Mode::mirror; // in the rules of a mirror most is allowed
+}
+
+/// Nothing: without a service there is nothing to go by.
 std::optional<Draft> check_module(Raw& root, const SchemaSet& schemas, const Cluster* cluster, Report& report) {
     Raw* service = find_service(root, report);
     if (service == nullptr) {
@@ -338,15 +346,13 @@ std::optional<Draft> check_module(Raw& root, const SchemaSet& schemas, const Clu
     module.macros = macros.values();
     const auto* mode = service->attribute("mode");
     const std::string mode_name = mode == nullptr ? "" : mode->value;
-    module.mode = mode_name == "mirror"  ? Module::Mode::mirror
-                  : mode_name == "light" ? Module::Mode::light
-                                         : Module::Mode::farm;
     const bool known = mode_name == "farm" || mode_name == "mirror" || mode_name == "light";
     Checker checker{index, cluster, report, known ? mode_name : ""};
     checker.check(*service, "", module.service);
-    if (!known) {
-        return std::nullopt;
-    }
+    module.mode = mode_name == "mirror"  ? Module::Mode::mirror
+                  : mode_name == "light" ? Module::Mode::light
+                  : mode_name == "farm"  ? Module::Mode::farm
+                                         : likely_mode(module.service);
     draft.gaps = checker.gaps();
     take_settings(module, cluster, report);
     module.expanded_xml = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";

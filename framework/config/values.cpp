@@ -37,6 +37,8 @@ std::optional<std::int64_t> unit_ns(std::string_view unit) {
     return std::nullopt;
 }
 
+} // namespace
+
 std::string duration_text(std::int64_t ns) {
     for (const std::string_view unit : {"d", "h", "m", "s", "ms", "us"}) {
         if (ns != 0 && ns % *unit_ns(unit) == 0) {
@@ -45,6 +47,8 @@ std::string duration_text(std::int64_t ns) {
     }
     return ns == 0 ? "0s" : std::to_string(ns) + "ns";
 }
+
+namespace {
 
 bool all_digits(std::string_view text) {
     return !text.empty() && std::ranges::all_of(text, [](char c) { return c >= '0' && c <= '9'; });

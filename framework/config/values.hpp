@@ -40,4 +40,7 @@ private:
     std::uint64_t hash_{0xcbf29ce484222325u};
 };
 
+/// "5s", "1500ms": exact, in the largest unit that is.
+[[nodiscard]] std::string duration_text(std::int64_t ns);
+
 } // namespace stead::config

@@ -259,6 +259,7 @@ void check_draft(std::string_view xml, const config::SchemaSet& schemas, const c
     std::vector<config::Finding> more;
     ask_plugins(draft->module, schemas, registry, {.findings = &more, .file = "userconfig.xml"});
     std::ranges::move(unsupported(draft->module, registry), std::back_inserter(more));
+    std::ranges::move(places_of_others(request.module, draft->module, schemas, paths), std::back_inserter(more));
     check_addresses(draft->module.service, cluster, more);
     std::ranges::move(rule_book(draft->module, request, paths).findings, std::back_inserter(more));
     // Where something was left out, or is wrong already, a finding may only be a consequence.
@@ -272,6 +273,28 @@ void check_draft(std::string_view xml, const config::SchemaSet& schemas, const c
     std::ranges::copy_if(more, std::back_inserter(findings), [&](const config::Finding& finding) {
         return finding.file != "userconfig.xml" || !doubtful.contains(finding.line);
     });
+}
+
+/// What of `module` the one that runs, with the configuration in `running`, cannot take over.
+json::array fixed_by(const fs::path& running, const config::Module& module, const config::SchemaSet& schemas,
+                     std::vector<config::Finding>& findings) {
+    const fs::path file = running / "safeconf.xml";
+    const auto text = read_file(file, config::file_bytes_max);
+    const auto before = config::parse_module(text ? *text : std::string{}, file.string(), schemas, nullptr);
+    if (!before.ok()) {
+        findings.push_back({.warning = false,
+                            .file = file.string(),
+                            .line = 0,
+                            .message = "the configuration that runs cannot be read any more (" +
+                                       (text ? errors_of(before.findings) : text.error().what) +
+                                       "); 'stead stop', 'stead config' and 'stead start' renew it"});
+        return {};
+    }
+    json::array lines;
+    for (std::string& line : config::static_changes(*before.value, module, schemas)) {
+        lines.emplace_back(std::move(line));
+    }
+    return lines;
 }
 
 /// Findings about cluster.xml are errors of the check too.
@@ -322,6 +345,9 @@ int check_module(const CheckRequest& request, const Registry& registry, const co
         check_hook_slips(*module, request.bin, findings);
         check_rules(*module, schemas, request, paths, findings);
         NeverRun(*module, request.bin, findings).check();
+        if (!request.running.empty()) {
+            answer["fixed"] = fixed_by(request.running, *module, schemas, findings);
+        }
         answer["mode"] = std::string{module->mode_name()};
         answer["digest"] = hex(module->digest);
     }

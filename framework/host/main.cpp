@@ -27,7 +27,7 @@ using namespace stead;
 
 constexpr std::string_view usage =
     "usage: stead-host --module AM                run the module's active configuration until it stops\n"
-    "       stead-host --check AM [--conf DIR] [--bin DIR] [--cluster FILE] [--out DIR]\n"
+    "       stead-host --check AM [--conf DIR] [--bin DIR] [--cluster FILE] [--out DIR] [--running DIR]\n"
     "                                             check a configuration; prints one JSON object\n"
     "       stead-host --cleanup AM               remove what a dead host of the module left behind\n"
     "       stead-host --hook AM NODE NAME [ARG ...]   run one hook of the active configuration\n"
@@ -122,6 +122,8 @@ int run_check(Arguments& arguments, const std::string& module, const control::Pa
             request.cluster = *value;
         } else if (*option == "--out") {
             request.out = *value;
+        } else if (*option == "--running") {
+            request.running = *value;
         } else {
             return wrong_usage("unknown option " + *option + " of --check");
         }

@@ -2,7 +2,6 @@
 #include "value_or.hpp"
 
 #include <stead/node/daemon.hpp>
-#include <stead/node/differences.hpp>
 
 #include <stead/archive/archive.hpp>
 
@@ -34,18 +33,22 @@ std::string text_of(const json::object& object, std::string_view name) {
 struct CheckReport {
     std::string warnings;
     json::array findings;
+    std::string fixed;     ///< of what runs: what cannot change meanwhile, each on a new line
     std::string rehearsal; ///< of `module check`
 };
 
 /// Runs the module's own checks in a process of their own: plugins are third-party code, and steadd loads none.
 Result<void> check_with_host(const control::Paths& paths, const std::string& module, const fs::path& prepared,
-                             CheckReport& report) {
+                             CheckReport& report, const fs::path& running = {}) {
     std::vector<std::string> argv{
         paths.host().string(),       "--check", module,           "--conf", (prepared / "conf").string(), "--bin",
         (prepared / "bin").string(), "--out",   prepared.string()};
     std::error_code ignored;
     if (fs::exists(paths.active_cluster(), ignored)) {
         argv.insert(argv.end(), {"--cluster", paths.active_cluster().string()});
+    }
+    if (!running.empty()) {
+        argv.insert(argv.end(), {"--running", running.string()});
     }
     const Result<Finished> finished = run_limited(argv, check_limit);
     if (!finished) {
@@ -75,6 +78,11 @@ Result<void> check_with_host(const control::Paths& paths, const std::string& mod
             .append("\n");
     }
     report.findings = answer.at("findings").as_array();
+    if (const json::value* fixed = answer.get_object().if_contains("fixed")) {
+        for (const json::value& line : fixed->as_array()) {
+            report.fixed.append("\n  ").append(line.as_string());
+        }
+    }
     if (finished->exit != 0 || !errors.empty()) {
         while (!errors.empty() && errors.back() == '\n') {
             errors.pop_back();
@@ -91,30 +99,12 @@ Answer with_report(Answer answer, const CheckReport& report, const std::string& 
 }
 
 /// Refuses what a running module cannot take over, by name. Scripts may change: they are read at each run.
-Result<void> check_dynamic(const control::Paths& paths, const std::string& module, const fs::path& prepared) {
-    const Result<Finished> schema = run_limited({paths.host().string(), "--schema"}, check_limit);
-    if (!schema) {
-        return schema.error();
-    }
-    const Result<DynamicParts> dynamic = dynamic_parts(schema->output);
-    const Result<std::string> before = read_file(paths.active(module) / "safeconf.xml", xml_bytes_max);
-    const Result<std::string> after = read_file(prepared / "safeconf.xml", xml_bytes_max);
-    if (!dynamic || !before || !after) {
-        return !dynamic ? dynamic.error() : !before ? before.error() : after.error();
-    }
-    const Result<std::vector<std::string>> lines = static_differences(*before, *after, *dynamic);
-    if (!lines) {
-        return lines.error();
-    }
-    std::string text;
-    for (const std::string& line : *lines) {
-        text += "\n  " + line;
-    }
-    if (text.empty()) {
+Result<void> may_change(const CheckReport& report, const std::string& module) {
+    if (report.fixed.empty()) {
         return {};
     }
     return Error{Errc::conflict, "",
-                 "module '" + module + "' is running, and these cannot change meanwhile:" + text +
+                 "module '" + module + "' is running, and these cannot change meanwhile:" + report.fixed +
                      "\nnothing was changed; 'stead stop -m " + module + "', then 'stead config -m " + module +
                      "' and 'stead start -m " + module + "' apply them"};
 }
@@ -255,11 +245,12 @@ void Daemon::update(const CallPtr& call) {
         const Generations generations(paths.module(module));
         const Result<std::string> done =
             generations.apply(paths.edited(module), [&](const fs::path& prepared) -> Result<void> {
-                if (Result<void> good = check_with_host(paths, module, prepared, *report); !good) {
+                if (Result<void> good = check_with_host(paths, module, prepared, *report, paths.active(module));
+                    !good) {
                     return good;
                 }
-                const Result<void> dynamic = check_dynamic(paths, module, prepared);
-                return dynamic ? run_hook(paths, module, node, "update", prepared) : dynamic;
+                const Result<void> allowed = may_change(*report, module);
+                return allowed ? run_hook(paths, module, node, "update", prepared) : allowed;
             });
         *applied = done.has_value();
         return done ? Answer::done("") : with_report(Answer::failed(done.error()), *report, module);

@@ -201,6 +201,14 @@ def configuration(farm, node):
     xml.write_text(good.replace('maxloop="3"', 'maxlop="3"'))
     fails(node, "confcheck -m echo", 65, "userconfig.xml", "maxlop", "maxloop")
     fails(node, "config -m echo", 65, "maxlop")
+    xml.write_text(good.replace('mode="farm"', 'mode="fram"').replace("</service>", """<failover>
+      slip: if (custom.x == dwon) then stop();</failover></service>""").replace('port="7000" proto="udp"',
+                                                                            'port="70000" proto="udp"'))
+    fails(node, "confcheck -m echo", 65, "service/@mode: 'fram'", "'dwon'", "rule/@port: '70000'")
+    xml.write_text(good.replace("<farm ", '<farm partition="witness" '))
+    says(node, "confcheck -m echo", "farm/@partition: 'witness': a farm asks no witness yet")
+    xml.write_text(re.sub("<loadbalancing_list>.*</loadbalancing_list>", "", good, flags=re.DOTALL))
+    says(node, "confcheck -m echo", "vip: no <rule> in a <loadbalancing_list>: all packets")
     xml.write_text(good.replace(lab.VIP, farm.nodes[1].address()))
     fails(node, "confcheck -m echo", 65, "virtual_addr/@addr", "is the address of node2")
     for addr, flaw in (("127.0.0.1", "loopback"), ("10.42.255.255", "broadcast address of 10.42.0.0/16"),
@@ -291,6 +299,11 @@ def two_modules(farm):
     says(farm.nodes[0], "module list", "echo", "second")
     says(farm.nodes[0], "module listid", "echo 1", "second 2")
     says(farm.nodes[0], "module getports -m second", "udp 4806 farm")
+    xml = farm.nodes[0].disk / "etc" / "modules" / "second" / "conf" / "userconfig.xml"
+    kept = xml.read_text()
+    xml.write_text(kept.replace("<farm ", '<farm port="4803" '))
+    fails(farm.nodes[0], "confcheck -m second", 65, "farm/@port: UDP port 4803 is that of module 'echo'")
+    xml.write_text(kept)
     farm.nodes[0].stead("stop -m second")
     check(farm.nodes[0].state("echo") == 2, "stopping one leaves the other")
     done = farm.nodes[0].stead("module package -m second /nosuch/x.safe", check=False)

@@ -6,7 +6,7 @@ import concurrent.futures
 import sys
 import time
 
-from light import Module, light_xml, seconds_of
+from light import USER, Module, light_xml, seconds_of
 from support import check, lab
 
 STOP, WAIT, UP = 0, 1, 2
@@ -204,6 +204,8 @@ def update(node):
     took = seconds_of(lambda: changing.stead("stop"))
     check(took < 30 and changing.code() == STOP, f"the new time limits hold ({took:.1f} s)")
     changing.start()
+    path.write_text(light_xml(user=USER.replace("2s", "1000ms"), more='<failover handle_time="15s"/>'))
+    check("<failover>: 0 before, 1 now" in changing.stead("update", check=False).stderr, "a static element is named")
     path.write_text(light_xml().replace('"light"', '"farm"'))
     refused = changing.stead("update", check=False)
     check(refused.returncode != 0, "an update that cannot be made while running is refused: "

@@ -177,7 +177,13 @@ TEST(Module, ADraftIsWhatIsSound) {
     EXPECT_THAT(draft->gaps, Contains(3));
     EXPECT_THAT(draft->gaps, Contains(7));
     EXPECT_THAT(draft->gaps, testing::Not(Contains(11)));
-    EXPECT_FALSE(draft_module("<safe><service mode=\"fram\"/></safe>", schemas(), nullptr).has_value());
+    const auto fram = draft_module("<safe><service mode='fram'><vip><loadbalancing_list/></vip><failover>x</failover>"
+                                   "</service></safe>",
+                                   schemas(), nullptr);
+    ASSERT_TRUE(fram.has_value()) << "a wrong mode hides nothing";
+    EXPECT_EQ(fram->module.mode, Module::Mode::farm);
+    EXPECT_EQ(fram->module.service.child("failover")->text, "x");
+    EXPECT_EQ(draft_module("<safe><service/></safe>", schemas(), nullptr)->module.mode, Module::Mode::mirror);
     EXPECT_FALSE(draft_module("<safe><service", schemas(), nullptr).has_value());
 }
 

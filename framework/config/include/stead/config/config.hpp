@@ -169,8 +169,8 @@ struct Draft {
 /// suggest.
 [[nodiscard]] std::optional<Draft> draft_module(std::string_view xml, const SchemaSet& schemas, const Cluster* cluster);
 
-/// What differs and is not dynamic, as a person would name it ("service/@mode", "<vip/interface_list/interface>");
-/// empty when a running module may take `after` over.
+/// What differs and is not dynamic, as a person would say it ("<rule> port: 80 is now 81", "<rule>: 1 before, 2 now");
+/// empty when a running module may take `after` over. Values are compared, not how they are written.
 [[nodiscard]] std::vector<std::string> static_changes(const Module& before, const Module& after,
                                                       const SchemaSet& schemas);
 
