@@ -391,6 +391,42 @@ Result<std::string> resolve_name(const std::string& name, const std::string& pla
 
 } // namespace
 
+Result<std::vector<std::string>> addresses_of_name(const std::string& name) {
+    addrinfo hints{};
+    hints.ai_socktype = SOCK_DGRAM;
+    addrinfo* raw = nullptr;
+    if (const int error = ::getaddrinfo(name.c_str(), nullptr, &hints, &raw); error != 0) {
+        return Error{Errc::not_found,
+                     {},
+                     "the name '" + name + "' has no address (" + ::gai_strerror(error) +
+                         "); write the address with digits, or add the name to /etc/hosts"};
+    }
+    const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> list{raw, &::freeaddrinfo};
+    std::vector<std::string> chosen;
+    for (const int family : {AF_INET, AF_INET6}) {
+        std::set<std::string> all;
+        for (const auto* at = list.get(); at != nullptr; at = at->ai_next) {
+            std::array<char, 64> text{};
+            if (at->ai_family == family &&
+                ::getnameinfo(at->ai_addr, at->ai_addrlen, text.data(), text.size(), nullptr, 0, NI_NUMERICHOST) == 0) {
+                all.insert(text.data());
+            }
+        }
+        if (all.size() > 1) {
+            const std::vector<std::string> listed{all.begin(), all.end()};
+            return Error{Errc::conflict,
+                         {},
+                         "the name '" + name + "' has several addresses of one kind (" + join(listed, ", ") +
+                             "); write the one that is meant with digits"};
+        }
+        chosen.insert(chosen.end(), all.begin(), all.end());
+    }
+    if (chosen.empty()) {
+        return Error{Errc::not_found, {}, "the name '" + name + "' has no IPv4 or IPv6 address; write it with digits"};
+    }
+    return chosen;
+}
+
 std::optional<NodeId> Cluster::find(std::string_view node) const {
     const auto at = std::ranges::lower_bound(nodes, node);
     if (at == nodes.end() || *at != node) {

@@ -122,6 +122,8 @@ Result<std::string> normal_boolean(std::string_view text, const stead_attr_schem
     return wrong(Errc::malformed, text, "is neither on nor off", allowed_text(schema));
 }
 
+} // namespace
+
 bool is_host_name(std::string_view text) {
     if (text.empty() || text.size() > 253 || text.front() == '.' || text.front() == '-') {
         return false;
@@ -136,6 +138,8 @@ bool is_host_name(std::string_view text) {
         return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '.' || c == '_';
     });
 }
+
+namespace {
 
 /// Edits to get from `a` to `b`: insert, delete, replace, swap neighbours; capitals do not count.
 std::size_t distance(std::string_view a, std::string_view b) {

@@ -207,6 +207,24 @@ RuleFiles Facts::rule_files() const {
             .userconfig = (active / "conf/userconfig.xml").string()};
 }
 
+namespace {
+
+/// A start asks no name service: names stand for what they stood for when `config` ran.
+config::Resolver kept_addresses(const std::filesystem::path& active) {
+    return [active](const std::string& name) -> Result<std::vector<std::string>> {
+        const auto text = read_file(active / "module.json", 65536);
+        boost::system::error_code failed;
+        const boost::json::value json = boost::json::parse(text ? *text : "{}", failed);
+        const auto* kept = failed ? nullptr : json.find_pointer("/addresses/" + name, failed);
+        if (kept == nullptr || !kept->is_string()) {
+            return Error{Errc::not_found, {}, "the name '" + name + "' has no address here; run: stead config"};
+        }
+        return std::vector<std::string>{std::string{kept->get_string()}};
+    };
+}
+
+} // namespace
+
 config::Checked<config::Module> read_config(const Facts& facts) {
     const auto file = facts.active / "conf" / "userconfig.xml";
     const auto text = read_file(file, config::file_bytes_max);
@@ -218,8 +236,9 @@ config::Checked<config::Module> read_config(const Facts& facts) {
                                     .message = text.error().what + "; run: stead config -m " + facts.module});
         return missing;
     }
-    auto parsed = config::parse_module(*text, file.string(), facts.schemas,
-                                       facts.cluster.nodes.empty() ? nullptr : &facts.cluster);
+    const config::Surroundings surroundings{facts.cluster.nodes.empty() ? nullptr : &facts.cluster,
+                                            kept_addresses(facts.active)};
+    auto parsed = config::parse_module(*text, file.string(), facts.schemas, surroundings);
     const auto interfaces = parsed.ok() ? net::interfaces() : Result<std::vector<net::Interface>>{};
     if (parsed.ok() && interfaces) {
         for (std::string& problem : generate_checks(*parsed.value, facts.schemas, *interfaces)) {

@@ -120,7 +120,7 @@ std::vector<config::Finding> places_of_others(const std::string& name, const con
         if (other == name || !text) {
             continue;
         }
-        const auto parsed = config::parse_module(*text, "safeconf.xml", schemas, nullptr);
+        const auto parsed = config::parse_module(*text, "safeconf.xml", schemas, {});
         const std::vector<Port> their_ports =
             parsed.value ? ports_of(other, *parsed.value, paths) : std::vector<Port>{};
         for (const Port& port : my_ports) {

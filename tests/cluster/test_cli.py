@@ -212,18 +212,26 @@ def configuration(farm, node):
     xml.write_text(good.replace(lab.VIP, farm.nodes[1].address()))
     fails(node, "confcheck -m echo", 65, "virtual_addr/@addr", "is the address of node2")
     for addr, flaw in (("127.0.0.1", "loopback"), ("10.42.255.255", "broadcast address of 10.42.0.0/16"),
-                       ("web.example", "is not an address; allowed: an IPv4 or IPv6 address")):
+                       ("web.example", "the name 'web.example' has no address")):
         xml.write_text(good.replace(lab.VIP, addr))
         fails(node, "confcheck -m echo", 65, "virtual_addr/@addr", addr, flaw)
+    xml.write_text(good)
+    named_address(node, xml)
     xml.write_text(good.replace(lab.VIP, "192.0.2.7"))
     says(node, "confcheck -m echo", "warning", "'192.0.2.7' is in no subnet", "10.42.0.0/16 (eth0)")
     xml.write_text(good)
     slips = xml.parents[1] / "bin"
-    for name in ("strat_both.lua", "stop_second.lua"):
-        (slips / name).write_text("return true\n")
+    strays = ("strat_both.lua", "stop_second.lua", "state.lua", "level", "_rfs_synced", "start_prim.cmd", "confchek",
+              "helper.sh")
+    for name in strays:
+        (slips / name).write_text("return true\n" if name.endswith(".lua") else "exit 0\n")
     says(node, "confcheck -m echo", "bin/strat_both.lua: is no hook, and no element names it; did you mean start_both?")
     says(node, "confcheck -m echo", "bin/stop_second.lua: is never run")
-    for name in ("strat_both.lua", "stop_second.lua"):
+    says(node, "confcheck -m echo", "bin/state.lua: is never run: Stead has no hook 'state'", "bin/level: is never run",
+         "bin/_rfs_synced: is never run", "bin/start_prim.cmd: is never run: a hook is named start_prim",
+         "bin/confchek: is no hook, and no element names it; did you mean confcheck?")
+    check("helper" not in node.stead("confcheck -m echo").stdout, "what hooks may call is nobody's slip")
+    for name in strays:
         (slips / name).unlink()
     (slips / "update").write_text("#!/bin/sh\nif true; then\n")
     says(node, "confcheck -m echo", "bin/update:3: ", "yntax error")
@@ -319,6 +327,24 @@ def two_modules(farm):
     farm.nodes[0].stead("config -m second")
     farm.nodes[0].stead("start -m second")
     farm.nodes[0].stead("waitstart -m second -t 20")
+
+
+def named_address(node, xml):
+    """A virtual address may be a name: what it stands for at `config` is in force, also when nobody knows it any more."""
+    good = xml.read_text()
+    node.sh(f"cp /etc/hosts /run/hosts; echo {lab.VIP} vip.example >>/run/hosts; mount --bind /run/hosts /etc/hosts")
+    xml.write_text(good.replace('addr="%VIP%"', 'addr="vip.example"'))
+    says(node, "update -m echo", f"virtual_addr/@addr: 'vip.example' is {lab.VIP} until the next 'stead config'",
+         "uses its new configuration")
+    node.sh("echo 10.42.0.99 vip.example >>/run/hosts")
+    fails(node, "confcheck -m echo", 65, "several addresses of one kind (10.42.0.100, 10.42.0.99)")
+    node.sh("umount /etc/hosts")
+    node.stead("stop -m echo")
+    node.stead("start -m echo")
+    lab.wait_for("ready again", lambda: node.ready("echo"), 20)
+    check(lab.VIP in node.sh("ip addr show eth0").stdout, "it starts with the address that the name had")
+    xml.write_text(good)
+    node.stead("update -m echo")
 
 
 def served_by_three(farm, target, port):
