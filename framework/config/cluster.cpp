@@ -501,6 +501,7 @@ Result<NodeId> identify(const Cluster& cluster, std::span<const std::string> loc
 }
 
 Result<void> resolve(Cluster& cluster, std::string_view file_name) {
+    std::string errors;
     for (auto& lan : cluster.lans) {
         for (auto* list : {&lan.addresses, &lan.local_addresses}) {
             for (std::size_t i = 0; i < list->size(); ++i) {
@@ -509,14 +510,15 @@ Result<void> resolve(Cluster& cluster, std::string_view file_name) {
                     continue;
                 }
                 auto numeric = resolve_name(address, std::string{file_name} + ":" + std::to_string(lan.lines[i]));
-                if (!numeric) {
-                    return numeric.error();
+                if (numeric) {
+                    address = *numeric;
+                } else {
+                    errors += (errors.empty() ? "" : "\n") + numeric.error().text();
                 }
-                address = *numeric;
             }
         }
     }
-    return {};
+    return errors.empty() ? Result<void>{} : Error{Errc::malformed, {}, errors};
 }
 
 } // namespace stead::config

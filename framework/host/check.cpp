@@ -17,14 +17,17 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstdio>
-#include <cstdlib>
+#include <functional>
+#include <future>
 #include <iostream>
 #include <iterator>
 #include <map>
 #include <memory>
 #include <set>
 #include <system_error>
+#include <thread>
 
 #include <unistd.h>
 
@@ -328,17 +331,34 @@ json::array fixed_by(const fs::path& running, const config::Module& module, cons
 }
 
 /// Asks for each name once, and gives up before steadd gives up the check.
-config::Resolver patient_resolver() {
-    ::setenv("RES_OPTIONS", "timeout:2 attempts:1", 0);
-    using Found = Result<std::vector<std::string>>;
-    return [known = std::make_shared<std::map<std::string, Found>>()](const std::string& name) {
-        auto at = known->find(name);
-        if (at == known->end()) {
-            at = known->emplace(name, config::addresses_of_name(name)).first;
+class PatientResolver {
+public:
+    Result<std::vector<std::string>> operator()(const std::string& name) {
+        auto at = known_.find(name);
+        if (at == known_.end()) {
+            at = known_.emplace(name, ask(name)).first;
         }
         return at->second;
-    };
-}
+    }
+
+private:
+    using Found = Result<std::vector<std::string>>;
+    Found ask(const std::string& name) const {
+        auto answer = std::make_shared<std::promise<Found>>();
+        auto found = answer->get_future();
+        std::thread([answer, name] { answer->set_value(config::addresses_of_name(name)); }).detach();
+        if (found.wait_until(until_) == std::future_status::ready) {
+            return found.get();
+        }
+        return Error{Errc::timed_out,
+                     {},
+                     "the name '" + name +
+                         "': the name service does not answer; write the address with digits, or add "
+                         "the name to /etc/hosts"};
+    }
+    std::chrono::steady_clock::time_point until_ = std::chrono::steady_clock::now() + seconds{5}; // for all names
+    std::map<std::string, Found> known_;
+};
 
 /// Findings about cluster.xml are errors of the check too.
 std::optional<config::Cluster> read_cluster(const fs::path& file, std::vector<config::Finding>& findings) {
@@ -365,7 +385,8 @@ int check_module(const CheckRequest& request, const Registry& registry, const co
     }
     const config::SchemaSet schemas = schema_set(registry, paths);
     const std::optional<config::Cluster> cluster = read_cluster(request.cluster, findings);
-    const config::Surroundings surroundings{cluster ? &*cluster : nullptr, patient_resolver()};
+    PatientResolver resolver;
+    const config::Surroundings surroundings{cluster ? &*cluster : nullptr, std::ref(resolver)};
     json::object answer;
     const fs::path file = request.conf / "userconfig.xml";
     std::optional<config::Module> module;

@@ -75,18 +75,18 @@ std::vector<Port> ports_of(const std::string& name, const config::Module& module
     };
     if (module.mode == config::Module::Mode::mirror) {
         add("heart", "UDP", 8888, 1);
-        add("rfs", "TCP", 5600, 4);
+        if (module.service.child("rfs") != nullptr) {
+            add("rfs", "TCP", 5600, 4);
+        }
     } else {
         add("farm", "UDP", 4803, 3);
     }
     return ports;
 }
 
-/// The one of `theirs` that `mine` is as well.
-const Port* twin(const Port& mine, const std::vector<Port>& theirs) {
-    const auto found = std::ranges::find_if(
+bool among(const std::vector<Port>& theirs, const Port& mine) {
+    return std::ranges::any_of(
         theirs, [&](const Port& one) { return one.protocol == mine.protocol && one.number == mine.number; });
-    return found == theirs.end() ? nullptr : &*found;
 }
 
 bool inside(const std::string& inner, const std::string& outer) { return (inner + "/").starts_with(outer + "/"); }
@@ -124,7 +124,7 @@ std::vector<config::Finding> places_of_others(const std::string& name, const con
         const std::vector<Port> their_ports =
             parsed.value ? ports_of(other, *parsed.value, paths) : std::vector<Port>{};
         for (const Port& port : my_ports) {
-            if (twin(port, their_ports) != nullptr) {
+            if (among(their_ports, port)) {
                 findings.push_back({.warning = false,
                                     .file = "userconfig.xml",
                                     .line = port.line,

@@ -175,8 +175,11 @@ TEST(Cluster, Resolve) {
     ASSERT_TRUE(resolve(cluster, "c.xml").has_value());
     EXPECT_EQ(cluster.lans[0].addresses[0], "127.0.0.1");
     cluster.lans[0].addresses[0] = "no-such-host.invalid";
-    EXPECT_THAT(resolve(cluster, "c.xml").error().text(),
-                ::testing::StartsWith("c.xml:1: the name 'no-such-host.invalid' has no address"));
+    cluster.lans[0].addresses[1] = "nor-this-one.invalid";
+    const Error unknown = resolve(cluster, "c.xml").error();
+    EXPECT_EQ(unknown.code, Errc::malformed);
+    EXPECT_THAT(unknown.text(), AllOf(StartsWith("c.xml:1: the name 'no-such-host.invalid' has no address"),
+                                      HasSubstr("\nc.xml:1: the name 'nor-this-one.invalid' has no address")));
 }
 
 } // namespace

@@ -86,7 +86,8 @@ struct Cluster {
 [[nodiscard]] Result<NodeId> identify(const Cluster& cluster, std::span<const std::string> local_addresses,
                                       std::string_view file_name);
 
-/// Names to numeric addresses (getaddrinfo), in place. Errors: the place in the file, the name and what to do.
+/// Names to numeric addresses (getaddrinfo), in place. Errors: malformed, a line for each name: its place in the file,
+/// the name and what to do.
 [[nodiscard]] Result<void> resolve(Cluster& cluster, std::string_view file_name);
 
 /// Why a numeric address cannot be that of one server in a network ("is a multicast address"); "" when it can, or when
