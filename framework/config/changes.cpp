@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What differs between two configurations of one module, and may not while it runs.
 #include "schema_index.hpp"
+#include "values.hpp"
 
 #include <algorithm>
 #include <set>
@@ -19,7 +20,7 @@ public:
         }
         compare_attributes(before, after, path);
         if (before.text != after.text) {
-            add(path.empty() ? "the text of <service>" : "the text of <" + path + ">");
+            add(tag(path) + ": its text has changed");
         }
         std::set<std::string> names;
         for (const Element* parent : {&before, &after}) {
@@ -43,15 +44,27 @@ private:
                                    [](const auto& o) { return (o.schema->flags & STEAD_ELEM_DYNAMIC) != 0; });
     }
 
-    [[nodiscard]] bool dynamic_attribute(const std::string& path, const std::string& name) const {
+    [[nodiscard]] const stead_attr_schema* schema_of(const std::string& path, const std::string& name) const {
         for (const auto& owner : owners(path)) {
             for (const auto& attribute : owner.attributes()) {
                 if (name == attribute.name) {
-                    return (attribute.flags & STEAD_ATTR_DYNAMIC) != 0;
+                    return &attribute;
                 }
             }
         }
-        return false;
+        return nullptr;
+    }
+
+    static std::string tag(const std::string& path) {
+        return "<" + (path.empty() ? "service" : path.substr(path.rfind('/') + 1)) + ">";
+    }
+
+    static std::string shown_value(std::optional<std::string_view> value, const stead_attr_schema* schema) {
+        if (!value) {
+            return "absent";
+        }
+        return schema != nullptr && schema->type == STEAD_TYPE_DURATION ? duration_text(std::stoll(std::string{*value}))
+                                                                        : "'" + std::string{*value} + "'";
     }
 
     void compare_attributes(const Element& before, const Element& after, const std::string& path) {
@@ -62,8 +75,11 @@ private:
             }
         }
         for (const std::string& name : names) {
-            if (before.attribute(name) != after.attribute(name) && !dynamic_attribute(path, name)) {
-                add((path.empty() ? "service" : path) + "/@" + name);
+            const auto* schema = schema_of(path, name);
+            const bool dynamic = schema != nullptr && (schema->flags & STEAD_ATTR_DYNAMIC) != 0;
+            if (before.attribute(name) != after.attribute(name) && !dynamic) {
+                add(tag(path) + " " + name + ": " + shown_value(before.attribute(name), schema) + " is now " +
+                    shown_value(after.attribute(name), schema));
             }
         }
     }
@@ -90,7 +106,7 @@ private:
             now.resize(more, &empty);
         }
         if (old.size() != now.size() && !dynamic_element(path)) {
-            add("<" + path + ">");
+            add(tag(path) + ": " + std::to_string(old.size()) + " before, " + std::to_string(now.size()) + " now");
             return;
         }
         for (std::size_t i = 0; i < std::min(old.size(), now.size()); ++i) {

@@ -391,6 +391,42 @@ Result<std::string> resolve_name(const std::string& name, const std::string& pla
 
 } // namespace
 
+Result<std::vector<std::string>> addresses_of_name(const std::string& name) {
+    addrinfo hints{};
+    hints.ai_socktype = SOCK_DGRAM;
+    addrinfo* raw = nullptr;
+    if (const int error = ::getaddrinfo(name.c_str(), nullptr, &hints, &raw); error != 0) {
+        return Error{Errc::not_found,
+                     {},
+                     "the name '" + name + "' has no address (" + ::gai_strerror(error) +
+                         "); write the address with digits, or add the name to /etc/hosts"};
+    }
+    const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> list{raw, &::freeaddrinfo};
+    std::vector<std::string> chosen;
+    for (const int family : {AF_INET, AF_INET6}) {
+        std::set<std::string> all;
+        for (const auto* at = list.get(); at != nullptr; at = at->ai_next) {
+            std::array<char, 64> text{};
+            if (at->ai_family == family &&
+                ::getnameinfo(at->ai_addr, at->ai_addrlen, text.data(), text.size(), nullptr, 0, NI_NUMERICHOST) == 0) {
+                all.insert(text.data());
+            }
+        }
+        if (all.size() > 1) {
+            const std::vector<std::string> listed{all.begin(), all.end()};
+            return Error{Errc::conflict,
+                         {},
+                         "the name '" + name + "' has several addresses of one kind (" + join(listed, ", ") +
+                             "); write the one that is meant with digits"};
+        }
+        chosen.insert(chosen.end(), all.begin(), all.end());
+    }
+    if (chosen.empty()) {
+        return Error{Errc::not_found, {}, "the name '" + name + "' has no IPv4 or IPv6 address; write it with digits"};
+    }
+    return chosen;
+}
+
 std::optional<NodeId> Cluster::find(std::string_view node) const {
     const auto at = std::ranges::lower_bound(nodes, node);
     if (at == nodes.end() || *at != node) {
@@ -420,13 +456,15 @@ Checked<Cluster> parse_cluster(std::string_view xml, std::string_view file_name)
     return out;
 }
 
-Result<NodeId> identify(const Cluster& cluster, std::span<const std::string> local_addresses) {
+Result<NodeId> identify(const Cluster& cluster, std::span<const std::string> local_addresses,
+                        std::string_view file_name) {
     std::set<std::string> local;
     for (const auto& address : local_addresses) {
         const auto plain = address.substr(0, address.find_first_of("%/"));
         local.insert(normal_address(plain).value_or(plain));
     }
     NodeSet found;
+    int line = 0, last_line = 0; // of the first <node>, and of the last one that is this server
     std::vector<std::string> listed;
     for (std::size_t i = 0; i < cluster.nodes.size(); ++i) {
         for (const auto& lan : cluster.lans) {
@@ -434,9 +472,11 @@ Result<NodeId> identify(const Cluster& cluster, std::span<const std::string> loc
                 if (address.empty()) {
                     continue;
                 }
-                listed.push_back(cluster.nodes[i] + " " + address);
+                listed.push_back(cluster.nodes[i] + " " + address + " (line " + std::to_string(lan.lines[i]) + ")");
+                line = line == 0 ? lan.lines[i] : std::min(line, lan.lines[i]);
                 if (local.contains(normal_address(address).value_or(address))) {
                     found.insert(NodeId(i));
+                    last_line = std::max(last_line, lan.lines[i]);
                 }
             }
         }
@@ -446,18 +486,22 @@ Result<NodeId> identify(const Cluster& cluster, std::span<const std::string> loc
     }
     std::vector<std::string> here{local.begin(), local.end()};
     const std::string sides =
-        "; addresses here: " + (here.empty() ? "none" : join(here, ", ")) + "; in cluster.xml: " + join(listed, ", ");
+        "; addresses here: " + (here.empty() ? "none" : join(here, ", ")) + "; in the file: " + join(listed, ", ");
+    const std::string place = std::string{file_name} + ":";
     if (found.empty()) {
-        return Error{Errc::not_found, "cluster.xml", "no <node> has an address of this server" + sides};
+        return Error{Errc::malformed, place + std::to_string(line),
+                     "no <node> has an address of this server; give one of them an addr or laddr of it" + sides};
     }
     std::vector<std::string> names;
     for (const auto node : found) {
         names.push_back(cluster.nodes[index(node)]);
     }
-    return Error{Errc::conflict, "cluster.xml", "this server would be " + join(names, " and ") + " at once" + sides};
+    return Error{Errc::malformed, place + std::to_string(last_line),
+                 "this server would be " + join(names, " and ") + " at once" + sides};
 }
 
 Result<void> resolve(Cluster& cluster, std::string_view file_name) {
+    std::string errors;
     for (auto& lan : cluster.lans) {
         for (auto* list : {&lan.addresses, &lan.local_addresses}) {
             for (std::size_t i = 0; i < list->size(); ++i) {
@@ -466,14 +510,15 @@ Result<void> resolve(Cluster& cluster, std::string_view file_name) {
                     continue;
                 }
                 auto numeric = resolve_name(address, std::string{file_name} + ":" + std::to_string(lan.lines[i]));
-                if (!numeric) {
-                    return numeric.error();
+                if (numeric) {
+                    address = *numeric;
+                } else {
+                    errors += (errors.empty() ? "" : "\n") + numeric.error().text();
                 }
-                address = *numeric;
             }
         }
     }
-    return {};
+    return errors.empty() ? Result<void>{} : Error{Errc::malformed, {}, errors};
 }
 
 } // namespace stead::config

@@ -20,6 +20,7 @@ struct Raw {
     struct Attribute {
         std::string name, value;
         int line{};
+        std::string refused{}; ///< what is wrong with it, found before the schemas are asked
     };
     std::string name;
     int line{};

@@ -77,6 +77,10 @@ private:
                                                (windows ? " is for Windows only, and ignored" : " is ignored" + help));
             return;
         }
+        if (written != nullptr && !written->refused.empty()) {
+            report_.error(written->line, where + written->refused);
+            return;
+        }
         if (written == nullptr) {
             if ((schema.flags & STEAD_ATTR_REQUIRED) != 0) {
                 report_.error(raw.line, "<" + raw.name + "> needs the attribute " + schema.name +
@@ -144,8 +148,10 @@ private:
 
     void unknown(const Raw& child, const Raw& parent, const std::string& path) {
         if (index_.classic(child.name)) {
+            const std::string& instead = index_.instead_of(child.name);
             report_.warning(child.line, "<" + child.name + "> is inactive, with all in it: no plugin in " +
-                                            index_.plugins_folder() + " provides it");
+                                            index_.plugins_folder() + " provides it" +
+                                            (instead.empty() ? "" : "; instead: " + instead));
             return;
         }
         const auto allowed = index_.child_names(path, mode_);
@@ -313,8 +319,61 @@ Raw* find_service(Raw& root, Report& report) {
     return service;
 }
 
-/// Nothing: without a service and its mode there is nothing to go by.
-std::optional<Draft> check_module(Raw& root, const SchemaSet& schemas, const Cluster* cluster, Report& report) {
+/// Puts addresses in the place of names: what is applied, compared between nodes and shown to hooks are addresses.
+class VirtualNames {
+public:
+    VirtualNames(const Resolver& resolver, Report& report) : resolver_(resolver), report_(report) {}
+
+    void replace(Raw& element) {
+        for (auto& a : element.attributes) {
+            const bool address = (element.name == "virtual_addr" && a.name == "addr") ||
+                                 (element.name == "rule" && a.name == "virtual_addr");
+            if (address && is_host_name(a.value)) {
+                replace(element.name, a);
+            }
+        }
+        for (auto& child : element.children) {
+            replace(child);
+        }
+    }
+    [[nodiscard]] std::map<std::string, std::string> take() { return std::move(known_); }
+
+private:
+    void replace(const std::string& element, Raw::Attribute& a) {
+        if (const auto known = known_.find(a.value); known != known_.end()) {
+            a.value = known->second;
+            return;
+        }
+        const auto found = resolver_(a.value);
+        if (!found) {
+            a.refused = found.error().what;
+            return;
+        }
+        report_.warning(a.line, element + "/@" + a.name + ": '" + a.value + "' is " + found->front() +
+                                    " until the next 'stead config'" +
+                                    (found->size() > 1 ? "; its other address, " + found->back() +
+                                                             ", needs a <virtual_addr> of its own, written with digits"
+                                                       : ""));
+        a.value = known_.emplace(a.value, found->front()).first->second;
+    }
+
+    const Resolver& resolver_;
+    Report& report_;
+    std::map<std::string, std::string> known_;
+};
+
+/// Of a service whose mode is wrong, by its elements, so that what else is wrong in them is found as well.
+Module::Mode likely_mode(const Element& service) {
+    const Element* vip = service.child("vip");
+    const bool farm =
+        service.child("farm") != nullptr || (vip != nullptr && vip->child("loadbalancing_list") != nullptr);
+    return farm ? Module::Mode::farm : Module::Mode::mirror; // in the rules of a mirror most is allowed
+}
+
+/// Nothing: without a service there is nothing to go by.
+std::optional<Draft> check_module(Raw& root, const SchemaSet& schemas, const Surroundings& surroundings,
+                                  Report& report) {
+    const Cluster* cluster = surroundings.cluster;
     Raw* service = find_service(root, report);
     if (service == nullptr) {
         return std::nullopt;
@@ -336,17 +395,20 @@ std::optional<Draft> check_module(Raw& root, const SchemaSet& schemas, const Clu
         }
     }
     module.macros = macros.values();
+    if (surroundings.resolver) {
+        VirtualNames names{surroundings.resolver, report};
+        names.replace(*service);
+        module.addresses = names.take();
+    }
     const auto* mode = service->attribute("mode");
     const std::string mode_name = mode == nullptr ? "" : mode->value;
-    module.mode = mode_name == "mirror"  ? Module::Mode::mirror
-                  : mode_name == "light" ? Module::Mode::light
-                                         : Module::Mode::farm;
     const bool known = mode_name == "farm" || mode_name == "mirror" || mode_name == "light";
     Checker checker{index, cluster, report, known ? mode_name : ""};
     checker.check(*service, "", module.service);
-    if (!known) {
-        return std::nullopt;
-    }
+    module.mode = mode_name == "mirror"  ? Module::Mode::mirror
+                  : mode_name == "light" ? Module::Mode::light
+                  : mode_name == "farm"  ? Module::Mode::farm
+                                         : likely_mode(module.service);
     draft.gaps = checker.gaps();
     take_settings(module, cluster, report);
     module.expanded_xml = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
@@ -431,11 +493,11 @@ bool Module::uses(const SchemaSet& schemas, std::string_view plugin) const {
 }
 
 Checked<Module> parse_module(std::string_view xml, std::string_view file_name, const SchemaSet& schemas,
-                             const Cluster* cluster) {
+                             const Surroundings& surroundings) {
     Report report{file_name};
     Checked<Module> out;
     if (auto root = parse_document(xml, report)) {
-        auto draft = check_module(*root, schemas, cluster, report);
+        auto draft = check_module(*root, schemas, surroundings, report);
         if (draft && report.errors() == 0) {
             out.value = std::move(draft->module);
         }
@@ -444,33 +506,41 @@ Checked<Module> parse_module(std::string_view xml, std::string_view file_name, c
     return out;
 }
 
-std::optional<Draft> draft_module(std::string_view xml, const SchemaSet& schemas, const Cluster* cluster) {
+std::optional<Draft> draft_module(std::string_view xml, const SchemaSet& schemas, const Surroundings& surroundings) {
     Report report{""};
     auto root = parse_document(xml, report);
-    return root ? check_module(*root, schemas, cluster, report) : std::nullopt;
+    return root ? check_module(*root, schemas, surroundings, report) : std::nullopt;
 }
 
-Result<std::vector<std::string>> read_classic_elements(const std::filesystem::path& file) {
+Result<std::map<std::string, std::string>> read_classic_elements(const std::filesystem::path& file) {
     auto content = read_file(file, 64u << 10);
     if (!content) {
         return content.error();
     }
-    std::vector<std::string> names;
+    const auto trim = [](const std::string& text) {
+        const auto begin = text.find_first_not_of(" \t\r");
+        return begin == std::string::npos ? std::string{}
+                                          : text.substr(begin, text.find_last_not_of(" \t\r") - begin + 1);
+    };
+    std::map<std::string, std::string> elements;
     int number = 0;
     for (auto line : split(*content, '\n')) {
         ++number;
-        line.resize(std::min(line.find('#'), line.size()));
-        std::erase_if(line, [](char c) { return c == ' ' || c == '\t' || c == '\r'; });
+        line = trim(line.substr(0, line.find('#')));
+        const auto end = std::min(line.find_first_of(" \t"), line.size());
+        const std::string name = line.substr(0, end);
         if (line.empty()) {
             continue;
         }
-        if (!is_name(line)) {
+        if (!is_name(name)) {
             return Error{Errc::malformed, file.string() + ":" + std::to_string(number),
-                         "'" + shown(line) + "' is not an element name; allowed: one name in a line, '#' comments"};
+                         "'" + shown(name) +
+                             "' is not an element name; allowed: in a line one name, and what to do "
+                             "instead; '#' comments"};
         }
-        names.push_back(line);
+        elements[name] = trim(line.substr(end));
     }
-    return names;
+    return elements;
 }
 
 CTree::CTree(const Element& root) { root_ = make(root); }

@@ -20,7 +20,7 @@ bool fits(const stead_elem_schema& schema, const std::string& mode) {
 } // namespace
 
 SchemaIndex::SchemaIndex(const SchemaSet& schemas)
-    : classic_(schemas.classic_elements.begin(), schemas.classic_elements.end()),
+    : classic_(schemas.classic_elements),
       plugins_folder_(schemas.plugins_folder.empty() ? "the plugins folder" : schemas.plugins_folder) {
     for (const auto& owner : schemas.owners) {
         for (const auto& schema : owner.elements) {

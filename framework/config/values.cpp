@@ -37,6 +37,8 @@ std::optional<std::int64_t> unit_ns(std::string_view unit) {
     return std::nullopt;
 }
 
+} // namespace
+
 std::string duration_text(std::int64_t ns) {
     for (const std::string_view unit : {"d", "h", "m", "s", "ms", "us"}) {
         if (ns != 0 && ns % *unit_ns(unit) == 0) {
@@ -45,6 +47,8 @@ std::string duration_text(std::int64_t ns) {
     }
     return ns == 0 ? "0s" : std::to_string(ns) + "ns";
 }
+
+namespace {
 
 bool all_digits(std::string_view text) {
     return !text.empty() && std::ranges::all_of(text, [](char c) { return c >= '0' && c <= '9'; });
@@ -118,6 +122,8 @@ Result<std::string> normal_boolean(std::string_view text, const stead_attr_schem
     return wrong(Errc::malformed, text, "is neither on nor off", allowed_text(schema));
 }
 
+} // namespace
+
 bool is_host_name(std::string_view text) {
     if (text.empty() || text.size() > 253 || text.front() == '.' || text.front() == '-') {
         return false;
@@ -132,6 +138,8 @@ bool is_host_name(std::string_view text) {
         return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '.' || c == '_';
     });
 }
+
+namespace {
 
 /// Edits to get from `a` to `b`: insert, delete, replace, swap neighbours; capitals do not count.
 std::size_t distance(std::string_view a, std::string_view b) {

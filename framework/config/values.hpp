@@ -15,6 +15,7 @@ namespace stead::config {
 [[nodiscard]] std::optional<std::string> normal_address(std::string_view text);
 /// Is it an address written with digits (and not a name)?
 [[nodiscard]] bool is_numeric_address(std::string_view text);
+[[nodiscard]] bool is_host_name(std::string_view text);
 [[nodiscard]] bool is_name(std::string_view text);
 
 /// The value as plugin.h promises it, or the end of a message: "'5x' is not a time; allowed: ...".
@@ -39,5 +40,8 @@ public:
 private:
     std::uint64_t hash_{0xcbf29ce484222325u};
 };
+
+/// "5s", "1500ms": exact, in the largest unit that is.
+[[nodiscard]] std::string duration_text(std::int64_t ns);
 
 } // namespace stead::config

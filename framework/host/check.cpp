@@ -17,11 +17,17 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstdio>
-#include <iterator>
+#include <functional>
+#include <future>
 #include <iostream>
+#include <iterator>
+#include <map>
+#include <memory>
 #include <set>
 #include <system_error>
+#include <thread>
 
 #include <unistd.h>
 
@@ -90,34 +96,56 @@ void check_hook_modes(const fs::path& bin, std::vector<config::Finding>& finding
     }
 }
 
-/// Files of bin that are named almost like a hook, or like one that this mode has no use for: nothing would run them.
-void check_hook_slips(const config::Module& module, const fs::path& bin, std::vector<config::Finding>& findings) {
-    std::vector<std::string> hooks = hook_names();
-    std::set<std::string> used; // by elements: <custom exec=>, <proc action=>
+/// Names of files that elements have run: <custom exec=>, <proc action=>.
+std::set<std::string> named_by_elements(const config::Module& module) {
+    std::set<std::string> names;
     for (const config::Element& group : module.service.children) {
         for (const config::Element& one : group.children) {
             for (const char* attribute : {"exec", "action"}) {
-                used.insert(fs::path(one.attribute(attribute).value_or("")).stem().string());
+                names.insert(fs::path(one.attribute(attribute).value_or("")).stem().string());
             }
         }
     }
+    return names;
+}
+
+/// Why nothing runs the file of bin, which a person may expect; "": it is run, or is no hook by any look of it.
+std::string never_run(const config::Module& module, const fs::path& file, const std::vector<std::string>& hooks) {
+    const auto is_hook = [&](const std::string& name) { return std::ranges::find(hooks, name) != hooks.end(); };
+    const std::string stem = file.stem().string();
+    const std::string name = file.extension() == ".lua" ? stem : file.filename().string();
+    if (name == "state" || name == "level") {
+        return "is never run: Stead has no hook '" + name + "'; 'stead " + name +
+               "' tells what Stead knows, and a hook tells more with 'stead set -r custom.NAME -v VALUE'";
+    }
+    if (name.starts_with("_rfs_")) {
+        return "is never run: watch the resources rfs.* with a rule, or use the scripts of the states";
+    }
+    if (is_hook(name)) {
+        return name.ends_with("_second") && module.mode != config::Module::Mode::mirror
+                   ? "is never run: only a mirror has a second node"
+                   : "";
+    }
+    if (is_hook(stem)) {
+        return "is never run: a hook is named " + stem + " (a program, whatever it is written in) or " + stem + ".lua";
+    }
+    const std::string near = control::nearest(name, hooks);
+    return near.empty() ? "" : "is no hook, and no element names it; did you mean " + near + "?";
+}
+
+/// Files of bin that look like a hook, and that nothing would run.
+void check_hook_slips(const config::Module& module, const fs::path& bin, std::vector<config::Finding>& findings) {
+    std::vector<std::string> hooks = hook_names();
+    hooks.insert(hooks.end(), {"config", "postconfig", "confcheck", "update", "deconfig"});
+    const std::set<std::string> used = named_by_elements(module);
     std::error_code failed;
     for (fs::directory_iterator it(bin, failed), end; !failed && it != end; it.increment(failed)) {
-        const fs::path file = it->path().extension() == ".lua" ? it->path().stem() : it->path().filename();
-        const std::string name = file.string();
-        const bool hook = std::ranges::find(hooks, name) != hooks.end();
-        const std::string near = hook || used.contains(name) ? "" : control::nearest(name, hooks);
-        std::string wrong;
-        if (hook && name.ends_with("_second") && module.mode != config::Module::Mode::mirror) {
-            wrong = "is never run: only a mirror has a second node";
-        } else if (!near.empty() && it->is_regular_file(failed)) {
-            wrong = "is no hook, and no element names it; did you mean " + near + "?";
+        const fs::path file = it->path().filename();
+        if (!it->is_regular_file(failed) || used.contains(file.string()) || used.contains(file.stem().string())) {
+            continue;
         }
-        if (!wrong.empty()) {
-            findings.push_back({.warning = true,
-                                .file = "bin/" + it->path().filename().string(),
-                                .line = 0,
-                                .message = std::move(wrong)});
+        if (std::string why = never_run(module, file, hooks); !why.empty()) {
+            findings.push_back({.warning = true, .file = "bin/" + file.string(), .line = 0, .message = std::move(why)});
         }
     }
 }
@@ -230,8 +258,13 @@ Result<void> write_out(const fs::path& out, const config::Module& module) {
             return written;
         }
     }
+    json::object addresses;
+    for (const auto& [host_name, address] : module.addresses) {
+        addresses[host_name] = address;
+    }
     const json::object description{{"mode", std::string{module.mode_name()}},
                                    {"digest", hex(module.digest)},
+                                   {"addresses", std::move(addresses)},
                                    {"boot", module.settings.boot},
                                    {"boot_delay_ns", module.settings.boot_delay.count()},
                                    {"maxloop", module.settings.maxloop},
@@ -249,17 +282,18 @@ void check_addresses(const config::Element& service, const config::Cluster* clus
 }
 
 /// All errors of a file at once: what the schemas refuse must not hide what plugins and host have to say of the rest.
-void check_draft(std::string_view xml, const config::SchemaSet& schemas, const config::Cluster* cluster,
+void check_draft(std::string_view xml, const config::SchemaSet& schemas, const config::Surroundings& surroundings,
                  const Registry& registry, const CheckRequest& request, const control::Paths& paths,
                  std::vector<config::Finding>& findings) {
-    const auto draft = config::draft_module(xml, schemas, cluster);
+    const auto draft = config::draft_module(xml, schemas, surroundings);
     if (!draft) {
         return;
     }
     std::vector<config::Finding> more;
     ask_plugins(draft->module, schemas, registry, {.findings = &more, .file = "userconfig.xml"});
     std::ranges::move(unsupported(draft->module, registry), std::back_inserter(more));
-    check_addresses(draft->module.service, cluster, more);
+    std::ranges::move(places_of_others(request.module, draft->module, schemas, paths), std::back_inserter(more));
+    check_addresses(draft->module.service, surroundings.cluster, more);
     std::ranges::move(rule_book(draft->module, request, paths).findings, std::back_inserter(more));
     // Where something was left out, or is wrong already, a finding may only be a consequence.
     std::set<int> doubtful(draft->gaps.begin(), draft->gaps.end());
@@ -273,6 +307,58 @@ void check_draft(std::string_view xml, const config::SchemaSet& schemas, const c
         return finding.file != "userconfig.xml" || !doubtful.contains(finding.line);
     });
 }
+
+/// What of `module` the one that runs, with the configuration in `running`, cannot take over.
+json::array fixed_by(const fs::path& running, const config::Module& module, const config::SchemaSet& schemas,
+                     std::vector<config::Finding>& findings) {
+    const fs::path file = running / "safeconf.xml";
+    const auto text = read_file(file, config::file_bytes_max);
+    const auto before = config::parse_module(text ? *text : std::string{}, file.string(), schemas, {});
+    if (!before.ok()) {
+        findings.push_back({.warning = false,
+                            .file = file.string(),
+                            .line = 0,
+                            .message = "the configuration that runs cannot be read any more (" +
+                                       (text ? errors_of(before.findings) : text.error().what) +
+                                       "); 'stead stop', 'stead config' and 'stead start' renew it"});
+        return {};
+    }
+    json::array lines;
+    for (std::string& line : config::static_changes(*before.value, module, schemas)) {
+        lines.emplace_back(std::move(line));
+    }
+    return lines;
+}
+
+/// Asks for each name once, and gives up before steadd gives up the check.
+class PatientResolver {
+public:
+    Result<std::vector<std::string>> operator()(const std::string& name) {
+        auto at = known_.find(name);
+        if (at == known_.end()) {
+            at = known_.emplace(name, ask(name)).first;
+        }
+        return at->second;
+    }
+
+private:
+    using Found = Result<std::vector<std::string>>;
+    Found ask(const std::string& name) const {
+        auto answer = std::make_shared<std::promise<Found>>();
+        auto found = answer->get_future();
+        std::thread([answer, name] { answer->set_value(config::addresses_of_name(name)); }).detach();
+        if (found.wait_until(until_) == std::future_status::ready) {
+            return found.get();
+        }
+        return Error{Errc::timed_out,
+                     {},
+                     "the name '" + name +
+                         "': the name service does not answer; write the address with digits, or add "
+                         "the name to /etc/hosts"};
+    }
+    std::chrono::steady_clock::time_point until_ = std::chrono::steady_clock::now() + seconds{5}; // for all names
+    std::map<std::string, Found> known_;
+};
 
 /// Findings about cluster.xml are errors of the check too.
 std::optional<config::Cluster> read_cluster(const fs::path& file, std::vector<config::Finding>& findings) {
@@ -299,6 +385,8 @@ int check_module(const CheckRequest& request, const Registry& registry, const co
     }
     const config::SchemaSet schemas = schema_set(registry, paths);
     const std::optional<config::Cluster> cluster = read_cluster(request.cluster, findings);
+    PatientResolver resolver;
+    const config::Surroundings surroundings{cluster ? &*cluster : nullptr, std::ref(resolver)};
     json::object answer;
     const fs::path file = request.conf / "userconfig.xml";
     std::optional<config::Module> module;
@@ -306,22 +394,25 @@ int check_module(const CheckRequest& request, const Registry& registry, const co
         // By the name that the person knows: this is a copy of the file.
         findings.push_back({.warning = false, .file = "userconfig.xml", .line = 0, .message = text.error().what});
     } else {
-        auto parsed = config::parse_module(*text, "userconfig.xml", schemas, cluster ? &*cluster : nullptr);
+        auto parsed = config::parse_module(*text, "userconfig.xml", schemas, surroundings);
         findings.insert(findings.end(), parsed.findings.begin(), parsed.findings.end());
         module = std::move(parsed.value);
         if (!module) {
-            check_draft(*text, schemas, cluster ? &*cluster : nullptr, registry, request, paths, findings);
+            check_draft(*text, schemas, surroundings, registry, request, paths, findings);
         }
     }
     if (module) {
         ask_plugins(*module, schemas, registry, {.findings = &findings, .file = "userconfig.xml"});
         std::ranges::move(unsupported(*module, registry), std::back_inserter(findings));
         std::ranges::move(places_of_others(request.module, *module, schemas, paths), std::back_inserter(findings));
-        check_addresses(module->service, cluster ? &*cluster : nullptr, findings);
+        check_addresses(module->service, surroundings.cluster, findings);
         check_mandatory_hooks(*module, request.bin, findings);
         check_hook_slips(*module, request.bin, findings);
         check_rules(*module, schemas, request, paths, findings);
         NeverRun(*module, request.bin, findings).check();
+        if (!request.running.empty()) {
+            answer["fixed"] = fixed_by(request.running, *module, schemas, findings);
+        }
         answer["mode"] = std::string{module->mode_name()};
         answer["digest"] = hex(module->digest);
     }

@@ -15,6 +15,7 @@ struct CheckRequest {
     std::string module;
     std::filesystem::path conf, bin, cluster; ///< cluster: empty = names are not checked against cluster.xml
     std::filesystem::path out;                ///< empty = write nothing
+    std::filesystem::path running;            ///< folder of the configuration that runs: what may not change is told
 };
 
 /// Prints one JSON object to stdout. Returns 0 when the configuration is good, else 1.

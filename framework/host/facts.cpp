@@ -69,27 +69,6 @@ Result<std::uint32_t> parse_id(std::string_view text, const std::string& where) 
     return id;
 }
 
-/// The id file of the module, else the "id" that lies in module.json.
-Result<std::uint32_t> read_id(const std::string& module, const control::Paths& paths) {
-    const auto file = paths.module_id(module);
-    if (auto text = read_file(file, 64)) {
-        return parse_id(*text, file.string());
-    }
-    const auto json_file = paths.active(module) / "module.json";
-    const auto text = read_file(json_file, 65536);
-    if (!text) {
-        return Error{Errc::not_found, file.string(), "the module has no id; run: stead module install -m " + module};
-    }
-    boost::system::error_code failed;
-    const boost::json::value json = boost::json::parse(*text, failed);
-    const auto* object = failed ? nullptr : json.if_object();
-    const auto* id = object != nullptr ? object->if_contains("id") : nullptr;
-    if (id == nullptr || !id->is_int64()) {
-        return Error{Errc::malformed, json_file.string(), "no integer \"id\"; run: stead config -m " + module};
-    }
-    return parse_id(std::to_string(id->as_int64()), json_file.string());
-}
-
 Result<void> read_secrets(Facts& facts) {
     auto keys = read_keys(facts.paths);
     if (!keys) {
@@ -130,7 +109,7 @@ Result<void> read_cluster(Facts& facts, bool network) {
     if (!local) {
         return local.error();
     }
-    const auto self = config::identify(facts.cluster, *local);
+    const auto self = config::identify(facts.cluster, *local, file.string());
     if (!self) {
         return self.error();
     }
@@ -139,6 +118,26 @@ Result<void> read_cluster(Facts& facts, bool network) {
 }
 
 } // namespace
+
+Result<std::uint32_t> read_id(const std::string& module, const control::Paths& paths) {
+    const auto file = paths.module_id(module);
+    if (auto text = read_file(file, 64)) {
+        return parse_id(*text, file.string());
+    }
+    const auto json_file = paths.active(module) / "module.json";
+    const auto text = read_file(json_file, 65536);
+    if (!text) {
+        return Error{Errc::not_found, file.string(), "the module has no id; run: stead module install -m " + module};
+    }
+    boost::system::error_code failed;
+    const boost::json::value json = boost::json::parse(*text, failed);
+    const auto* object = failed ? nullptr : json.if_object();
+    const auto* id = object != nullptr ? object->if_contains("id") : nullptr;
+    if (id == nullptr || !id->is_int64()) {
+        return Error{Errc::malformed, json_file.string(), "no integer \"id\"; run: stead config -m " + module};
+    }
+    return parse_id(std::to_string(id->as_int64()), json_file.string());
+}
 
 Result<std::vector<std::string>> read_keys(const control::Paths& paths) {
     std::vector<std::string> keys;
@@ -208,6 +207,24 @@ RuleFiles Facts::rule_files() const {
             .userconfig = (active / "conf/userconfig.xml").string()};
 }
 
+namespace {
+
+/// A start asks no name service: names stand for what they stood for when `config` ran.
+config::Resolver kept_addresses(const std::filesystem::path& active) {
+    return [active](const std::string& name) -> Result<std::vector<std::string>> {
+        const auto text = read_file(active / "module.json", 65536);
+        boost::system::error_code failed;
+        const boost::json::value json = boost::json::parse(text ? *text : "{}", failed);
+        const auto* kept = failed ? nullptr : json.find_pointer("/addresses/" + name, failed);
+        if (kept == nullptr || !kept->is_string()) {
+            return Error{Errc::not_found, {}, "the name '" + name + "' has no address here; run: stead config"};
+        }
+        return std::vector<std::string>{std::string{kept->get_string()}};
+    };
+}
+
+} // namespace
+
 config::Checked<config::Module> read_config(const Facts& facts) {
     const auto file = facts.active / "conf" / "userconfig.xml";
     const auto text = read_file(file, config::file_bytes_max);
@@ -219,8 +236,9 @@ config::Checked<config::Module> read_config(const Facts& facts) {
                                     .message = text.error().what + "; run: stead config -m " + facts.module});
         return missing;
     }
-    auto parsed = config::parse_module(*text, file.string(), facts.schemas,
-                                       facts.cluster.nodes.empty() ? nullptr : &facts.cluster);
+    const config::Surroundings surroundings{facts.cluster.nodes.empty() ? nullptr : &facts.cluster,
+                                            kept_addresses(facts.active)};
+    auto parsed = config::parse_module(*text, file.string(), facts.schemas, surroundings);
     const auto interfaces = parsed.ok() ? net::interfaces() : Result<std::vector<net::Interface>>{};
     if (parsed.ok() && interfaces) {
         for (std::string& problem : generate_checks(*parsed.value, facts.schemas, *interfaces)) {

@@ -58,6 +58,9 @@ struct Facts {
 /// cluster.key, then cluster.key.next when a rotation is under way. Errors: the file, and what is allowed.
 [[nodiscard]] Result<std::vector<std::string>> read_keys(const control::Paths& paths);
 
+/// The number of the module: of its id file, else of its configuration in force. Errors: the file, and what is allowed.
+[[nodiscard]] Result<std::uint32_t> read_id(const std::string& module, const control::Paths& paths);
+
 /// The active configuration of the module, parsed again.
 [[nodiscard]] config::Checked<config::Module> read_config(const Facts& facts);
 

@@ -27,12 +27,13 @@ using namespace stead;
 
 constexpr std::string_view usage =
     "usage: stead-host --module AM                run the module's active configuration until it stops\n"
-    "       stead-host --check AM [--conf DIR] [--bin DIR] [--cluster FILE] [--out DIR]\n"
+    "       stead-host --check AM [--conf DIR] [--bin DIR] [--cluster FILE] [--out DIR] [--running DIR]\n"
     "                                             check a configuration; prints one JSON object\n"
     "       stead-host --cleanup AM               remove what a dead host of the module left behind\n"
-    "       stead-host --hook AM NAME [ARG ...]   run one hook of the active configuration\n"
-    "       stead-host --hook-in AM DIR NAME [ARG ...]   the same of the configuration in DIR\n"
-    "       stead-host --rehearse AM DIR          say what the hooks in DIR would do; prints one JSON object\n"
+    "       stead-host --hook AM NODE NAME [ARG ...]   run one hook of the active configuration\n"
+    "       stead-host --hook-in AM NODE DIR NAME [ARG ...]   the same of the configuration in DIR\n"
+    "       stead-host --rehearse AM NODE DIR     say what the hooks in DIR would do; prints one JSON object\n"
+    "                                             NODE: the name of this node, '' where there is no cluster\n"
     "       stead-host --schema                   print elements and attributes of all plugins as JSON\n"
     "       stead-host --reference                print the configuration reference as markdown\n"
     "       stead-host --version\n"
@@ -121,6 +122,8 @@ int run_check(Arguments& arguments, const std::string& module, const control::Pa
             request.cluster = *value;
         } else if (*option == "--out") {
             request.out = *value;
+        } else if (*option == "--running") {
+            request.running = *value;
         } else {
             return wrong_usage("unknown option " + *option + " of --check");
         }
@@ -144,6 +147,10 @@ int run_with_module(const std::string& verb, Arguments& arguments, const control
         log_to_module(*module, paths);
         return host::cleanup_module(*module, host::Registry::load(paths.plugins()), paths);
     }
+    const auto node = arguments.take();
+    if (!node) {
+        return wrong_usage(verb + " needs the name of this node, or ''");
+    }
     if (verb == "--hook-in" || verb == "--rehearse") {
         active = arguments.take().value_or("");
         if (active.empty()) {
@@ -151,7 +158,7 @@ int run_with_module(const std::string& verb, Arguments& arguments, const control
         }
     }
     if (verb == "--rehearse") {
-        return host::rehearse_module(*module, host::Registry::load(paths.plugins()), paths, active);
+        return host::rehearse_module({*module, *node, active}, host::Registry::load(paths.plugins()), paths);
     }
     const auto hook = arguments.take();
     if (!hook) {
@@ -161,7 +168,7 @@ int run_with_module(const std::string& verb, Arguments& arguments, const control
     while (auto argument = arguments.take()) {
         rest.push_back(*argument);
     }
-    return host::run_one_hook(*module, *hook, rest, host::Registry::load(paths.plugins()), paths, active);
+    return host::run_one_hook({*module, *node, active}, *hook, rest, host::Registry::load(paths.plugins()), paths);
 }
 
 int run(std::span<char*> argv) {

@@ -124,9 +124,9 @@ int cleanup_module(const std::string& module, const Registry& registry, const co
     return exit_code;
 }
 
-int run_one_hook(const std::string& module, const std::string& hook, const std::vector<std::string>& arguments,
-                 const Registry& registry, const control::Paths& paths, const std::filesystem::path& active) {
-    const auto facts = read_facts(module, paths, registry, false, active);
+int run_one_hook(const HookPlace& place, const std::string& hook, const std::vector<std::string>& arguments,
+                 const Registry& registry, const control::Paths& paths) {
+    const auto facts = read_facts(place.module, paths, registry, false, place.active);
     if (!facts) {
         std::cerr << "stead-host: " << facts.error().text() << "\n";
         return 1;
@@ -134,12 +134,12 @@ int run_one_hook(const std::string& module, const std::string& hook, const std::
     if (!facts->config.user.present) {
         return 0;
     }
-    control::ModuleLog user_log(paths.user_log(module), module,
+    control::ModuleLog user_log(paths.user_log(place.module), place.module,
                                 std::uint64_t{std::max(facts->config.user.log_kilobytes, 16U)} * 1024);
     NoHost none;
     std::mutex output_mutex;
     auto folders = facts->folders();
-    folders.node.clear(); // not known without the network
+    folders.node = place.node;
     auto runner = script::HookRunner::create(std::move(folders), none, [&](std::string_view line, bool is_error) {
         const std::lock_guard lock(output_mutex);
         (is_error ? std::cerr : std::cout) << line << "\n";
@@ -164,16 +164,15 @@ int run_one_hook(const std::string& module, const std::string& hook, const std::
     return result.ok() ? 0 : result.exit_code != 0 ? result.exit_code : 1;
 }
 
-int rehearse_module(const std::string& module, const Registry& registry, const control::Paths& paths,
-                    const std::filesystem::path& active) {
+int rehearse_module(const HookPlace& place, const Registry& registry, const control::Paths& paths) {
     namespace json = boost::json;
-    const auto facts = read_facts(module, paths, registry, false, active);
+    const auto facts = read_facts(place.module, paths, registry, false, place.active);
     if (!facts) {
         std::cerr << "stead-host: " << facts.error().text() << "\n";
         return 1;
     }
     auto folders = facts->folders();
-    folders.node.clear();
+    folders.node = place.node;
     const script::DryRun done = script::dry_run(folders);
     json::array findings;
     for (const auto* list : {&done.errors, &done.warnings}) {
@@ -181,8 +180,7 @@ int rehearse_module(const std::string& module, const Registry& registry, const c
             findings.push_back(json::object{{"warning", list == &done.warnings}, {"text", one.text()}});
         }
     }
-    const json::object answer{
-        {"ok", done.errors.empty()}, {"text", done.text}, {"findings", std::move(findings)}};
+    const json::object answer{{"ok", done.errors.empty()}, {"text", done.text}, {"findings", std::move(findings)}};
     std::cout << utf8_json(json::serialize(answer)) << "\n";
     return done.errors.empty() ? 0 : 1;
 }

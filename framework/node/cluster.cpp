@@ -92,27 +92,29 @@ Result<void> keep_addresses(const config::Cluster& cluster, const fs::path& file
         file, json::serialize(json::object{{"digest", digest_text(cluster.digest)}, {"lans", std::move(lans)}}));
 }
 
-Result<config::Cluster> parse(const std::string& xml, const std::string& file_name) {
+struct Parsed {
+    config::Cluster cluster;
+    std::vector<config::Finding> warnings;
+};
+
+Result<Parsed> parse(const std::string& xml, const std::string& file_name) {
     config::Checked<config::Cluster> checked = config::parse_cluster(xml, file_name);
     if (!checked.ok()) {
         return Error{Errc::malformed, "", findings_text(checked.findings)};
     }
-    for (const config::Finding& finding : checked.findings) {
-        log::warning("cluster", finding.text());
-    }
-    return std::move(*checked.value);
+    return Parsed{std::move(*checked.value), std::move(checked.findings)};
 }
 
-Result<ActiveCluster> identify(config::Cluster cluster) {
+Result<ActiveCluster> identify(Parsed parsed, const std::string& file_name) {
     const Result<std::vector<std::string>> local = local_addresses();
     if (!local) {
         return local.error();
     }
-    const Result<NodeId> self = config::identify(cluster, *local);
+    const Result<NodeId> self = config::identify(parsed.cluster, *local, file_name);
     if (!self) {
         return self.error();
     }
-    return ActiveCluster{std::move(cluster), *self, {}};
+    return ActiveCluster{std::move(parsed.cluster), *self, {}, std::move(parsed.warnings)};
 }
 
 Result<void> make_key(const fs::path& file) {
@@ -219,14 +221,14 @@ Result<std::vector<std::string>> read_keys(const control::Paths& paths) {
 }
 
 Result<ActiveCluster> check_cluster(const std::string& xml, const std::string& file_name) {
-    Result<config::Cluster> cluster = parse(xml, file_name);
-    if (!cluster) {
-        return cluster.error();
+    Result<Parsed> parsed = parse(xml, file_name);
+    if (!parsed) {
+        return parsed.error();
     }
-    if (Result<void> resolved = config::resolve(*cluster, file_name); !resolved) {
+    if (Result<void> resolved = config::resolve(parsed->cluster, file_name); !resolved) {
         return resolved.error();
     }
-    return identify(std::move(*cluster));
+    return identify(std::move(*parsed), file_name);
 }
 
 Result<ActiveCluster> load_cluster(const control::Paths& paths) {
@@ -243,16 +245,16 @@ Result<ActiveCluster> load_cluster(const control::Paths& paths) {
         }
         return apply_cluster(paths, *edited, paths.edited_cluster().string());
     }
-    Result<config::Cluster> cluster = parse(*xml, file.string());
-    if (!cluster) {
-        return cluster.error();
+    Result<Parsed> parsed = parse(*xml, file.string());
+    if (!parsed) {
+        return parsed.error();
     }
-    if (!use_kept_addresses(*cluster, resolved_file(paths))) {
-        if (Result<void> resolved = config::resolve(*cluster, file.string()); !resolved) {
+    if (!use_kept_addresses(parsed->cluster, resolved_file(paths))) {
+        if (Result<void> resolved = config::resolve(parsed->cluster, file.string()); !resolved) {
             return resolved.error();
         }
     }
-    Result<ActiveCluster> active = identify(std::move(*cluster));
+    Result<ActiveCluster> active = identify(std::move(*parsed), file.string());
     Result<std::vector<std::string>> keys = read_keys(paths);
     if (!active || !keys) {
         return active ? keys.error() : active.error();

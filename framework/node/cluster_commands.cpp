@@ -68,6 +68,19 @@ Result<std::string> given_file(const Request& request, const control::Paths& pat
     return read_file("/proc/self/fd/" + std::to_string(request.fds[0].get()), xml_bytes_max);
 }
 
+Answer with_warnings(Answer answer, const ActiveCluster& cluster) {
+    json::array warnings;
+    for (const config::Finding& warning : cluster.warnings) {
+        warnings.emplace_back(warning.text());
+    }
+    if (!warnings.empty()) {
+        answer.text = findings_text(cluster.warnings) + "\n" + answer.text;
+    }
+    answer.data = json::object{
+        {"node", cluster.name()}, {"digest", hex(cluster.cluster.digest)}, {"warnings", std::move(warnings)}};
+    return answer;
+}
+
 } // namespace
 
 void Daemon::cluster_config(const CallPtr& call) {
@@ -105,8 +118,7 @@ void Daemon::cluster_config(const CallPtr& call) {
             if (!running.empty()) {
                 answer.text += "\nrunning modules use it after 'stead stopstart': " + running;
             }
-            answer.data = json::object{{"node", cluster_->name()}, {"digest", hex(cluster_->cluster.digest)}};
-            call->finish(std::move(answer));
+            call->finish(with_warnings(std::move(answer), *cluster_));
         });
     });
 }
@@ -124,8 +136,7 @@ void Daemon::cluster_confcheck(const CallPtr& call) {
         }
         Answer answer = Answer::done(name + " is good: " + std::to_string(checked->cluster.nodes.size()) +
                                      " nodes; this node is " + checked->name() + "; nothing was changed");
-        answer.data = json::object{{"node", checked->name()}, {"digest", hex(checked->cluster.digest)}};
-        return answer;
+        return with_warnings(std::move(answer), *checked);
     });
 }
 

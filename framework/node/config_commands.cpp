@@ -2,7 +2,6 @@
 #include "value_or.hpp"
 
 #include <stead/node/daemon.hpp>
-#include <stead/node/differences.hpp>
 
 #include <stead/archive/archive.hpp>
 
@@ -34,18 +33,22 @@ std::string text_of(const json::object& object, std::string_view name) {
 struct CheckReport {
     std::string warnings;
     json::array findings;
+    std::string fixed;     ///< of what runs: what cannot change meanwhile, each on a new line
     std::string rehearsal; ///< of `module check`
 };
 
 /// Runs the module's own checks in a process of their own: plugins are third-party code, and steadd loads none.
 Result<void> check_with_host(const control::Paths& paths, const std::string& module, const fs::path& prepared,
-                             CheckReport& report) {
+                             CheckReport& report, const fs::path& running = {}) {
     std::vector<std::string> argv{
         paths.host().string(),       "--check", module,           "--conf", (prepared / "conf").string(), "--bin",
         (prepared / "bin").string(), "--out",   prepared.string()};
     std::error_code ignored;
     if (fs::exists(paths.active_cluster(), ignored)) {
         argv.insert(argv.end(), {"--cluster", paths.active_cluster().string()});
+    }
+    if (!running.empty()) {
+        argv.insert(argv.end(), {"--running", running.string()});
     }
     const Result<Finished> finished = run_limited(argv, check_limit);
     if (!finished) {
@@ -75,6 +78,11 @@ Result<void> check_with_host(const control::Paths& paths, const std::string& mod
             .append("\n");
     }
     report.findings = answer.at("findings").as_array();
+    if (const json::value* fixed = answer.get_object().if_contains("fixed")) {
+        for (const json::value& line : fixed->as_array()) {
+            report.fixed.append("\n  ").append(line.as_string());
+        }
+    }
     if (finished->exit != 0 || !errors.empty()) {
         while (!errors.empty() && errors.back() == '\n') {
             errors.pop_back();
@@ -91,39 +99,21 @@ Answer with_report(Answer answer, const CheckReport& report, const std::string& 
 }
 
 /// Refuses what a running module cannot take over, by name. Scripts may change: they are read at each run.
-Result<void> check_dynamic(const control::Paths& paths, const std::string& module, const fs::path& prepared) {
-    const Result<Finished> schema = run_limited({paths.host().string(), "--schema"}, check_limit);
-    if (!schema) {
-        return schema.error();
-    }
-    const Result<DynamicParts> dynamic = dynamic_parts(schema->output);
-    const Result<std::string> before = read_file(paths.active(module) / "safeconf.xml", xml_bytes_max);
-    const Result<std::string> after = read_file(prepared / "safeconf.xml", xml_bytes_max);
-    if (!dynamic || !before || !after) {
-        return !dynamic ? dynamic.error() : !before ? before.error() : after.error();
-    }
-    const Result<std::vector<std::string>> lines = static_differences(*before, *after, *dynamic);
-    if (!lines) {
-        return lines.error();
-    }
-    std::string text;
-    for (const std::string& line : *lines) {
-        text += "\n  " + line;
-    }
-    if (text.empty()) {
+Result<void> may_change(const CheckReport& report, const std::string& module) {
+    if (report.fixed.empty()) {
         return {};
     }
     return Error{Errc::conflict, "",
-                 "module '" + module + "' is running, and these cannot change meanwhile:" + text +
+                 "module '" + module + "' is running, and these cannot change meanwhile:" + report.fixed +
                      "\nnothing was changed; 'stead stop -m " + module + "', then 'stead config -m " + module +
                      "' and 'stead start -m " + module + "' apply them"};
 }
 
 /// What `stead-host --rehearse` says of the hooks. Errors: malformed, one line per error of the hooks.
-Result<std::string> rehearse(const control::Paths& paths, const std::string& module, const fs::path& prepared,
-                             CheckReport& report) {
+Result<std::string> rehearse(const control::Paths& paths, const std::string& module, const std::string& node,
+                             const fs::path& prepared, CheckReport& report) {
     const Result<Finished> finished =
-        run_limited({paths.host().string(), "--rehearse", module, prepared.string()}, hook_limit);
+        run_limited({paths.host().string(), "--rehearse", module, node, prepared.string()}, hook_limit);
     if (!finished) {
         return finished.error();
     }
@@ -150,13 +140,14 @@ Result<std::string> rehearse(const control::Paths& paths, const std::string& mod
 }
 
 /// A hook of the active configuration that is no part of a transition (config, postconfig, deconfig); none is fine.
-Result<void> run_hook(const control::Paths& paths, const std::string& module, const std::string& hook,
-                      const fs::path& prepared = {}) { // empty: the configuration in force
-    const Result<Finished> ran =
-        run_limited(prepared.empty()
-                        ? std::vector<std::string>{paths.host().string(), "--hook", module, hook}
-                        : std::vector<std::string>{paths.host().string(), "--hook-in", module, prepared.string(), hook},
-                    hook_limit);
+Result<void> run_hook(const control::Paths& paths, const std::string& module, const std::string& node,
+                      const std::string& hook, const fs::path& prepared = {}) { // empty: the configuration in force
+    std::vector<std::string> argv{paths.host().string(), prepared.empty() ? "--hook" : "--hook-in", module, node};
+    if (!prepared.empty()) {
+        argv.push_back(prepared.string());
+    }
+    argv.push_back(hook);
+    const Result<Finished> ran = run_limited(argv, hook_limit);
     if (!ran) {
         return ran.error();
     }
@@ -168,9 +159,10 @@ Result<void> run_hook(const control::Paths& paths, const std::string& module, co
 }
 
 /// Config hooks see the new configuration in its place; one that fails brings the old one back.
-Result<void> run_config_hooks(const control::Paths& paths, const std::string& module, bool had_one) {
+Result<void> run_config_hooks(const control::Paths& paths, const std::string& module, const std::string& node,
+                              bool had_one) {
     for (const char* hook : {"config", "postconfig"}) {
-        if (Result<void> ran = run_hook(paths, module, hook); !ran) {
+        if (Result<void> ran = run_hook(paths, module, node, hook); !ran) {
             const Generations generations(paths.module(module));
             const Result<void> back = had_one ? generations.revert() : generations.remove_active();
             Error failed = ran.error();
@@ -194,12 +186,11 @@ std::optional<unsigned> id_option(const Request& request, std::string_view name,
 
 void Daemon::confcheck(const CallPtr& call) {
     const std::string module = call->request.module;
-    change_module(call, [paths = paths_, module] {
+    in_background(call, [paths = paths_, module, node = cluster_node()] {
         CheckReport report;
-        const Generations generations(paths.module(module));
-        const Result<void> tried = generations.try_out(paths.edited(module), [&](const fs::path& prepared) {
+        const Result<void> tried = try_out(paths.edited(module), paths.tries(), [&](const fs::path& prepared) {
             const Result<void> good = check_with_host(paths, module, prepared, report);
-            return good ? run_hook(paths, module, "confcheck", prepared) : good;
+            return good ? run_hook(paths, module, node, "confcheck", prepared) : good;
         });
         return with_report(tried ? Answer::done("the configuration of '" + module + "' is good; nothing was changed")
                                  : Answer::failed(tried.error()),
@@ -212,7 +203,7 @@ void Daemon::config(const CallPtr& call) {
         return update(call);
     }
     const std::string module = call->request.module;
-    change_module(call, [paths = paths_, module] {
+    change_module(call, [paths = paths_, module, node = cluster_node()] {
         CheckReport report;
         const Generations generations(paths.module(module));
         const bool had_one = !generations.active_name().empty();
@@ -222,7 +213,7 @@ void Daemon::config(const CallPtr& call) {
         if (!applied) {
             return with_report(Answer::failed(applied.error()), report, module);
         }
-        if (const Result<void> hooks = run_config_hooks(paths, module, had_one); !hooks) {
+        if (const Result<void> hooks = run_config_hooks(paths, module, node, had_one); !hooks) {
             return with_report(Answer::failed(hooks.error()), report, module);
         }
         Answer answer = Answer::done("the configuration of '" + module + "' is in force (" + *applied + ")");
@@ -246,7 +237,7 @@ void Daemon::update(const CallPtr& call) {
             }
             update_host(call, [report, module](Answer done) { return with_report(std::move(done), *report, module); });
         });
-    change_module(first, [paths = paths_, module, report, applied] {
+    change_module(first, [paths = paths_, module, node = cluster_node(), report, applied] {
         if (module_signature(paths.edited(module)) == module_signature(paths.active(module))) {
             return with_report(Answer::done("the configuration of '" + module + "' is in force already"), *report,
                                module);
@@ -254,11 +245,12 @@ void Daemon::update(const CallPtr& call) {
         const Generations generations(paths.module(module));
         const Result<std::string> done =
             generations.apply(paths.edited(module), [&](const fs::path& prepared) -> Result<void> {
-                if (Result<void> good = check_with_host(paths, module, prepared, *report); !good) {
+                if (Result<void> good = check_with_host(paths, module, prepared, *report, paths.active(module));
+                    !good) {
                     return good;
                 }
-                const Result<void> dynamic = check_dynamic(paths, module, prepared);
-                return dynamic ? run_hook(paths, module, "update", prepared) : dynamic;
+                const Result<void> allowed = may_change(*report, module);
+                return allowed ? run_hook(paths, module, node, "update", prepared) : allowed;
             });
         *applied = done.has_value();
         return done ? Answer::done("") : with_report(Answer::failed(done.error()), *report, module);
@@ -305,9 +297,9 @@ void Daemon::deconfig(const CallPtr& call) {
         return call->finish(Answer::failed(exit_code::conflict,
                                            "module '" + module + "' is running; 'stead stop -m " + module + "' first"));
     }
-    change_module(call, [paths = paths_, module] {
+    change_module(call, [paths = paths_, module, node = cluster_node()] {
         if (!Generations(paths.module(module)).active_name().empty()) {
-            if (const Result<void> ran = run_hook(paths, module, "deconfig"); !ran) {
+            if (const Result<void> ran = run_hook(paths, module, node, "deconfig"); !ran) {
                 return Answer::failed(ran.error());
             }
         }
@@ -320,12 +312,11 @@ void Daemon::deconfig(const CallPtr& call) {
 
 void Daemon::module_check(const CallPtr& call) {
     const std::string module = call->request.module;
-    change_module(call, [paths = paths_, module] {
+    in_background(call, [paths = paths_, module, node = cluster_node()] {
         CheckReport report;
-        const Generations generations(paths.module(module));
-        const Result<void> tried = generations.try_out(paths.edited(module), [&](const fs::path& prepared) {
+        const Result<void> tried = try_out(paths.edited(module), paths.tries(), [&](const fs::path& prepared) {
             Result<void> good = check_with_host(paths, module, prepared, report);
-            const Result<std::string> hooks = rehearse(paths, module, prepared, report);
+            const Result<std::string> hooks = rehearse(paths, module, node, prepared, report);
             if (good && !hooks) {
                 good = hooks.error();
             } else if (!hooks && hooks.error().code == Errc::malformed) {

@@ -147,6 +147,7 @@ Daemon::~Daemon() {
 
 Result<void> Daemon::start() {
     std::error_code error;
+    fs::remove_all(paths_.tries(), error); // a steadd that died may have left some
     for (const fs::path& folder : {paths_.run, paths_.host_folder(), paths_.modules(), paths_.var / "cluster"}) {
         fs::create_directories(folder, error);
         if (error) {
@@ -176,6 +177,8 @@ Result<void> Daemon::start() {
 wire::Subjects Daemon::web_names() const {
     return cluster_ ? web_subjects(cluster_->name(), cluster_->own_addresses()) : web_subjects("", {});
 }
+
+std::string Daemon::cluster_node() const { return cluster_ ? cluster_->name() : std::string{}; }
 
 std::string Daemon::own_name() const { return cluster_ ? cluster_->name() : "this node"; }
 
@@ -380,6 +383,9 @@ void Daemon::use_cluster(ActiveCluster cluster) {
     PeerServer::retire(std::move(peer_server_));
     cluster_ = std::move(cluster);
     cluster_problem_.clear();
+    for (const config::Finding& warning : cluster_->warnings) {
+        log::warning("cluster", warning.text());
+    }
     web_->configure(cluster_->cluster.web, web_names());
     std::string lans;
     for (const config::ClusterLan& lan : cluster_->cluster.lans) {

@@ -114,7 +114,36 @@ bool add_tree(Fnv& hash, const fs::path& folder) {
     return true;
 }
 
+Result<void> needs_configuration(const fs::path& edited) {
+    std::error_code error;
+    if (!fs::exists(edited / "conf/userconfig.xml", error)) {
+        return Error{Errc::not_found, (edited / "conf/userconfig.xml").string(),
+                     "this file is the module's configuration, and it is not there"};
+    }
+    return {};
+}
+
 } // namespace
+
+Result<void> try_out(const fs::path& edited, const fs::path& scratch, const Check& check) {
+    if (Result<void> there = needs_configuration(edited); !there) {
+        return there;
+    }
+    std::error_code error;
+    fs::create_directories(scratch, error);
+    std::string folder = (scratch / "XXXXXX").string();
+    if (::mkdtemp(folder.data()) == nullptr) {
+        return os_error(scratch.string(), "cannot make a folder here", errno);
+    }
+    fs::copy(edited / "conf", fs::path(folder) / "conf", fs::copy_options::recursive | fs::copy_options::copy_symlinks,
+             error);
+    if (!error && fs::exists(edited / "bin", error)) {
+        fs::create_directory_symlink(edited / "bin", fs::path(folder) / "bin", error);
+    }
+    Result<void> done = error ? os_error(folder, "cannot copy " + edited.string(), error.value()) : check(folder);
+    fs::remove_all(folder, error);
+    return done;
+}
 
 std::string signature_of(const fs::path& folder) {
     Fnv hash;
@@ -156,9 +185,8 @@ Result<fs::path> Generations::prepare(const fs::path& edited, const Check& check
     std::error_code error;
     fs::remove_all(prepared, error);
     step(at_step, "copy");
-    if (!fs::exists(edited / "conf/userconfig.xml", error)) {
-        return Error{Errc::not_found, (edited / "conf/userconfig.xml").string(),
-                     "this file is the module's configuration, and it is not there"};
+    if (Result<void> there = needs_configuration(edited); !there) {
+        return there.error();
     }
     fs::create_directories(prepared, error);
     for (const char* part : {"conf", "bin"}) {
@@ -218,16 +246,6 @@ Result<std::string> Generations::apply(const fs::path& edited, const Check& chec
     step(at_step, "retire");
     retire_all_but(name);
     return name;
-}
-
-Result<void> Generations::try_out(const fs::path& edited, const Check& check) const {
-    const Result<fs::path> prepared = prepare(edited, check, "confcheck", nullptr);
-    if (!prepared) {
-        return prepared.error();
-    }
-    std::error_code error;
-    fs::remove_all(*prepared, error);
-    return {};
 }
 
 void Generations::retire_all_but(const std::string& name) const {

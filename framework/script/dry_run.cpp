@@ -41,7 +41,7 @@ std::vector<Step> life(const std::string& mode) {
         steps.push_back({stop, {"force", "WAIT", "STOP", "stop"}});
     }
     steps.push_back({"poststop", {"WAIT", "STOP", "stop"}});
-    for (const char* other : {"update", "deconfig", "state", "level"}) {
+    for (const char* other : {"update", "deconfig"}) {
         steps.push_back({other, {}});
     }
     return steps;

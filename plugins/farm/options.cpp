@@ -193,6 +193,13 @@ void read_farm(const plugin::Config& farm, FarmOptions& options, const Finding& 
             finding(farm.line(), true, "farm: pulse is written, so profile is not used");
         }
     }
+    if (farm.attribute("partition").value_or("serve") == "witness") {
+        finding(
+            farm.line(), true,
+            "farm/@partition: 'witness': a farm asks no witness yet, <splitbrain> neither: a part goes on with more "
+            "than half of the nodes that served before, and of two equal halves both wait; partition=\"majority\" "
+            "says what you get, partition=\"serve\" lets both go on");
+    }
 }
 
 } // namespace
@@ -269,6 +276,12 @@ FarmOptions read_options(const plugin::Config& service, const Finding& finding) 
                     "loadbalancing_list: " + std::to_string(options.groups.size()) +
                         " groups; allowed: 16; give rules of equal powers one group");
         }
+    }
+    const bool balanced = std::ranges::any_of(options.groups, [](const auto& group) { return !group.rules.empty(); });
+    if (!all_external && !balanced) {
+        finding(vip->line(), true,
+                "vip: no <rule> in a <loadbalancing_list>: all packets to the virtual address are dropped, but ping; "
+                "what is served needs a <rule>, such as <rule port=\"80\" proto=\"tcp\"/>");
     }
     return options;
 }

@@ -25,7 +25,9 @@ inline constexpr stead_attr_schema farm_attributes[]{
     {"backend", STEAD_TYPE_CHOICE, 0, "auto", "auto|ebpf|nfqueue", nullptr, 0, 0,
      "packet filter; auto takes eBPF and falls back to NFQUEUE"},
     {"partition", STEAD_TYPE_CHOICE, 0, "serve", "serve|majority|witness", nullptr, 0, 0,
-     "what a part of a cut farm does: go on, or only with a majority, or with the witness"},
+     "what a part of a cut farm does: go on, or only with more than half of all nodes (majority) or of those that "
+     "served "
+     "before (witness; no witness is asked yet)"},
 };
 inline constexpr stead_attr_schema lan_attributes[]{
     {"name", STEAD_TYPE_NAME, STEAD_ATTR_REQUIRED, nullptr, nullptr, nullptr, 0, 0,
@@ -40,7 +42,7 @@ inline constexpr stead_attr_schema virtual_interface_attributes[]{
 };
 inline constexpr stead_attr_schema virtual_addr_attributes[]{
     {"addr", STEAD_TYPE_ADDRESS, STEAD_ATTR_REQUIRED | STEAD_ATTR_NUMERIC, nullptr, nullptr, nullptr, 0, 0,
-     "the virtual IP, v4 or v6"},
+     "the virtual IP, v4 or v6, or a name that `config` looks up and that keeps its address until the next one"},
     {"where", STEAD_TYPE_CHOICE, 0, "alias", "alias", nullptr, 0, 0, "farm: on every node"},
     {"check", STEAD_TYPE_BOOLEAN, 0, "on", nullptr, nullptr, 0, 0, "makes the checker ip.<address>"},
     {"connections", STEAD_TYPE_BOOLEAN, 0, "off", nullptr, nullptr, 0, 0, "classic; accepted, no effect"},

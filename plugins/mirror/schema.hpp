@@ -39,7 +39,7 @@ inline constexpr stead_attr_schema server_attributes[]{
 };
 inline constexpr stead_attr_schema virtual_addr_attributes[]{
     {"addr", STEAD_TYPE_ADDRESS, STEAD_ATTR_REQUIRED | STEAD_ATTR_NUMERIC, nullptr, nullptr, nullptr, 0, 0,
-     "the virtual IP, v4 or v6"},
+     "the virtual IP, v4 or v6, or a name that `config` looks up and that keeps its address until the next one"},
     {"where", STEAD_TYPE_CHOICE, 0, "one_side_alias", "one_side_alias|one_side", nullptr, 0, 0,
      "on the active node only; the two words mean the same here"},
     {"check", STEAD_TYPE_BOOLEAN, 0, "on", nullptr, nullptr, 0, 0, "makes the checker ip.<address>"},

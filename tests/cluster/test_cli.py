@@ -182,6 +182,12 @@ def configuration(farm, node):
     good = xml.read_text()
     says(node, "confinfo -m echo", "they are the same")
     says(node, "config -m echo", "in force already")
+    good_cluster = (node.disk / "etc" / "cluster.xml").read_text()
+    file = lab.temporary("cluster") / "cluster.xml"
+    file.write_text(good_cluster.replace("<lans ", '<lans mlost_count="9" '))
+    says(node, f"cluster confcheck {file}", "warning: ", "cluster.xml:1: lans/@mlost_count is ignored", "is good")
+    file.write_text("\n" + good_cluster.replace(node.address(), "192.0.2.77"))
+    fails(node, f"cluster confcheck {file}", 65, f"{file}:2: no <node> has an address of this server", node.address())
     node.sh("echo no zip >/run/bad.safe")
     fails(node, "module install -m other /run/bad.safe", 65, "/run/bad.safe: is not a zip file")
     fails(node, "module install -m echo -r " + str(support.archive_of(support.HERE / "echo_farm")), CONFLICT, "running")
@@ -190,26 +196,46 @@ def configuration(farm, node):
     xml.write_text(good.replace('<rule port="7000" proto="udp"', '<rule port="7001" proto="udp"'))
     says(node, "confinfo -m echo", "they differ")
     fails(node, "config -m echo", CONFLICT, "running", "<rule>", "stead stop")
-    fails(node, "update -m echo", CONFLICT, "<rule>")
+    fails(node, "update -m echo", CONFLICT, "<rule> port: '7000' is now '7001'")
+    xml.write_text(good.replace('name="DRAIN" value="5s"', 'name="DRAIN" value="5000ms"'))
+    says(node, "update -m echo", "uses its new configuration")
+    xml.write_text(good)
+    node.stead("update -m echo")
     check(node.ready("echo"), "a refused config does not disturb the module")
     xml.write_text(good.replace('maxloop="3"', 'maxlop="3"'))
     fails(node, "confcheck -m echo", 65, "userconfig.xml", "maxlop", "maxloop")
     fails(node, "config -m echo", 65, "maxlop")
+    xml.write_text(good.replace('mode="farm"', 'mode="fram"').replace("</service>", """<failover>
+      slip: if (custom.x == dwon) then stop();</failover></service>""").replace('port="7000" proto="udp"',
+                                                                            'port="70000" proto="udp"'))
+    fails(node, "confcheck -m echo", 65, "service/@mode: 'fram'", "'dwon'", "rule/@port: '70000'")
+    xml.write_text(good.replace("<farm ", '<farm partition="witness" '))
+    says(node, "confcheck -m echo", "farm/@partition: 'witness': a farm asks no witness yet")
+    xml.write_text(re.sub("<loadbalancing_list>.*</loadbalancing_list>", "", good, flags=re.DOTALL))
+    says(node, "confcheck -m echo", "vip: no <rule> in a <loadbalancing_list>: all packets")
     xml.write_text(good.replace(lab.VIP, farm.nodes[1].address()))
     fails(node, "confcheck -m echo", 65, "virtual_addr/@addr", "is the address of node2")
     for addr, flaw in (("127.0.0.1", "loopback"), ("10.42.255.255", "broadcast address of 10.42.0.0/16"),
-                       ("web.example", "is not an address; allowed: an IPv4 or IPv6 address")):
+                       ("web.example", "the name 'web.example' has no address")):
         xml.write_text(good.replace(lab.VIP, addr))
         fails(node, "confcheck -m echo", 65, "virtual_addr/@addr", addr, flaw)
+    xml.write_text(good)
+    named_address(node, xml)
     xml.write_text(good.replace(lab.VIP, "192.0.2.7"))
     says(node, "confcheck -m echo", "warning", "'192.0.2.7' is in no subnet", "10.42.0.0/16 (eth0)")
     xml.write_text(good)
     slips = xml.parents[1] / "bin"
-    for name in ("strat_both.lua", "stop_second.lua"):
-        (slips / name).write_text("return true\n")
+    strays = ("strat_both.lua", "stop_second.lua", "state.lua", "level", "_rfs_synced", "start_prim.cmd", "confchek",
+              "helper.sh")
+    for name in strays:
+        (slips / name).write_text("return true\n" if name.endswith(".lua") else "exit 0\n")
     says(node, "confcheck -m echo", "bin/strat_both.lua: is no hook, and no element names it; did you mean start_both?")
     says(node, "confcheck -m echo", "bin/stop_second.lua: is never run")
-    for name in ("strat_both.lua", "stop_second.lua"):
+    says(node, "confcheck -m echo", "bin/state.lua: is never run: Stead has no hook 'state'", "bin/level: is never run",
+         "bin/_rfs_synced: is never run", "bin/start_prim.cmd: is never run: a hook is named start_prim",
+         "bin/confchek: is no hook, and no element names it; did you mean confcheck?")
+    check("helper" not in node.stead("confcheck -m echo").stdout, "what hooks may call is nobody's slip")
+    for name in strays:
         (slips / name).unlink()
     (slips / "update").write_text("#!/bin/sh\nif true; then\n")
     says(node, "confcheck -m echo", "bin/update:3: ", "yntax error")
@@ -285,6 +311,11 @@ def two_modules(farm):
     says(farm.nodes[0], "module list", "echo", "second")
     says(farm.nodes[0], "module listid", "echo 1", "second 2")
     says(farm.nodes[0], "module getports -m second", "udp 4806 farm")
+    xml = farm.nodes[0].disk / "etc" / "modules" / "second" / "conf" / "userconfig.xml"
+    kept = xml.read_text()
+    xml.write_text(kept.replace("<farm ", '<farm port="4803" '))
+    fails(farm.nodes[0], "confcheck -m second", 65, "farm/@port: UDP port 4803 is that of module 'echo'")
+    xml.write_text(kept)
     farm.nodes[0].stead("stop -m second")
     check(farm.nodes[0].state("echo") == 2, "stopping one leaves the other")
     done = farm.nodes[0].stead("module package -m second /nosuch/x.safe", check=False)
@@ -300,6 +331,24 @@ def two_modules(farm):
     farm.nodes[0].stead("config -m second")
     farm.nodes[0].stead("start -m second")
     farm.nodes[0].stead("waitstart -m second -t 20")
+
+
+def named_address(node, xml):
+    """A virtual address may be a name: what it stands for at `config` is in force, also when nobody knows it any more."""
+    good = xml.read_text()
+    node.sh(f"cp /etc/hosts /run/hosts; echo {lab.VIP} vip.example >>/run/hosts; mount --bind /run/hosts /etc/hosts")
+    xml.write_text(good.replace('addr="%VIP%"', 'addr="vip.example"'))
+    says(node, "update -m echo", f"virtual_addr/@addr: 'vip.example' is {lab.VIP} until the next 'stead config'",
+         "uses its new configuration")
+    node.sh("echo 10.42.0.99 vip.example >>/run/hosts")
+    fails(node, "confcheck -m echo", 65, "several addresses of one kind (10.42.0.100, 10.42.0.99)")
+    node.sh("umount /etc/hosts")
+    node.stead("stop -m echo")
+    node.stead("start -m echo")
+    lab.wait_for("ready again", lambda: node.ready("echo"), 20)
+    check(lab.VIP in node.sh("ip addr show eth0").stdout, "it starts with the address that the name had")
+    xml.write_text(good)
+    node.stead("update -m echo")
 
 
 def served_by_three(farm, target, port):

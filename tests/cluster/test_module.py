@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The life of light modules under the real steadd and stead-host: every way in which a hook can misbehave ends in a
 defined state with the reason in the log; actions, loop guard, adoption and update do what they say."""
+import concurrent.futures
 import sys
 import time
 
-from light import Module, light_xml, seconds_of
+from light import USER, Module, light_xml, seconds_of
 from support import check, lab
 
 STOP, WAIT, UP = 0, 1, 2
@@ -203,6 +204,8 @@ def update(node):
     took = seconds_of(lambda: changing.stead("stop"))
     check(took < 30 and changing.code() == STOP, f"the new time limits hold ({took:.1f} s)")
     changing.start()
+    path.write_text(light_xml(user=USER.replace("2s", "1000ms"), more='<failover handle_time="15s"/>'))
+    check("<failover>: 0 before, 1 now" in changing.stead("update", check=False).stderr, "a static element is named")
     path.write_text(light_xml().replace('"light"', '"farm"'))
     refused = changing.stead("update", check=False)
     check(refused.returncode != 0, "an update that cannot be made while running is refused: "
@@ -211,23 +214,39 @@ def update(node):
     changing.stead("forcestop")
 
 
-TELL = SHELL + 'echo "$(basename "$0")" >>"$SAFEUSERVAR/trace"; test -f "$SAFEUSERCONF/safeconf.xml" || exit 9\n'
+TELL = SHELL + 'echo "$(basename "$0") $STEAD_NODE" >>"$SAFEUSERVAR/trace"; test -f "$SAFEUSERCONF/safeconf.xml" || exit 9\n'
 
 
 def configuration(node):
     told = Module(node, "told", {"config": TELL, "postconfig": TELL, "confcheck": TELL, "deconfig": TELL,
                                  "update": TELL + '"$SAFE/safekit" printi "update hook"\n'})
-    check(trace(told) == ["config", "postconfig"], "config runs the hooks config and postconfig on the new files")
+    check(trace(told) == ["config node1", "postconfig node1"],
+          "config runs the hooks config and postconfig on the new files, and they know the node's name")
+    var = lambda: sorted(str(path) for path in told.folder().rglob("*"))  # noqa: E731
+    before = var()
     told.stead("confcheck")
-    check(trace(told) == ["confcheck"], "confcheck its own")
+    check(trace(told) == ["confcheck node1"], "confcheck its own")
+    check(var() == before and not node.sh("ls /run/stead/try").stdout, "confcheck leaves nothing behind")
+    slow = told.edited() / "bin" / "confcheck"
+    slow.write_text(SHELL + "sleep 2\n")
+
+    def twice():
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            list(pool.map(told.stead, ["confcheck"] * 2))
+    took = seconds_of(twice)
+    check(took < 4, f"two confchecks at once do not wait for each other ({took:.1f} s)")
+    slow.write_text(TELL)
+    (told.edited() / "bin" / "start_both.lua").write_text("stead.run{'echo', 'I am ' .. stead.module.node}\n")
+    check("I am node1" in node.stead("module check -m told").stdout, "module check rehearses as this node")
+    (told.edited() / "bin" / "start_both.lua").unlink()
     told.start()
     path = told.edited() / "conf" / "userconfig.xml"
     path.write_text(path.read_text().replace("2s", "3s"))
     told.stead("update")
-    check(trace(told) == ["update"] and "update hook" in told.log(), "update too, and safekit printi works in it")
+    check(trace(told) == ["update node1"] and "update hook" in told.log(), "update too, and safekit printi works in it")
     told.stead("stop")
     told.stead("deconfig")
-    check(trace(told) == ["deconfig"], "and deconfig")
+    check(trace(told) == ["deconfig node1"], "and deconfig")
     (told.edited() / "bin" / "postconfig").write_text(SHELL + "echo the unit demo.service does not exist\nexit 4\n")
     refused = told.stead("config", check=False)
     check(refused.returncode != 0 and "demo.service" in refused.stderr, "a postconfig that fails refuses the "

@@ -9,10 +9,16 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     using namespace stead::config;
     SchemaSet schemas;
     schemas.owners = {{"host", host_schema()}};
-    schemas.classic_elements = {"errd", "check", "farm", "heart", "rfs", "loadbalancing_list", "virtual_interface"};
+    schemas.classic_elements = {{"errd", ""},
+                                {"check", ""},
+                                {"farm", ""},
+                                {"heart", ""},
+                                {"rfs", ""},
+                                {"loadbalancing_list", ""},
+                                {"virtual_interface", "x"}};
     schemas.plugins_folder = "/plugins";
     const std::string_view xml{reinterpret_cast<const char*>(data), size};
-    const auto checked = parse_module(xml, "userconfig.xml", schemas, nullptr);
+    const auto checked = parse_module(xml, "userconfig.xml", schemas, {});
     const bool errors = std::ranges::any_of(checked.findings, [](const auto& f) { return !f.warning; });
     if (checked.ok() == errors) {
         std::abort();
@@ -25,7 +31,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         // A macro may stand for text that looks like a macro, which a second reading would expand: skip those.
         if (xml.find('%') == xml.npos && xml.find("<![CDATA[") == xml.npos && xml.find("&#") == xml.npos &&
             xml.find("<failover") == xml.npos) {
-            const auto again = parse_module(checked.value->expanded_xml, "safeconf.xml", schemas, nullptr);
+            const auto again = parse_module(checked.value->expanded_xml, "safeconf.xml", schemas, {});
             if (!again.ok() || again.value->digest != checked.value->digest) {
                 std::abort();
             }

@@ -188,8 +188,13 @@ int Core::State::proposer_rank(NodeSet members) const noexcept {
 bool Core::State::policy_allows(NodeSet members) {
     const int all = options.nodes.size();
     bool allowed = true;
+    std::string why;
+    const auto counted = [&why](int here, int of, const char* more) {
+        why = "only " + std::to_string(here) + " of " + std::to_string(of) + " nodes are here; " + more;
+    };
     if (options.partition == Options::Partition::majority) {
         allowed = 2 * members.size() > all;
+        counted(members.size(), all, "partition=\"majority\" needs more than half");
     } else if (options.partition == Options::Partition::witness) {
         const int of = view.id != 0 ? view.members.size() : all;
         int missing = 0;
@@ -197,14 +202,15 @@ bool Core::State::policy_allows(NodeSet members) {
             missing += peers[index(node)].gone ? 0 : 1; // who said goodbye is not on the other side
         }
         allowed = 2 * (of - missing) > of || witness_granted;
+        counted(of - missing, of, "partition=\"witness\" needs more than half, or a witness; none has answered");
         if (!allowed && (witness_asked == Instant{} || now - witness_asked >= seconds{1})) {
             witness_asked = now;
             out.emplace_back(std::in_place_type<AskWitness>, AskWitness{});
         }
     }
-    if (!allowed && !policy_noted) {
-        note("view " + names(members) + " needs a " +
-             (options.partition == Options::Partition::majority ? "majority" : "witness") + ": waiting");
+    if (!allowed && !policy_noted) { // without a view this is what the node waits for
+        view.id != 0 ? note("view " + names(members) + " waits: " + why)
+                     : static_cast<void>(out.emplace_back(std::in_place_type<Excluded>, Excluded{std::move(why)}));
     }
     policy_noted = !allowed;
     return allowed;
@@ -307,6 +313,7 @@ void Core::State::leave_view(std::string reason, bool damped) {
     clear_at = Instant{};
     phase = Phase::listening;
     urgent = true;
+    policy_noted = false;
     if (damped) {
         std::copy_backward(exclusions.begin(), exclusions.end() - 1, exclusions.end());
         exclusions[0] = now;

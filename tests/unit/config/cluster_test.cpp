@@ -4,9 +4,11 @@
 namespace stead::config::test {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::StartsWith;
 
 const std::string classic = R"(<?xml version="1.0"?>
 <!DOCTYPE cluster>
@@ -156,13 +158,15 @@ TEST(Cluster, Identify) {
     const std::vector<std::string> by_v6{"2001:0db8:0::2"};
     const std::vector<std::string> none{"127.0.0.1"};
     const std::vector<std::string> both{"192.0.2.11", "192.0.2.12"};
-    EXPECT_EQ(*identify(cluster, by_laddr), NodeId{1});
-    EXPECT_EQ(*identify(cluster, by_v6), NodeId{1});
-    EXPECT_EQ(identify(cluster, none).error().code, Errc::not_found);
-    EXPECT_THAT(identify(cluster, none).error().what,
-                HasSubstr("addresses here: 127.0.0.1; in cluster.xml: node1 192.0.2.11"));
-    EXPECT_EQ(identify(cluster, both).error().code, Errc::conflict);
-    EXPECT_THAT(identify(cluster, both).error().what, HasSubstr("node1 and node2 at once"));
+    EXPECT_EQ(*identify(cluster, by_laddr, "c.xml"), NodeId{1});
+    EXPECT_EQ(*identify(cluster, by_v6, "c.xml"), NodeId{1});
+    const Error nobody = identify(cluster, none, "c.xml").error();
+    EXPECT_EQ(nobody.code, Errc::malformed);
+    EXPECT_THAT(nobody.text(), AllOf(StartsWith("c.xml:5: "),
+                                     HasSubstr("addresses here: 127.0.0.1; in the file: node1 192.0.2.11 (line 5)")));
+    const Error twice = identify(cluster, both, "c.xml").error();
+    EXPECT_EQ(twice.code, Errc::malformed);
+    EXPECT_THAT(twice.text(), AllOf(StartsWith("c.xml:"), HasSubstr("node1 and node2 at once")));
 }
 
 TEST(Cluster, Resolve) {
@@ -171,8 +175,11 @@ TEST(Cluster, Resolve) {
     ASSERT_TRUE(resolve(cluster, "c.xml").has_value());
     EXPECT_EQ(cluster.lans[0].addresses[0], "127.0.0.1");
     cluster.lans[0].addresses[0] = "no-such-host.invalid";
-    EXPECT_THAT(resolve(cluster, "c.xml").error().text(),
-                ::testing::StartsWith("c.xml:1: the name 'no-such-host.invalid' has no address"));
+    cluster.lans[0].addresses[1] = "nor-this-one.invalid";
+    const Error unknown = resolve(cluster, "c.xml").error();
+    EXPECT_EQ(unknown.code, Errc::malformed);
+    EXPECT_THAT(unknown.text(), AllOf(StartsWith("c.xml:1: the name 'no-such-host.invalid' has no address"),
+                                      HasSubstr("\nc.xml:1: the name 'nor-this-one.invalid' has no address")));
 }
 
 } // namespace

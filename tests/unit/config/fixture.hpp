@@ -29,6 +29,7 @@ inline SchemaSet schemas() {
         {"name", STEAD_TYPE_NAME, STEAD_ATTR_REQUIRED, nullptr, nullptr, nullptr, 0, 0, "node"},
         {"power", STEAD_TYPE_INTEGER, STEAD_ATTR_DYNAMIC, "1", nullptr, nullptr, 0, 1000, "weight"}};
     static constexpr stead_attr_schema rule[] = {
+        {"virtual_addr", STEAD_TYPE_STRING, 0, "*", nullptr, nullptr, 0, 0, "address"},
         {"port", STEAD_TYPE_STRING, 0, "*", nullptr, nullptr, 0, 0, "port"},
         {"proto", STEAD_TYPE_CHOICE, 0, "tcp", "tcp|udp|arp", nullptr, 0, 0, "protocol"},
         {"filter", STEAD_TYPE_CHOICE, 0, "on_addr", "on_addr|on_port|on_ipid", nullptr, 0, 0, "key"}};
@@ -42,12 +43,12 @@ inline SchemaSet schemas() {
         {"vip/loadbalancing_list/group", "farm", many, 1, name, "a group"},
         {"vip/loadbalancing_list/group/cluster", "farm", 0, 0, nullptr, "weights"},
         {"vip/loadbalancing_list/group/cluster/host", "farm", many, 2, host, "a node"},
-        {"vip/loadbalancing_list/group/rule", "farm", many, 3, rule, "a rule"}};
+        {"vip/loadbalancing_list/group/rule", "farm", many, 4, rule, "a rule"}};
     SchemaSet set;
     set.owners = {{"host", host_schema()}, {"farm", elements}};
     set.classic_elements = *read_classic_elements(STEAD_CLASSIC_ELEMENTS);
     for (const char* checker : {"check", "errd", "tcp"}) { // as in a release whose checkers are still to come
-        set.classic_elements.emplace_back(checker);
+        set.classic_elements.emplace(checker, "");
     }
     set.plugins_folder = "/opt/lib/stead/plugins";
     return set;
@@ -69,7 +70,7 @@ inline std::string farm_file(const std::string& inside, const std::string& macro
 }
 
 inline Checked<Module> module(const std::string& xml, const Cluster* cluster = nullptr) {
-    return parse_module(xml, "u.xml", schemas(), cluster);
+    return parse_module(xml, "u.xml", schemas(), {cluster, {}});
 }
 
 } // namespace stead::config::test

@@ -149,6 +149,47 @@ TEST(Module, GoldenErrors) {
               "digits or '_'");
 }
 
+TEST(Module, AClassicElementSaysWhatToDoInstead) {
+    EXPECT_THAT(texts(module(farm_file("<vhost><virtualhostname name='v'/></vhost>"))),
+                ElementsAre(testing::AllOf(HasSubstr("<vhost> is inactive, with all in it"),
+                                           HasSubstr("provides it; instead: start the application as unshare --uts"))));
+}
+
+TEST(Module, NamesOfVirtualAddressesAreReplaced) {
+    const std::string xml = farm_file(R"(
+<vip><interface_list><interface><virtual_interface type="vmac_directed">
+<virtual_addr addr="www.example"/>
+<virtual_addr addr="192.0.2.50"/>
+</virtual_interface></interface></interface_list><loadbalancing_list><group name="web">
+<rule virtual_addr="www.example" port="80"/></group></loadbalancing_list></vip>)");
+    int asked = 0;
+    const auto with = [&](const Result<std::vector<std::string>>& answer) {
+        return parse_module(xml, "u.xml", schemas(), {nullptr, [&asked, answer](const std::string& name) {
+                                                          EXPECT_EQ(name, "www.example");
+                                                          ++asked;
+                                                          return answer;
+                                                      }});
+    };
+    const auto good = with(std::vector<std::string>{"192.0.2.7", "2001:db8::7"});
+    EXPECT_THAT(texts(good), ElementsAre("W u.xml:3: virtual_addr/@addr: 'www.example' is 192.0.2.7 until the next "
+                                         "'stead config'; its other address, 2001:db8::7, needs a <virtual_addr> of "
+                                         "its own, written with digits"));
+    ASSERT_TRUE(good.ok());
+    EXPECT_EQ(asked, 1);
+    EXPECT_THAT(good.value->addresses, ElementsAre(testing::Pair("www.example", "192.0.2.7")));
+    EXPECT_THAT(good.value->expanded_xml, testing::Not(HasSubstr("www.example")));
+    EXPECT_NE(good.value->digest, with(std::vector<std::string>{"192.0.2.8"}).value->digest);
+    EXPECT_THAT(
+        texts(with(Error{Errc::not_found, {}, "no such name"})),
+        ElementsAre("E u.xml:3: virtual_addr/@addr: no such name", "E u.xml:6: rule/@virtual_addr: no such name"));
+}
+
+TEST(Module, AddressesOfAName) {
+    EXPECT_EQ(addresses_of_name("localhost")->front(), "127.0.0.1");
+    EXPECT_THAT(addresses_of_name("no-such-host.invalid").error().what,
+                HasSubstr("the name 'no-such-host.invalid' has no address"));
+}
+
 // Goal: a variable that Stead would overwrite, or that takes the system's programs from scripts, is refused.
 TEST(Module, ADraftIsWhatIsSound) {
     const std::string xml = R"(<safe><service mode="farm" maxloop="many">
@@ -164,7 +205,7 @@ TEST(Module, ADraftIsWhatIsSound) {
 <user><var name="A" value="1"/></user>
 </service></safe>)";
     EXPECT_FALSE(module(xml).ok());
-    const auto draft = draft_module(xml, schemas(), nullptr);
+    const auto draft = draft_module(xml, schemas(), {});
     ASSERT_TRUE(draft.has_value());
     const Element& service = draft->module.service;
     const Element* vip = service.child("vip");
@@ -177,8 +218,14 @@ TEST(Module, ADraftIsWhatIsSound) {
     EXPECT_THAT(draft->gaps, Contains(3));
     EXPECT_THAT(draft->gaps, Contains(7));
     EXPECT_THAT(draft->gaps, testing::Not(Contains(11)));
-    EXPECT_FALSE(draft_module("<safe><service mode=\"fram\"/></safe>", schemas(), nullptr).has_value());
-    EXPECT_FALSE(draft_module("<safe><service", schemas(), nullptr).has_value());
+    const auto fram = draft_module("<safe><service mode='fram'><vip><loadbalancing_list/></vip><failover>x</failover>"
+                                   "</service></safe>",
+                                   schemas(), {});
+    ASSERT_TRUE(fram.has_value()) << "a wrong mode hides nothing";
+    EXPECT_EQ(fram->module.mode, Module::Mode::farm);
+    EXPECT_EQ(fram->module.service.child("failover")->text, "x");
+    EXPECT_EQ(draft_module("<safe><service/></safe>", schemas(), {})->module.mode, Module::Mode::mirror);
+    EXPECT_FALSE(draft_module("<safe><service", schemas(), {}).has_value());
 }
 
 TEST(Module, ReservedVariables) {
@@ -307,8 +354,8 @@ TEST(Plugins, ALibraryMakesItsElementLegal) {
     static constexpr stead_elem_schema redis[] = {{"check/redis", nullptr, STEAD_ELEM_REPEATABLE, 1, ident, "a probe"}};
     auto set = schemas();
     set.owners.push_back({"redis", redis});
-    const auto checked = parse_module(farm_file("<check><redis ident=\"r\"/>\n<tcp ident=\"t\"/>\n<rediz/></check>"),
-                                      "u.xml", set, nullptr);
+    const auto checked =
+        parse_module(farm_file("<check><redis ident=\"r\"/>\n<tcp ident=\"t\"/>\n<rediz/></check>"), "u.xml", set, {});
     EXPECT_THAT(
         texts(checked),
         ElementsAre("W u.xml:2: <tcp> is inactive, with all in it: no plugin in /opt/lib/stead/plugins provides it",
@@ -345,7 +392,7 @@ TEST(Shipped, ModulesHaveNothingToReport) {
         const auto file = std::filesystem::path{STEAD_MODULES} / name / "conf/userconfig.xml";
         std::ifstream in{file};
         const std::string xml{std::istreambuf_iterator<char>{in}, {}};
-        const auto checked = parse_module(xml, file.string(), schemas(), nullptr);
+        const auto checked = parse_module(xml, file.string(), schemas(), {});
         EXPECT_TRUE(checked.ok()) << name;
         for (const Finding& finding : checked.findings) { // plugins are not loaded here
             EXPECT_THAT(finding.message, testing::ContainsRegex("<(errd|check|heart|rfs|real_interface)>")) << name;

@@ -34,7 +34,7 @@ protected:
         config::SchemaSet schemas;
         schemas.owners = {{"host", config::host_schema()}};
         const auto parsed = config::parse_module(
-            "<safe><service mode=\"" + mode + "\">" + failover + "</service></safe>", "u.xml", schemas, nullptr);
+            "<safe><service mode=\"" + mode + "\">" + failover + "</service></safe>", "u.xml", schemas, {});
         EXPECT_TRUE(parsed.ok());
         return parsed.ok() ? read_rules(*parsed.value, {.defaults = folder() / "default.lua",
                                                         .conf = folder() / "conf",

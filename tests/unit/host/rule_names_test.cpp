@@ -38,7 +38,7 @@ protected:
                            {"acme.weather", weather},
                            {"farm", farm}};
         auto parsed = config::parse_module("<safe><service mode=\"light\">" + elements + "</service></safe>", "u.xml",
-                                           schemas_, nullptr);
+                                           schemas_, {});
         EXPECT_TRUE(parsed.ok()) << (parsed.findings.empty() ? "" : parsed.findings[0].text());
         return parsed.ok() ? *parsed.value : config::Module{};
     }

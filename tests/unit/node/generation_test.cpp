@@ -58,9 +58,31 @@ TEST_F(GenerationTest, AFailedCheckChangesNothing) {
     const auto bad = [](const fs::path&) -> Result<void> { return Error{Errc::malformed, "x:1", "wrong"}; };
     const std::string before = signature_of(module_);
     EXPECT_FALSE(generations_.apply(edited_, bad));
-    EXPECT_FALSE(generations_.try_out(edited_, bad));
-    EXPECT_TRUE(generations_.try_out(edited_, good));
     EXPECT_EQ(signature_of(module_), before);
+}
+
+TEST_F(GenerationTest, ATryOutLeavesNothingAndDisturbsNoOther) {
+    edit("new");
+    const std::string before = signature_of(folder_.path());
+    const fs::path scratch = folder_.path() / "run";
+    const auto inner = [&](const fs::path& prepared) -> Result<void> {
+        EXPECT_EQ(prepared.parent_path(), scratch);
+        EXPECT_EQ(*read_file(prepared / "bin/start_both", 1000), "new");
+        return good(prepared);
+    };
+    const auto outer = [&](const fs::path& prepared) -> Result<void> {
+        Result<void> done = inner(prepared);
+        EXPECT_TRUE(try_out(edited_, scratch, inner));
+        EXPECT_EQ(*read_file(prepared / "safeconf.xml", 1000), "new") << "the other one ended first";
+        return done;
+    };
+    EXPECT_TRUE(try_out(edited_, scratch, outer));
+    EXPECT_FALSE(try_out(edited_, scratch, [](const fs::path&) -> Result<void> {
+        return Error{Errc::malformed, "x:1", "wrong"};
+    }));
+    EXPECT_TRUE(fs::is_empty(scratch));
+    fs::remove(scratch);
+    EXPECT_EQ(signature_of(folder_.path()), before);
 }
 
 TEST_F(GenerationTest, ACrashAtAnyStepLeavesTheOldOrTheNew) {

@@ -124,6 +124,22 @@ TEST(Core, WithoutMajorityNobodyActs) {
     EXPECT_FALSE(lan.acting(1));
 }
 
+TEST(Core, WhoWaitsForOthersSaysWhy) {
+    for (const auto policy : {Options::Partition::majority, Options::Partition::witness}) {
+        Lan lan(2, policy);
+        lan.deaf[1] = true; // from the start
+        lan.run(seconds{3});
+        ASSERT_EQ(lan.count<Excluded>(0), 1) << "told once";
+        EXPECT_TRUE(lan.last<Excluded>(0).reason.starts_with("only 1 of 2 nodes are here; partition="));
+        lan.deaf[1] = false;
+        lan.run(seconds{3});
+        EXPECT_TRUE(lan.acting(0));
+        lan.deaf[1] = true;
+        lan.run(seconds{3});
+        EXPECT_TRUE(lan.last<Excluded>(0).reason.starts_with("only 1 of 2 nodes are here; partition="));
+    }
+}
+
 TEST(Core, AMajorityGoesOn) {
     Lan lan(3, Options::Partition::majority);
     lan.run(seconds{2});

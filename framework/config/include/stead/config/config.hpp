@@ -9,6 +9,7 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <optional>
 #include <span>
@@ -81,10 +82,12 @@ struct Cluster {
 [[nodiscard]] Checked<Cluster> parse_cluster(std::string_view xml, std::string_view file_name);
 
 /// Which node am I: the one whose addr or laddr is one of `local_addresses` (numeric, no prefix).
-/// Errors: not_found or conflict, listing both sides.
-[[nodiscard]] Result<NodeId> identify(const Cluster& cluster, std::span<const std::string> local_addresses);
+/// Errors: malformed, with the line of a <node>, listing both sides.
+[[nodiscard]] Result<NodeId> identify(const Cluster& cluster, std::span<const std::string> local_addresses,
+                                      std::string_view file_name);
 
-/// Names to numeric addresses (getaddrinfo), in place. Errors: the place in the file, the name and what to do.
+/// Names to numeric addresses (getaddrinfo), in place. Errors: malformed, a line for each name: its place in the file,
+/// the name and what to do.
 [[nodiscard]] Result<void> resolve(Cluster& cluster, std::string_view file_name);
 
 /// Why a numeric address cannot be that of one server in a network ("is a multicast address"); "" when it can, or when
@@ -118,22 +121,24 @@ struct SchemaSet {
         std::span<const stead_elem_schema> elements; ///< static storage
     };
     std::vector<Owner> owners;
-    std::vector<std::string> classic_elements; ///< share/stead/classic-elements: inactive with one warning each
-    std::string plugins_folder;                ///< named in the error for an unknown element
+    /// share/stead/classic-elements: inactive with one warning each, and what to do instead ("" = nothing to say).
+    std::map<std::string, std::string> classic_elements;
+    std::string plugins_folder; ///< named in the error for an unknown element
 };
 
 /// The elements of the host itself: service macro user failover vip (+ interface_list, interface, virtual_addr).
 [[nodiscard]] std::span<const stead_elem_schema> host_schema() noexcept;
-/// One element per line, '#' comments.
-[[nodiscard]] Result<std::vector<std::string>> read_classic_elements(const std::filesystem::path& file);
+/// One element per line, with what to do instead after its name; '#' comments.
+[[nodiscard]] Result<std::map<std::string, std::string>> read_classic_elements(const std::filesystem::path& file);
 
 struct Module {
     enum class Mode { farm, mirror, light } mode{};
     Element service; ///< the whole checked tree
     std::map<std::string, std::string> macros;
-    std::map<std::string, std::string> vars; ///< `<user><var>`
-    std::string expanded_xml;                ///< safeconf.xml
-    std::uint64_t digest{};                  ///< of the expanded tree: what peers compare
+    std::map<std::string, std::string> vars;      ///< `<user><var>`
+    std::map<std::string, std::string> addresses; ///< names of virtual addresses, and what they stand for
+    std::string expanded_xml;                     ///< safeconf.xml
+    std::uint64_t digest{};                       ///< of the expanded tree: what peers compare
     struct User {
         bool present{};
         nanoseconds nice_stop_timeout{seconds{300}}, force_stop_timeout{seconds{300}};
@@ -154,9 +159,21 @@ struct Module {
     [[nodiscard]] bool uses(const SchemaSet& schemas, std::string_view plugin) const;
 };
 
-/// `cluster` (may be null) lets `<lan name>` and `<host name>` be checked against cluster.xml.
+/// The numeric addresses of a host name, at most one of each family, IPv4 first. Errors: what is wrong with the name.
+using Resolver = std::function<Result<std::vector<std::string>>(const std::string& name)>;
+
+/// By the system's name service. May take seconds.
+[[nodiscard]] Result<std::vector<std::string>> addresses_of_name(const std::string& name);
+
+/// What a file is checked against beside the schemas. `cluster` (may be null) lets `<lan name>` and `<host name>` be
+/// checked against cluster.xml. Where there is a `resolver`, a virtual address may be a name.
+struct Surroundings {
+    const Cluster* cluster{};
+    Resolver resolver{};
+};
+
 [[nodiscard]] Checked<Module> parse_module(std::string_view xml, std::string_view file_name, const SchemaSet& schemas,
-                                           const Cluster* cluster);
+                                           const Surroundings& surroundings);
 
 /// What is sound in a file that parse_module refuses, so that the other checks of it can be made as well. Never run it.
 struct Draft {
@@ -164,11 +181,13 @@ struct Draft {
     std::vector<int> gaps; ///< lines of the elements in which something was left out
 };
 
-/// Nothing if the file is not XML with a service of a known mode.
-[[nodiscard]] std::optional<Draft> draft_module(std::string_view xml, const SchemaSet& schemas, const Cluster* cluster);
+/// Nothing if the file is not XML with a service. A mode that does not exist is taken for the one that the elements
+/// suggest.
+[[nodiscard]] std::optional<Draft> draft_module(std::string_view xml, const SchemaSet& schemas,
+                                                const Surroundings& surroundings);
 
-/// What differs and is not dynamic, as a person would name it ("service/@mode", "<vip/interface_list/interface>");
-/// empty when a running module may take `after` over.
+/// What differs and is not dynamic, as a person would say it ("<rule> port: 80 is now 81", "<rule>: 1 before, 2 now");
+/// empty when a running module may take `after` over. Values are compared, not how they are written.
 [[nodiscard]] std::vector<std::string> static_changes(const Module& before, const Module& after,
                                                       const SchemaSet& schemas);
 

@@ -53,6 +53,8 @@ struct Paths {
     /// "off" when an administrator switched stead-web off.
     [[nodiscard]] std::filesystem::path web_switch() const { return var / "web"; }
     [[nodiscard]] std::filesystem::path host_folder() const { return run / "host"; }
+    /// Where `confcheck` works: nothing in it outlives its command.
+    [[nodiscard]] std::filesystem::path tries() const { return run / "try"; }
     [[nodiscard]] std::filesystem::path host_socket(std::string_view module) const;
     [[nodiscard]] std::filesystem::path host_lock(std::string_view module) const;
 

@@ -16,7 +16,8 @@ namespace stead::node {
 struct ActiveCluster {
     config::Cluster cluster;
     NodeId self{};
-    std::vector<std::string> keys; ///< [0] in use; [1] the next one during rotation
+    std::vector<std::string> keys;         ///< [0] in use; [1] the next one during rotation
+    std::vector<config::Finding> warnings; ///< of the file
 
     [[nodiscard]] const std::string& name() const { return cluster.nodes[index(self)]; }
     /// Numeric addresses of a node, command LAN first.
@@ -31,7 +32,7 @@ struct ActiveCluster {
 /// Does the table seed come from the key in use? Then a cluster whose key was rotated before may have another one.
 [[nodiscard]] bool seed_is_derived(const control::Paths& paths, const std::string& key);
 
-/// All findings of a file in one text, one per line.
+/// All findings of a file in one text, one per line, none at the end.
 [[nodiscard]] std::string findings_text(const std::vector<config::Finding>& findings);
 
 /// Parses, resolves, finds out who we are. `xml` from `file_name`. Errors: malformed with every finding.

@@ -145,6 +145,7 @@ private:
     [[nodiscard]] boost::json::object probe_facts();
     [[nodiscard]] wire::Subjects web_names() const;
     [[nodiscard]] std::string own_name() const;
+    [[nodiscard]] std::string cluster_node() const; ///< "" when there is no cluster
     [[nodiscard]] std::int64_t unauthentic() const; ///< datagrams and streams of other keys so far
 
     boost::asio::io_context& io_;

@@ -12,12 +12,18 @@
 /// synced before the link is switched in one rename, so a crash at any point leaves the old one or the new one.
 namespace stead::node {
 
+/// Runs in the prepared folder (with conf/ and bin/); an error abandons it. May add files to it, beside bin/.
+using Check = std::function<Result<void>(const std::filesystem::path& prepared)>;
+
+/// Checks only, in a folder of its own below `scratch`, which is gone afterwards. bin/ is a link to that of `edited`:
+/// on many systems nothing may be executed below /run.
+[[nodiscard]] Result<void> try_out(const std::filesystem::path& edited, const std::filesystem::path& scratch,
+                                   const Check& check);
+
 class Generations {
 public:
     explicit Generations(std::filesystem::path module_folder) : folder_(std::move(module_folder)) {}
 
-    /// Runs in the prepared copy (with conf/ and bin/); an error abandons it. May add files to it.
-    using Check = std::function<Result<void>(const std::filesystem::path& prepared)>;
     /// Told the name of each step before it is done: for tests that crash there.
     using AtStep = std::function<void(std::string_view)>;
 
@@ -25,8 +31,6 @@ public:
     /// three stay. Returns the name ("gen.7").
     [[nodiscard]] Result<std::string> apply(const std::filesystem::path& edited, const Check& check,
                                             const AtStep& at_step = nullptr) const;
-    /// Copies and checks only; nothing is left behind.
-    [[nodiscard]] Result<void> try_out(const std::filesystem::path& edited, const Check& check) const;
     /// Takes the active configuration away (it stays in lastconfig/).
     [[nodiscard]] Result<void> remove_active() const;
     /// Back to the newest of lastconfig/ (an update that the running module refused).
