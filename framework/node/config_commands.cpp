@@ -34,7 +34,8 @@ std::string text_of(const json::object& object, std::string_view name) {
 struct CheckReport {
     std::string warnings;
     json::array findings;
-    std::string rehearsal; ///< of `module check`
+    std::string rehearsal;    ///< of `module check`, for people
+    json::object rehearsed{}; ///< the same for --json: hooks, environment
 };
 
 /// Runs the module's own checks in a process of their own: plugins are third-party code, and steadd loads none.
@@ -86,7 +87,7 @@ Result<void> check_with_host(const control::Paths& paths, const std::string& mod
 
 Answer with_report(Answer answer, const CheckReport& report, const std::string& module) {
     answer.text = report.warnings + answer.text;
-    answer.data = json::object{{"module", module}, {"findings", report.findings}};
+    answer.data = json::object{{"module", module}, {"ok", answer.error.empty()}, {"findings", report.findings}};
     return answer;
 }
 
@@ -146,6 +147,9 @@ Result<std::string> rehearse(const control::Paths& paths, const std::string& mod
         report.findings.push_back(value);
     }
     report.rehearsal = text;
+    for (const char* part : {"hooks", "environment"}) {
+        report.rehearsed[part] = object.at(part);
+    }
     return errors.empty() ? Result<std::string>(std::move(text)) : Error{Errc::malformed, "", errors};
 }
 
@@ -344,7 +348,9 @@ void Daemon::module_check(const CallPtr& call) {
             answer.text = "what the hooks of '" + module + "' would do\n" + report.rehearsal + answer.text;
         }
         answer = with_report(std::move(answer), report, module);
-        answer.data.as_object()["text"] = report.rehearsal;
+        for (const auto& [part, value] : report.rehearsed) {
+            answer.data.as_object()[part] = value;
+        }
         return answer;
     });
 }
@@ -457,7 +463,9 @@ void Daemon::module_uninstall(const CallPtr& call) {
         [this, module] {
             runners_.erase(module);
             if (bus_) {
-                [[maybe_unused]] const Result<void> gone = bus_->publish("module." + module, std::nullopt);
+                for (const char* kind : {"module.", "share."}) {
+                    [[maybe_unused]] const Result<void> gone = bus_->publish(kind + module, std::nullopt);
+                }
             }
         });
 }

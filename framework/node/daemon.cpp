@@ -533,6 +533,10 @@ void Daemon::on_module_state(const std::string& module, const ModuleState& state
         if (const Result<void> published = bus_->publish("module." + module, value); !published) {
             log::warning("cluster", published.error().text());
         }
+        const auto share = state.share.empty() ? std::nullopt : std::optional<std::string_view>(state.share);
+        if (const Result<void> published = bus_->publish("share." + module, share); !published) {
+            log::warning("cluster", published.error().text());
+        }
     }
 }
 

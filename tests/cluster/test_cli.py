@@ -89,6 +89,8 @@ def started(farm, node):
     farm.start("echo", farm.nodes[1:])
     support.wait_served(farm)
     says(node, "state", "module echo", "node2", "node3", "UP", "Ready")
+    table = lab.wait_for("all shares are known", lambda: shares_shown(node), 10)
+    check(100 - 3 <= sum(table) <= 100 + 3 and len(table) == 3, f"state shows the share of each node ({table})")
     verbose = says(node, "state -v -m echo", "view: node1 node2 node3", "resources:", "counters:")
     check(len(verbose.splitlines()) > 5, "state -v shows resources and counters")
     node.stead("set -m echo -r custom.disk -v down")
@@ -101,12 +103,21 @@ def started(farm, node):
     check(as_json(node, "get -m echo -r custom.disk")["value"] == "down", "get --json has the value")
     fails(node, "get -m echo -r custom.nosuch", NOT_FOUND, "custom.nosuch")
     fails(node, "set -m echo -r custom.disk", USAGE, "-v")
+    fails(node, "set -m echo -r nodot -v up", 78, "'nodot'", "CLASS.NAME")
     for name in ("state.local", "farm.filter", "usersetting.checker"):
         fails(node, f"set -m echo -r {name} -v up", 78, name, "custom.NAME")
     node.stead("set -m echo -r custom.disk -v up -n")
     node.stead("restart -m echo")
     node.stead("waitstart -m echo -t 20")
     support.wait_served(farm)
+
+
+def shares_shown(node):
+    """The shares of `stead state`, once all three nodes have one; the same are in --json."""
+    shown = [int(share) for share in re.findall(r"UP +Ready +(\d+)%", node.stead("state -m echo").stdout)]
+    module = as_json(node, "state -m echo")["modules"][0]
+    told = [one.get("share") for one in [module, *module["peers"]]]
+    return shown if len(shown) == 3 and told == [f"{share}%" for share in shown] else None
 
 
 def logs(node):
@@ -170,6 +181,13 @@ def json_everywhere(node):
                  "waitstart -m echo -t 5", "checkloop -m echo", "resetloop -m echo",
                  "set -m echo -r custom.disk -v up", "power -m echo node1 1"):
         as_json(node, verb)
+    check(as_json(node, "power -m echo node1 1") == {"module": "echo", "node": "node1", "power": 1}, "power: a number")
+    check(as_json(node, "power -m echo node1 default")["power"] is None, "power default: null")
+    switched = {"module": "echo", "resource": "usersetting.failover", "on": True, "running": True}
+    check(as_json(node, "failover on -m echo -H node1")["node1"] == switched, "failover: what is on, and where")
+    rehearsed = as_json(node, "module check -m echo")
+    check(rehearsed["ok"] and "text" not in rehearsed and rehearsed["hooks"][0]["hook"] == "prestart" and
+          rehearsed["hooks"][0]["arguments"] == ["STOP", "WAIT", "start"], "module check: hooks one by one")
     for verb, code in (("state -m nosuch", NOT_FOUND), ("strat", USAGE), ("cluster genkey", CONFLICT)):
         check(as_json(node, verb, code)["exit"] == code, "--json shows errors too")
     check("module" in as_json(node, "state")["modules"][0]["peers"][0] or

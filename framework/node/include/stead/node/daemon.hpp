@@ -78,7 +78,8 @@ private:
     void in_background(const CallPtr& call, std::function<Answer()> work);
     /// The same, one at a time per module; a second one is refused.
     void change_module(const CallPtr& call, std::function<Answer()> work, std::function<void()> after = nullptr);
-    void finish_from_host(const CallPtr& call, boost::json::object request, std::string field = "text");
+    void finish_from_host(const CallPtr& call, boost::json::object request, std::string field = "text",
+                          boost::json::object data = {}); ///< empty: what the host says
 
     // module_commands.cpp
     void start_module(const CallPtr& call);
@@ -98,6 +99,7 @@ private:
     void get_resource(const CallPtr& call);
     void loop(const CallPtr& call);
     void turn_switch(const CallPtr& call);
+    void list_processes(const CallPtr& call, boost::json::object request);
     void boot(const CallPtr& call);
     void boot_web(const CallPtr& call);
     void webserver(const CallPtr& call);
