@@ -149,6 +149,11 @@ public:
         : module_(module), bin_(bin), findings_(findings) {}
     void check() {
         static constexpr std::array<std::string_view, 4> actions{"restart", "stopstart", "stop", "noaction"};
+        if (module_.mode != config::Module::Mode::mirror && module_.service.attribute("failover") == "off") {
+            warn(module_.service, "service/@failover: 'off' has no meaning in a " + std::string{module_.mode_name()} +
+                                      " module: only a mirror has a second node that could take over; 'stead failover "
+                                      "off' keeps rules from acting");
+        }
         for (const config::Element& group : module_.service.children) {
             if (group.name == "errd" && !module_.user.present) {
                 warn(group, "errd: what it restarts, it restarts by the module's scripts; without <user> none runs");
