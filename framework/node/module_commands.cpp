@@ -376,33 +376,63 @@ void Daemon::state(const CallPtr& call) {
         answer.exit = quiet_exit(runner(module)->state().state);
         return call->finish(std::move(answer));
     }
-    if (call->request.has("v") && !module.empty() && runner(module)->running()) {
+    if (call->request.has("v")) {
         return state_verbose(call);
     }
-    json::array table = module_table(module);
-    Answer answer = Answer::done(state_text(table));
+    finish_state(call, {});
+}
+
+void Daemon::finish_state(const CallPtr& call, const std::map<std::string, json::object>& details) {
+    json::array table = module_table(call->request.module);
+    Answer answer = Answer::done(table.empty() ? state_text(table) : "");
+    json::object data{{"node", own_name()}};
+    for (json::value& one : table) {
+        const auto detail = details.find(text_of(one.get_object(), "name"));
+        answer.text += state_text({one});
+        if (detail != details.end()) {
+            answer.text += verbose_text(detail->second);
+            (call->request.module.empty() ? one.get_object() : data)["detail"] = detail->second;
+        }
+    }
     if (!cluster_) {
         answer.text += "this node has no cluster: " + cluster_problem_ + "\n";
     }
-    answer.data = json::object{{"node", own_name()}, {"modules", std::move(table)}};
+    data["modules"] = std::move(table);
+    answer.data = std::move(data);
     call->finish(std::move(answer));
 }
 
+/// Of every running module, or of one.
 void Daemon::state_verbose(const CallPtr& call) {
-    const std::string module = call->request.module;
-    runner(module)->request({{"verb", "state"}, {"verbose", true}}, [this, call,
-                                                                     module](const Result<json::object>& got) {
-        if (!got) {
-            return call->finish(Answer::failed(got.error()));
+    const std::string& only = call->request.module;
+    struct Gathered {
+        std::size_t missing{1};
+        std::map<std::string, json::object> details;
+    };
+    const auto gathered = std::make_shared<Gathered>();
+    const auto one_less = [this, call, gathered] {
+        if (--gathered->missing == 0) {
+            finish_state(call, gathered->details);
         }
-        json::array table = module_table(module);
-        Answer answer = Answer::done(state_text(table) + verbose_text(*got));
-        json::object detail = *got;
-        detail.erase("id");
-        detail.erase("ok");
-        answer.data = json::object{{"node", own_name()}, {"modules", std::move(table)}, {"detail", std::move(detail)}};
-        call->finish(std::move(answer));
-    });
+    };
+    for (const auto& [name, one] : runners_) {
+        if (!one->running() || (!only.empty() && name != only)) {
+            continue;
+        }
+        ++gathered->missing;
+        one->request({{"verb", "state"}, {"verbose", true}},
+                     [call, gathered, one_less, name = name, only](const Result<json::object>& got) {
+                         if (!got && !only.empty()) {
+                             return call->finish(Answer::failed(got.error()));
+                         }
+                         json::object detail = got ? *got : json::object{{"notes", json::array{got.error().text()}}};
+                         detail.erase("id");
+                         detail.erase("ok");
+                         gathered->details[name] = std::move(detail);
+                         one_less();
+                     });
+    }
+    one_less();
 }
 
 void Daemon::level(const CallPtr& call) {

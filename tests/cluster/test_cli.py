@@ -48,6 +48,8 @@ def no_daemon(node):
 
 def spelling(node):
     fails(node, "strat -m echo", USAGE, "start")
+    fails(node, "boot snmpon", USAGE, "no SNMP agent")
+    fails(node, "module genkey -m echo", USAGE, "stead cluster genkey")
     fails(node, "cluster stat", USAGE, "state")
     fails(node, "module instal -m x", USAGE, "install")
     fails(node, "state --jsn", USAGE, "--json")
@@ -141,6 +143,8 @@ def logs(node):
 
 
 def distributed(farm, node):
+    prefixed = node.stead('level -H "[https:9453],node2"')
+    check("--- node2" in prefixed.stdout and "[https:9453] is ignored" in prefixed.stderr, "-H with a classic prefix")
     out = says(node, 'state -H "*" -m echo', "--- node1", "--- node2", "--- node3")
     check(out.count("module echo") == 3, "-H '*' asks every node")
     says(node, 'level -H "node2,node3"', "--- node2", "--- node3")
@@ -229,6 +233,13 @@ def configuration(farm, node):
     says(node, "confcheck -m echo", "bin/stop_second.lua: is never run")
     for name in ("strat_both.lua", "stop_second.lua"):
         (slips / name).unlink()
+    (slips / "transition").write_text("#!/bin/sh\r\nexit 0\r\n")
+    (slips / "transition").chmod(0o755)
+    fails(node, "confcheck -m echo", 65, "bin/transition:1: ends with CR LF", "sed -i")
+    (slips / "transition").unlink()
+    xml.write_text(good.replace('mode="farm"', 'mode="farm" failover="off"'))
+    says(node, "confcheck -m echo", "service/@failover: 'off' has no meaning in a farm module")
+    xml.write_text(good)
     (slips / "update").write_text("#!/bin/sh\nif true; then\n")
     says(node, "confcheck -m echo", "bin/update:3: ", "yntax error")
     (slips / "update").unlink()
@@ -291,7 +302,7 @@ def two_modules(farm):
                             .replace(lab.VIP6, "fd42::101"))
     archive = support.archive_of(folder)
     fails(farm.nodes[0], f"module install -m second -M 1 {archive}", CONFLICT, "echo")
-    fails(farm.nodes[0], f"module install -m second -M 65 {archive}", 65, "64")
+    fails(farm.nodes[0], f"module install -m second -M 65 {archive}", USAGE, "64")
     fails(farm.nodes[0], "module install -m second -M 2 /nosuch.safe", NOT_FOUND, "/nosuch.safe")
     farm.install("second", archive, module_id=2, macros={"TRAFFIC": lab.traffic_program()})
     farm.start("second")
@@ -350,7 +361,43 @@ def boot_and_shutdown(farm, node):
     node.stead("stopstart -m echo")
     lab.wait_for("echo after stopstart", lambda: node.ready("echo"), 30)
     fails(node, "power -m echo nosuch 2", 78, "nosuch", "node1")
-    fails(node, "power -m echo node1 many", 78, "many", "1000")
+    fails(node, "power -m echo node1 many", USAGE, "many", "1000")
+
+
+def restart_steadd(node, until="cluster state"):
+    node.kill("steadd", "TERM")
+    node.steadd.wait()
+    node.start_steadd(until)
+
+
+def leave_and_lock(farm, node):
+    """The last: node1 is taken out of the cluster, stays out over a restart, and comes back."""
+    fails(node, "cluster deconfig", CONFLICT, "running modules need the cluster: echo")
+    says(node, "cluster config lock", "locked by root")
+    restart_steadd(node)
+    for command in ("cluster config", "cluster config /etc/stead/cluster.xml lock", "cluster deconfig"):
+        fails(node, command, 78, "is locked by root", "stead cluster config unlock")
+    data = as_json(farm.nodes[1], "-H node1 -G", 78)
+    check("stead cluster config unlock" in data["node1"]["error"], "a file from another node is refused too")
+    check(as_json(node, "cluster confinfo")["locked"] is True, "confinfo tells of the lock")
+    fails(node, "cluster delkey", CONFLICT, "deconfig")
+    node.stead("shutdown")
+    node.stead("cluster config unlock")
+    node.stead("cluster deconfig")
+    restart_steadd(node, "level")
+    fails(node, "start -m echo", CONFLICT, "has left its cluster")
+    check(lab.wait_for("node2 misses node1", lambda: not [one for one in as_json(farm.nodes[1], "cluster state")["nodes"]
+                                                           if one["node"] == "node1" and one["up"]]), "node1 is gone")
+    key = (node.disk / "etc" / "cluster.key").read_bytes()
+    node.stead("cluster delkey")
+    check(not (node.disk / "etc" / "cluster.key").exists(), "delkey removes the key")
+    (node.disk / "etc" / "cluster.key").write_bytes(key)
+    (node.disk / "etc" / "cluster.key").chmod(0o600)
+    node.stead("cluster config /etc/stead/cluster.xml lock")
+    fails(node, "cluster config", 78, "stead cluster config unlock")
+    node.stead("start -m echo")
+    node.stead("waitstart -m echo -t 20")
+    support.wait_served(farm)
 
 
 def main():
@@ -371,6 +418,7 @@ def main():
         configuration(farm, node)
         two_modules(farm)
         boot_and_shutdown(farm, node)
+        leave_and_lock(farm, node)
     print("all good")
 
 

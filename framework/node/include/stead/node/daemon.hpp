@@ -59,6 +59,7 @@ private:
     [[nodiscard]] CallPtr with_audit(const CallPtr& call);
     void join_cluster();
     void use_cluster(ActiveCluster cluster);
+    [[nodiscard]] Result<void> leave_cluster();
     void start_bus();
     void start_peer_server();
     void adopt_hosts();
@@ -91,6 +92,7 @@ private:
     void wait_state(const CallPtr& call);
     void state(const CallPtr& call);
     void state_verbose(const CallPtr& call);
+    void finish_state(const CallPtr& call, const std::map<std::string, boost::json::object>& details);
     void level(const CallPtr& call);
     void show_log(const CallPtr& call);
     void command_log(const CallPtr& call);
@@ -130,6 +132,10 @@ private:
     void snapshot(const CallPtr& call);
     // cluster_commands.cpp
     void cluster_config(const CallPtr& call);
+    void apply_config(const CallPtr& call, bool lock);
+    void cluster_deconfig(const CallPtr& call);
+    [[nodiscard]] Result<void> lock_cluster(const Request& request, bool lock);
+    [[nodiscard]] bool refused_by_lock(const CallPtr& call); ///< and finished
     void cluster_confcheck(const CallPtr& call);
     void cluster_confinfo(const CallPtr& call);
     void cluster_state(const CallPtr& call);
