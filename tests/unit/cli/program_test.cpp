@@ -87,6 +87,7 @@ TEST_F(Program, ClassicHelpersAnswer) {
     EXPECT_THAT(run("-p").out, HasSubstr("\nSAFEBIN="));
     EXPECT_THAT(run("-p --json").out, AllOf(StartsWith("{\"SAFE\":\""), HasSubstr("\"SAFEBIN\":\"")));
     EXPECT_EQ(run("-p -H n1").exit, 64);
+    EXPECT_EQ(run("-r sh -c '$SAFE/safekit -p -H n1'").exit, 64);
     EXPECT_EQ(run("-r boundcmd 5 true -H").exit, 0) << "-H is the command's";
     const Ended tables = run("-r vip_if_ctrl -l");
     EXPECT_EQ(tables.exit, 64);
