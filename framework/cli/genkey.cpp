@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 
 namespace stead::cli {
 namespace {
@@ -67,6 +68,34 @@ int generate_key(const control::Invocation& invocation, const control::Paths& pa
                    ? file.string()
                    : "Made " + file.string() + " (32 random bytes, mode 0600).\nCopy it, and cluster.xml, to " +
                          paths.etc.string() + " of every node of the cluster by a safe way, such as scp.");
+    return control::exit_code::ok;
+}
+
+int delete_key(const control::Invocation& invocation, const control::Paths& paths) {
+    std::error_code error;
+    if (std::filesystem::exists(paths.active_cluster(), error)) {
+        return fail(invocation.json, control::exit_code::conflict,
+                    "this node belongs to a cluster, which its key protects; 'stead cluster deconfig' first");
+    }
+    bool removed = false;
+    for (const std::filesystem::path& file : {paths.key(), paths.next_key()}) {
+        if (::unlink(file.c_str()) == 0) {
+            removed = true;
+        } else if (errno != ENOENT) {
+            return fail(invocation.json, os_error(file.string(), "cannot be removed", errno));
+        }
+    }
+    if (!removed) {
+        return fail(invocation.json, control::exit_code::not_found, paths.key().string() + ": there is no key");
+    }
+    if (const Result<void> kept = sync_folder(paths.etc); !kept) {
+        return fail(invocation.json, kept.error());
+    }
+    print_text(invocation.json, "removed",
+               invocation.json ? paths.key().string()
+                               : "Removed " + paths.key().string() +
+                                     ". 'stead cluster config' makes a new one, for a cluster of its own; to join one, "
+                                     "copy the key of its nodes here before.");
     return control::exit_code::ok;
 }
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
+#include <iostream>
 
 namespace {
 
@@ -44,12 +45,40 @@ int print_help(const control::Invocation& invocation) {
     return control::exit_code::ok;
 }
 
-/// `stead -p` and `stead -r COMMAND`, as scripts of the classic product call them.
-int run_classic(char** argv) {
-    const std::string program = (control::paths().safe_compatibility() / "safekit").string();
-    argv[0] = const_cast<char*>(program.c_str());
-    ::execv(program.c_str(), argv);
-    return cli::fail(false, os_error(program, "cannot run", errno));
+/// Becomes a program of the folder that classic scripts know as SAFE.
+int run_classic(const control::Invocation& invocation, const std::string& name, std::vector<std::string> words) {
+    const std::string program = (control::paths().safe_compatibility() / name).string();
+    words.insert(words.begin(), program);
+    std::vector<char*> argv;
+    for (std::string& word : words) {
+        argv.push_back(word.data());
+    }
+    argv.push_back(nullptr);
+    ::execv(program.c_str(), argv.data());
+    return cli::fail(invocation.json, os_error(program, "cannot run", errno));
+}
+
+/// `stead -p`, `stead -r COMMAND` and `stead kill`, as scripts of the classic product call them.
+int run_classic(const control::Invocation& invocation) {
+    const std::string_view verb = invocation.command->verb;
+    std::vector<std::string> words{std::string(verb)};
+    std::string program = "safekit";
+    if (verb == "kill") {
+        if (!invocation.has("name") || !invocation.has("level")) {
+            return cli::fail(invocation.json, control::exit_code::usage,
+                             "usage: stead kill -name=NAME [-argregex=ERE] -level=test|terminate|9|15");
+        }
+        program = "private/bin/namekill";
+        words.clear();
+        for (const auto& [name, value] : invocation.options) {
+            words.push_back("-" + name + "=" + value);
+        }
+    }
+    words.insert(words.end(), invocation.arguments.begin(), invocation.arguments.end());
+    if (invocation.json && verb != "-r") {
+        words.emplace_back("--json");
+    }
+    return run_classic(invocation, program, std::move(words));
 }
 
 int run(const std::vector<std::string_view>& words) {
@@ -70,7 +99,15 @@ int run(const std::vector<std::string_view>& words) {
                                                        : control::help_overview(invocation->group));
         return control::exit_code::ok;
     }
+    if (!invocation->json) { // with --json the standard error stays empty
+        for (const std::string& warning : invocation->warnings) {
+            std::cerr << "stead: warning: " << warning << "\n";
+        }
+    }
     const std::string_view verb = invocation->command->verb;
+    if (verb == "-p" || verb == "-r" || verb == "kill") {
+        return run_classic(*invocation);
+    }
     if (verb == "help") {
         return print_help(*invocation);
     }
@@ -80,14 +117,17 @@ int run(const std::vector<std::string_view>& words) {
     if (verb == "cluster genkey" && !invocation->has("rotate")) {
         return cli::generate_key(*invocation, control::paths());
     }
+    if (verb == "cluster delkey") {
+        return cli::delete_key(*invocation, control::paths());
+    }
     return cli::ask_daemon(*invocation, control::paths());
 }
 
 } // namespace
 
 int main(int argc, char** argv) {
-    if (argc > 1 && (std::string_view(argv[1]) == "-p" || std::string_view(argv[1]) == "-r")) {
-        return run_classic(argv);
+    if (argc > 2 && std::string_view(argv[1]) == "-r" && argv[2][0] != '-') { // what follows is not ours to read
+        return run_classic({}, "safekit", std::vector<std::string>(argv + 1, argv + argc));
     }
     return run(std::vector<std::string_view>(argv + (argc > 0 ? 1 : 0), argv + argc));
 }

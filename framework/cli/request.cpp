@@ -35,8 +35,11 @@ int daemon_is_down(const control::Invocation& invocation, const control::Paths& 
 }
 
 /// Files are opened here, with the caller's own rights, and travel as descriptors.
-bool takes_input_file(std::string_view verb) {
-    return verb == "module install" || verb == "cluster config" || verb == "cluster confcheck";
+bool takes_input_file(const control::Invocation& invocation) {
+    const std::string_view verb = invocation.command->verb;
+    const std::size_t others = verb == "cluster config" && !control::lock_word(invocation.arguments).empty() ? 1 : 0;
+    return (verb == "module install" || verb == "cluster config" || verb == "cluster confcheck") &&
+           invocation.arguments.size() > others;
 }
 
 json::object make_request(const control::Invocation& invocation) {
@@ -216,7 +219,7 @@ int ask_daemon(const control::Invocation& invocation, const control::Paths& path
     json::object request = make_request(invocation);
     Fd file;
     std::vector<int> descriptors;
-    if (takes_input_file(invocation.command->verb) && !invocation.arguments.empty()) {
+    if (takes_input_file(invocation)) {
         const std::string& name = invocation.arguments[0];
         file.reset(::open(name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
         struct stat info {};

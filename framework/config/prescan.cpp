@@ -5,6 +5,7 @@
 
 #include <array>
 #include <charconv>
+#include <vector>
 
 namespace stead::config {
 
@@ -22,6 +23,14 @@ public:
             if (!step()) {
                 return false;
             }
+        }
+        // What is cut off within a tag or a comment is for the XML library to report.
+        if (!open_.empty() && !in_tag_ && !cut_off_) {
+            const Open& last = open_.back();
+            report_.error(last.line, "not well-formed XML: <" + shown(last.name) +
+                                         "> is opened here and never closed; " + "'</" + shown(last.name) +
+                                         ">' is missing");
+            return false;
         }
         return true;
     }
@@ -80,8 +89,13 @@ private:
         } else if (c == '<') {
             attributes_ = 0;
             in_tag_ = true;
+            tag_ = at_ + 1;
+            tag_line_ = line_;
         } else if (in_tag_ && c == '>') {
             in_tag_ = false;
+            if (!tag_ended()) {
+                return false;
+            }
         } else if (in_tag_ && (c == '"' || c == '\'')) {
             quote_ = c;
             if (++attributes_ > attributes_max) {
@@ -93,12 +107,45 @@ private:
         return true;
     }
 
+    /// Pairs start and end tags: the XML library knows neither which tag is open nor its line.
+    bool tag_ended() {
+        std::string_view tag = std::string_view{text_}.substr(tag_, at_ - tag_);
+        const bool is_end = tag.starts_with('/');
+        tag.remove_prefix(is_end ? 1 : 0);
+        const auto name = tag.substr(0, std::min(tag.find_first_of(" \t\r\n/"), tag.size()));
+        if (name.empty() || (!is_end && tag.ends_with('/'))) {
+            return true;
+        }
+        if (!is_end && open_.size() == depth_max) {
+            report_.error(tag_line_, "elements are nested too deeply; at most " + std::to_string(depth_max) +
+                                         " levels are allowed");
+            return false;
+        }
+        if (!is_end) {
+            open_.push_back({std::string{name}, tag_line_});
+            return true;
+        }
+        if (open_.empty()) {
+            report_.error(tag_line_, "not well-formed XML: '</" + shown(name) + ">' ends what was never opened");
+            return false;
+        }
+        const Open& last = open_.back();
+        if (last.name != name) {
+            report_.error(tag_line_, "not well-formed XML: '</" + shown(name) + ">' does not match <" +
+                                         shown(last.name) + ">, which is opened in line " + std::to_string(last.line));
+            return false;
+        }
+        open_.pop_back();
+        return true;
+    }
+
     void advance() { line_ += text_[at_++] == '\n' ? 1 : 0; }
 
     /// A missing end is for the XML library to report.
     void skip_to(std::string_view end) {
         const auto stop = text_.find(end, at_);
         const auto target = stop == std::string::npos ? text_.size() : stop + end.size();
+        cut_off_ = stop == std::string::npos;
         while (at_ < target) {
             advance();
         }
@@ -180,12 +227,21 @@ private:
         return !control && value <= 0x10FFFF && !(value >= 0xD800 && value <= 0xDFFF);
     }
 
+    struct Open {
+        std::string name;
+        int line{};
+    };
+
     std::string text_;
     Report& report_;
     std::size_t at_{};
     int line_{1};
     std::size_t attributes_{}; // of the tag that is open
     bool in_tag_{};
+    std::size_t tag_{}; // where the name of the tag that is open begins
+    int tag_line_{1};
+    std::vector<Open> open_;
+    bool cut_off_{}; // within a comment, CDATA or <?
     char quote_{};
 };
 

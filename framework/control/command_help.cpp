@@ -116,10 +116,67 @@ std::string help_exit_codes() {
     return text + "With -H the exit code is the greatest of all nodes.\n";
 }
 
+namespace {
+
+/// "a|b" and "[a|b] [WORD]": the choices of the first word, with a blank before each.
+std::string choices_of(std::string_view spec) {
+    std::string words;
+    spec = spec.substr(0, spec.find(" ["));
+    if (spec.find('|') == spec.npos) {
+        return words;
+    }
+    words = " " + std::string(spec);
+    std::replace(words.begin(), words.end(), '|', ' ');
+    std::erase_if(words, [](char c) { return c == '[' || c == ']'; });
+    return words;
+}
+
+/// Words that follow a word, as branches of a `case`.
+std::string completed_after() {
+    std::string cases;
+    std::vector<std::string_view> options;
+    for (const Command& command : commands()) {
+        for (const Option& option : command.used_options()) {
+            const std::string choices = choices_of(option.argument);
+            if (!choices.empty() && std::ranges::find(options, option.name) == options.end()) {
+                options.push_back(option.name);
+                cases.append("    ").append(option.name).append(") words='").append(choices).append("' ;;\n");
+            }
+        }
+    }
+    for (const std::string_view group : {"cluster", "mirror", "module"}) {
+        cases.append("    ").append(group).append(") words='");
+        for (const Command& command : commands()) {
+            if (command.verb.starts_with(std::string(group) + " ")) {
+                cases.append(command.verb.substr(group.size() + 1)).append(" ");
+            }
+        }
+        cases.append("' ;;\n");
+    }
+    return cases;
+}
+
+/// Options and choices of each command, as branches of a `case`.
+std::string completed_in_commands(const std::string& verbs) {
+    std::string cases;
+    for (const Command& command : commands()) {
+        std::string words;
+        for (const Option& option : command.used_options()) {
+            words.append(" ").append(option.name);
+        }
+        words += choices_of(command.arguments);
+        words += command.verb == "help" ? " exit-codes " + verbs : "";
+        if (!words.empty()) {
+            cases.append("    '").append(command.verb).append("') words=\"$words").append(words).append("\" ;;\n");
+        }
+    }
+    return cases;
+}
+
+} // namespace
+
 std::string bash_completion() {
     std::string verbs;
-    std::string groups;
-    std::string cases;
     std::string options;
     for (const Option& option : common_options()) {
         options.append(options.empty() ? "" : " ").append(option.name);
@@ -129,36 +186,17 @@ std::string bash_completion() {
         if ((" " + verbs + " ").find(" " + first + " ") == std::string::npos) {
             verbs.append(verbs.empty() ? "" : " ").append(first);
         }
-        std::string words;
-        for (const Option& option : command.used_options()) {
-            words.append(" ").append(option.name);
-        }
-        if (command.arguments.find('|') != command.arguments.npos) {
-            std::string choices(command.arguments.substr(0, command.arguments.find(" [")));
-            std::replace(choices.begin(), choices.end(), '|', ' ');
-            std::erase_if(choices, [](char c) { return c == '[' || c == ']'; });
-            words.append(" ").append(choices);
-        }
-        if (!words.empty()) {
-            cases.append("    '").append(command.verb).append("') words=\"$words").append(words).append("\" ;;\n");
-        }
-    }
-    for (const std::string_view group : {"cluster", "mirror", "module"}) {
-        groups.append("    ").append(group).append(") words=\"");
-        for (const Command& command : commands()) {
-            if (command.verb.starts_with(std::string(group) + " ")) {
-                groups.append(command.verb.substr(group.size() + 1)).append(" ");
-            }
-        }
-        groups.append("\" ;;\n");
     }
     return "# Completion for stead, made from its command table by `stead help --completion`.\n"
+           "_stead_names() { grep -o \"\\\"$1\\\":\\\"[^\\\"]*\\\"\" | cut -d'\"' -f4 | sort -u; }\n"
            "_stead() {\n"
-           "  local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} verb= words= skip= w\n"
+           "  local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} verb= words= skip= w list=\n"
            "  case $before in\n"
-           "    -m) words=$(stead module list --json 2>/dev/null | grep -o '\"name\":\"[^\"]*\"' | cut -d'\"' -f4) ;;\n"
-           "    -H) words='*' ;;\n" +
-           groups +
+           "    -m) words=$(stead module list --json 2>/dev/null | _stead_names name) ;;\n"
+           "    -H) case $word in *,*) list=${word%,*}, ;; esac\n"
+           "        words=$(stead cluster state --json 2>/dev/null | _stead_names node | sed \"s/^/$list/\")\n"
+           "        [ -n \"$list\" ] || words=\"$words *\" ;;\n" +
+           completed_after() +
            "  esac\n"
            "  if [ -z \"$words\" ]; then\n"
            "    for w in \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do\n"
@@ -170,7 +208,7 @@ std::string bash_completion() {
            "'\n"
            "    case $verb in\n"
            "    '') words=\"$words " +
-           verbs + "\" ;;\n" + cases +
+           verbs + "\" ;;\n" + completed_in_commands(verbs) +
            "    esac\n"
            "  fi\n"
            "  local IFS=$' \\n'\n"

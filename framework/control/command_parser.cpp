@@ -3,6 +3,8 @@
 #include <stead/control/paths.hpp>
 
 #include <algorithm>
+#include <charconv>
+#include <cstdint>
 #include <numeric>
 #include <optional>
 
@@ -77,6 +79,69 @@ std::string joined(const std::vector<std::string>& words, std::string_view betwe
     return text;
 }
 
+Result<void> check_number(const std::string& shown, std::string_view placeholder, std::string_view given) {
+    for (const Number& kind : numbers_typed()) {
+        std::uint64_t value = 0;
+        const char* end = given.data() + given.size();
+        if (kind.placeholder != placeholder || (!kind.word.empty() && given == kind.word)) {
+            continue;
+        }
+        const auto parsed = std::from_chars(given.data(), end, value);
+        if (parsed.ec != std::errc{} || parsed.ptr != end || value < kind.min || value > kind.max) {
+            return usage(shown + " '" + std::string(given) + "': allowed: " + std::string(kind.allowed));
+        }
+    }
+    return {};
+}
+
+std::vector<std::string> choices_in(std::string_view spec) {
+    if (spec.starts_with('[') && spec.ends_with(']')) { // may be left out
+        spec = spec.substr(1, spec.size() - 2);
+    }
+    std::vector<std::string> choices;
+    for (std::string_view rest = spec; !rest.empty();) {
+        const std::size_t end = rest.find('|');
+        choices.emplace_back(rest.substr(0, end));
+        rest.remove_prefix(end == rest.npos ? rest.size() : end + 1);
+    }
+    return choices;
+}
+
+bool is_choice(std::string_view spec, std::string_view given) {
+    const std::vector<std::string> choices = choices_in(spec);
+    return spec.find('|') != spec.npos && std::ranges::find(choices, given) != choices.end();
+}
+
+Result<void> check_choice(std::string_view spec, std::string_view given) {
+    if (spec.find('|') == spec.npos || is_choice(spec, given)) {
+        return {};
+    }
+    const std::vector<std::string> choices = choices_in(spec);
+    return usage("'" + std::string(given) + "' is not one of " + joined(choices, ", ") + did_you_mean(given, choices));
+}
+
+/// The names in "[https:9453],n1" and "http://n1:9010,n2". How nodes are reached is not the command line's: `ignored`.
+std::string node_names(std::string_view text, std::string& ignored) {
+    std::vector<std::string> names;
+    const auto ignore = [&](std::string_view part) { ignored.append(ignored.empty() ? "" : ", ").append(part); };
+    for (std::string_view rest = text; !rest.empty();) {
+        const std::size_t end = rest.find(',');
+        const std::string_view name = rest.substr(0, end);
+        rest.remove_prefix(end == rest.npos ? rest.size() : end + 1);
+        const std::size_t scheme = name.find("://");
+        if (name.starts_with('[')) {
+            ignore(name);
+        } else if (scheme == name.npos) {
+            names.emplace_back(name);
+        } else {
+            const std::string_view host = name.substr(scheme + 3, name.find_first_of(":/", scheme + 3) - scheme - 3);
+            ignore(std::string(name.substr(0, scheme + 3)) + std::string(name.substr(scheme + 3 + host.size())));
+            names.emplace_back(host);
+        }
+    }
+    return joined(names, ",");
+}
+
 /// Takes words one by one: the verb is the first (or first two) that is no option.
 class Parser {
 public:
@@ -84,6 +149,9 @@ public:
         : words_(words), environment_module_(environment_module) {}
 
     Result<Invocation> run() {
+        if (const Absent* absent = find_absent()) {
+            return usage("'" + std::string(absent->words) + "': " + std::string(absent->instead));
+        }
         if (Result<void> found = find_verb(); !found) {
             return found.error();
         }
@@ -118,10 +186,28 @@ private:
         return own != nullptr ? own : find_in(common_options(), known);
     }
 
+    /// By the first word that is no option, or the first two.
+    const Absent* find_absent() const {
+        std::string typed;
+        for (std::size_t i = 0, count = 0; i < words_.size() && count < 2; ++i) {
+            if (words_[i].starts_with('-')) {
+                const Option* option = find_in(common_options(), words_[i]);
+                i += option != nullptr && !option->argument.empty() ? 1 : 0;
+                continue;
+            }
+            typed.append(count++ == 0 ? "" : " ").append(words_[i]);
+            const auto found = std::ranges::find(absent_commands(), typed, &Absent::words);
+            if (found != absent_commands().end()) {
+                return &*found;
+            }
+        }
+        return nullptr;
+    }
+
     Result<void> find_verb() {
         for (std::size_t i = 0; i < words_.size(); ++i) {
             const std::string_view word = words_[i];
-            if (word.size() > 1 && word[0] == '-' && find_command(word) == nullptr) { // -E and -G are commands
+            if (word.size() > 1 && word[0] == '-' && find_command(word) == nullptr) { // -E, -G, -p, -r are commands
                 const Option* option = find_in(common_options(), word);
                 i += option != nullptr && !option->argument.empty() ? 1 : 0;
                 continue;
@@ -185,7 +271,9 @@ private:
 
     Result<void> take_option(std::string_view word) {
         std::optional<std::string_view> value;
-        if (const std::size_t equals = word.find('='); word.starts_with("--") && equals != word.npos) {
+        const std::size_t equals = word.find('=');
+        const bool long_name = word.starts_with("--") || (equals > 2 && find_option(word.substr(0, equals)) != nullptr);
+        if (equals != word.npos && long_name) {
             value = word.substr(equals + 1);
             word = word.substr(0, equals);
         }
@@ -215,8 +303,15 @@ private:
             return usage("option '" + std::string(word) + "' is empty; it needs " + std::string(option->argument) +
                          ": " + std::string(option->help));
         }
-        set_option(*option, *value);
-        return {};
+        Result<void> good = check_choice(option->argument, *value);
+        good = good ? check_number("option '" + std::string(word) + "'", option->argument, *value) : good;
+        if (good) {
+            set_option(*option, *value);
+        }
+        if (option->name == "-H" && got_.nodes.empty()) {
+            return usage("option '-H' '" + std::string(*value) + "' names no node");
+        }
+        return good;
     }
 
     void set_option(const Option& option, std::string_view value) {
@@ -226,7 +321,13 @@ private:
         } else if (option.name == "-m") {
             got_.module = value;
         } else if (option.name == "-H") {
-            got_.nodes = value;
+            std::string ignored;
+            got_.nodes = node_names(value, ignored);
+            if (!ignored.empty()) {
+                got_.warnings.push_back("-H: " + ignored +
+                                        " is ignored: nodes are reached by their names in "
+                                        "cluster.xml, on the cluster's own port");
+            }
         } else if (option.name == "-i") {
             got_.by = value;
         } else if (option.name == "--json") {
@@ -287,7 +388,8 @@ private:
             rest.remove_prefix(end == rest.npos ? rest.size() : end + 1);
         }
         std::size_t at = 0;
-        for (const std::string_view spec : specs) {
+        for (std::size_t i = 0; i < specs.size(); ++i) {
+            const std::string_view spec = specs[i];
             const bool many = spec.find("...") != spec.npos;
             if (at >= got_.arguments.size()) {
                 if (spec.starts_with('[')) {
@@ -297,10 +399,15 @@ private:
                              std::string(got_.command->arguments) +
                              (got_.command->module == NeedsModule::yes ? " -m AM" : ""));
             }
-            if (spec.find('|') != spec.npos) {
-                if (Result<void> chosen = check_choice(spec, got_.arguments[at]); !chosen) {
-                    return chosen;
-                }
+            const std::string& given = got_.arguments[at];
+            if (spec.starts_with('[') && i + 1 < specs.size() && is_choice(specs[i + 1], given)) {
+                continue; // left out: the word is the next one's
+            }
+            if (Result<void> chosen = check_choice(spec, given); !chosen) {
+                return chosen;
+            }
+            if (Result<void> number = check_number(verb + ": " + std::string(spec), spec, given); !number) {
+                return number;
             }
             at = many ? got_.arguments.size() : at + 1;
         }
@@ -309,22 +416,6 @@ private:
                          " -h' shows what it takes.");
         }
         return {};
-    }
-
-    static Result<void> check_choice(std::string_view spec, const std::string& given) {
-        std::vector<std::string> choices;
-        if (spec.starts_with('[') && spec.ends_with(']')) { // may be left out
-            spec = spec.substr(1, spec.size() - 2);
-        }
-        for (std::string_view rest = spec; !rest.empty();) {
-            const std::size_t end = rest.find('|');
-            choices.emplace_back(rest.substr(0, end));
-            rest.remove_prefix(end == rest.npos ? rest.size() : end + 1);
-        }
-        if (std::find(choices.begin(), choices.end(), given) != choices.end()) {
-            return {};
-        }
-        return usage("'" + given + "' is not one of " + joined(choices, ", ") + did_you_mean(given, choices));
     }
 
     std::span<const std::string_view> words_;
@@ -342,13 +433,18 @@ std::string Invocation::option(std::string_view name, std::string_view otherwise
     return found == options.end() ? std::string(otherwise) : found->second;
 }
 
+std::string_view lock_word(std::span<const std::string> arguments) noexcept {
+    const bool has = !arguments.empty() && (arguments.back() == "lock" || arguments.back() == "unlock");
+    return has ? std::string_view(arguments.back()) : std::string_view{};
+}
+
 std::string nearest(std::string_view word, std::span<const std::string> candidates) {
     std::string best;
     std::size_t best_distance = word.size() <= 3 ? 2 : 1 + word.size() / 3 + 1; // must be closer than this
     for (const std::string& candidate : candidates) {
         const std::size_t edits = distance(word, candidate);
         const bool completes = word.size() >= 3 && candidate.starts_with(word);
-        const std::size_t rank = completes ? std::min<std::size_t>(edits, 1) : edits;
+        const std::size_t rank = completes ? 0 : edits;
         if (rank < best_distance) {
             best_distance = rank;
             best = candidate;

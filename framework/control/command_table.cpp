@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <stead/control/command.hpp>
 
+#include <stead/base/limits.hpp>
+
 namespace stead::control {
 namespace {
 
@@ -9,6 +11,35 @@ using enum Runs;
 constexpr auto none = NeedsModule::no;
 constexpr auto opt = NeedsModule::optional;
 constexpr auto mod = NeedsModule::yes;
+
+constexpr auto numbers = std::to_array<Number>({
+    {"SECONDS", 0, 4'000'000'000, "a whole number of seconds, such as 3", ""},
+    {"NB", 0, 4'000'000'000, "a whole number of lines", ""},
+    {"ID", 1, 64, "a number from 1 to 64", ""},
+    {"N", 0, limits::power_max, "a number from 0 to 1000, or default", "default"},
+});
+
+constexpr std::string_view no_snmp =
+    "Stead has no SNMP agent; 'stead state --json' and the REST API (docs/rest.md) tell the same";
+constexpr std::string_view no_module_key =
+    "Stead has no keys of modules: the key of the cluster seals what its modules say to each other; 'stead cluster "
+    "genkey' and 'stead cluster delkey' make and remove it";
+
+constexpr auto absent = std::to_array<Absent>({
+    {"boot snmpon", no_snmp},
+    {"boot snmpoff", no_snmp},
+    {"boot snmpstatus", no_snmp},
+    {"safeagent", no_snmp},
+    {"module genkey", no_module_key},
+    {"module delkey", no_module_key},
+    {"cluster create", "Stead makes no cluster.xml; write /etc/stead/cluster.xml, then run 'stead cluster config'"},
+    {"webservercfg", "Stead has no users and passwords of a web server; who asks the REST API for more than states "
+                     "shows a token (docs/rest.md)"},
+    {"notification", "Stead sends no notifications; a module's hook bin/transition runs at each change of state and "
+                     "may send them"},
+    {"uninstall", "Stead does not remove itself; the package manager of the server does, and 'stead module uninstall' "
+                  "removes a module"},
+});
 
 constexpr Option log_lines{"-s", "NB", "number of lines (default 300)", "lines"};
 constexpr Option force_key{"--force", "", "replace a key that exists: the node leaves its cluster"};
@@ -320,6 +351,17 @@ constexpr auto table = std::to_array<Command>({
      "PUT /modules/{m}/errd",
      "the same for the process checker, and its own classes; suspend and resume are old names of off and on",
      {}},
+    {"kill",
+     "",
+     none,
+     change,
+     local,
+     false,
+     "",
+     "find or end processes, as classic scripts do it; exit code 1 when there is none",
+     {{{"-name", "NAME", "of their command, its first 15 bytes"},
+       {"-argregex", "ERE", "that fits their command line"},
+       {"-level", "test|terminate|9|15", "test: print their numbers; terminate: TERM, and after 5 s KILL"}}}},
     // Configuration of a module
     {"confcheck",
      "",
@@ -377,7 +419,7 @@ constexpr auto table = std::to_array<Command>({
      false,
      "",
      "make and install a module from a template, ready to be edited",
-     {{{"--template", "KIND", "farm, mirror or light (default: light)"},
+     {{{"--template", "farm|mirror|light", "what to begin with (default: light)"},
        {"-M", "ID", "its number, 1..64, equal on all nodes (default: the first free one)"}}}},
     {"module check",
      "",
@@ -413,13 +455,23 @@ constexpr auto table = std::to_array<Command>({
      {{{"-i", "ID", "of the module with that number, installed or not"}}}},
     // Cluster
     {"cluster config",
-     "[FILE]",
+     "[FILE] [lock|unlock]",
      none,
      change,
      daemon,
      true,
      "PUT /cluster",
-     "apply cluster.xml (default /etc/stead/cluster.xml)",
+     "apply cluster.xml (default /etc/stead/cluster.xml); lock: refuse each change of it on this node from now on, "
+     "unlock: allow it again, without a FILE nothing else",
+     {}},
+    {"cluster deconfig",
+     "",
+     none,
+     change,
+     daemon,
+     true,
+     "",
+     "take the active cluster.xml away: this node leaves its cluster; its key stays",
      {}},
     {"cluster confcheck", "[FILE]", none, read, daemon, true, "", "check cluster.xml; changes nothing", {}},
     {"cluster confinfo",
@@ -450,6 +502,15 @@ constexpr auto table = std::to_array<Command>({
      "",
      "make this cluster's key; works while steadd is down",
      {{{"--rotate", "", "new key for all nodes of a running cluster, without interruption"}, force_key}}},
+    {"cluster delkey",
+     "",
+     none,
+     change,
+     local,
+     false,
+     "",
+     "remove this node's copy of the cluster's key; needs 'stead cluster deconfig' before; works while steadd is down",
+     {}},
     // To other nodes
     {"-E",
      "AM",
@@ -469,6 +530,17 @@ constexpr auto table = std::to_array<Command>({
      "",
      "with -H: send this node's cluster.xml to those nodes and apply it there",
      {}},
+    // Of classic scripts
+    {"-p", "", none, read, local, false, "", "print SAFE, SAFEVAR and SAFEBIN, as hooks have them", {}},
+    {"-r",
+     "COMMAND...",
+     none,
+     read,
+     local,
+     false,
+     "",
+     "run a helper of SAFEBIN or a program, with SAFE, SAFEVAR and SAFEBIN; all that follows is the COMMAND's",
+     {}},
     // Help
     {"help",
      "[WORD...]",
@@ -483,7 +555,8 @@ constexpr auto table = std::to_array<Command>({
 
 constexpr auto common = std::to_array<Option>({
     {"-m", "AM", "the module (default: the environment's SAFEMODULE)"},
-    {"-H", "NODES", "on these nodes: \"*\" for all, or \"n1,n2\""},
+    {"-H", "NODES",
+     "on these nodes: \"*\" for all, or \"n1,n2\" (classic [https:PORT] and http://n1:PORT: same nodes)"},
     {"-i", "WHO", "an automatic caller; counts in maxloop"},
     {"--json", "", "print one JSON object (logview: one a line); an error too, as {\"error\":TEXT,\"exit\":CODE}"},
     {"-h", "", "help on the command"},
@@ -503,6 +576,10 @@ std::span<const Option> Command::used_options() const noexcept {
 std::span<const Command> commands() noexcept { return table; }
 
 std::span<const Option> common_options() noexcept { return common; }
+
+std::span<const Number> numbers_typed() noexcept { return numbers; }
+
+std::span<const Absent> absent_commands() noexcept { return absent; }
 
 const Command* find_command(std::string_view verb) noexcept {
     for (const Command& command : table) {

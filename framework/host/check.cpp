@@ -33,18 +33,8 @@
 
 namespace stead::host {
 
-namespace {
-
 namespace json = boost::json;
-namespace fs = std::filesystem;
 
-std::string hex(std::uint64_t value) {
-    std::array<char, 17> text{};
-    std::snprintf(text.data(), text.size(), "%016llx", static_cast<unsigned long long>(value));
-    return text.data();
-}
-
-/// "bin/start_both.lua:12" -> file and line.
 config::Finding finding_of(const Error& error, bool warning) {
     config::Finding finding{.warning = warning, .file = error.where, .line = 0, .message = error.what};
     const std::size_t colon = error.where.rfind(':');
@@ -54,6 +44,24 @@ config::Finding finding_of(const Error& error, bool warning) {
         finding.file = error.where.substr(0, colon);
     }
     return finding;
+}
+
+json::object to_json(const config::Finding& finding) {
+    return {{"warning", finding.warning},
+            {"file", finding.file},
+            {"line", finding.line},
+            {"column", finding.column},
+            {"text", finding.text()}};
+}
+
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string hex(std::uint64_t value) {
+    std::array<char, 17> text{};
+    std::snprintf(text.data(), text.size(), "%016llx", static_cast<unsigned long long>(value));
+    return text.data();
 }
 
 struct Collector {
@@ -169,6 +177,11 @@ public:
         : module_(module), bin_(bin), findings_(findings) {}
     void check() {
         static constexpr std::array<std::string_view, 4> actions{"restart", "stopstart", "stop", "noaction"};
+        if (module_.mode != config::Module::Mode::mirror && module_.service.attribute("failover") == "off") {
+            warn(module_.service, "service/@failover: 'off' has no meaning in a " + std::string{module_.mode_name()} +
+                                      " module: only a mirror has a second node that could take over; 'stead failover "
+                                      "off' keeps rules from acting");
+        }
         for (const config::Element& group : module_.service.children) {
             if (group.name == "errd" && !module_.user.present) {
                 warn(group, "errd: what it restarts, it restarts by the module's scripts; without <user> none runs");
@@ -238,14 +251,6 @@ void check_rules(const config::Module& module, const config::SchemaSet& schemas,
         std::ranges::move(unknown_labels(book, module, schemas), std::back_inserter(findings));
     }
     std::ranges::move(book.findings, std::back_inserter(findings));
-}
-
-json::object to_json(const config::Finding& finding) {
-    return {{"warning", finding.warning},
-            {"file", finding.file},
-            {"line", finding.line},
-            {"column", finding.column},
-            {"text", finding.text()}};
 }
 
 Result<void> write_out(const fs::path& out, const config::Module& module) {

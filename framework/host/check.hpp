@@ -3,7 +3,10 @@
 
 #include "registry.hpp"
 
+#include <stead/config/config.hpp>
 #include <stead/control/paths.hpp>
+
+#include <boost/json/object.hpp>
 
 #include <filesystem>
 #include <string>
@@ -17,6 +20,10 @@ struct CheckRequest {
     std::filesystem::path out;                ///< empty = write nothing
     std::filesystem::path running;            ///< folder of the configuration that runs: what may not change is told
 };
+
+/// "bin/start_both.lua:12" becomes file and line.
+[[nodiscard]] config::Finding finding_of(const Error& error, bool warning);
+[[nodiscard]] boost::json::object to_json(const config::Finding& finding);
 
 /// Prints one JSON object to stdout. Returns 0 when the configuration is good, else 1.
 [[nodiscard]] int check_module(const CheckRequest& request, const Registry& registry, const control::Paths& paths);

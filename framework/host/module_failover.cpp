@@ -30,6 +30,9 @@ void ModuleHost::take_own(const std::string& name, const std::optional<std::stri
         owners_.erase(name);
     }
     failover_.put_own(name, value, owner != nullptr ? owner->switch_name() : std::string_view{});
+    if (value && is_share(name, *value)) {
+        tell_state();
+    }
     evaluate();
 }
 

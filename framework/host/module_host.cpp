@@ -423,9 +423,7 @@ void ModuleHost::perform(const automaton::StateChanged& effect) {
         bus_->set_state(automaton::encode(effect.state, effect.qualifier));
         publish_own("state.local", text);
     }
-    boost::json::object event = state_object();
-    event["event"] = "state";
-    broadcast(event);
+    tell_state();
     if (const auto late = std::exchange(death_, std::nullopt); late && effect.qualifier == Qualifier::ready) {
         post([this, late] {
             if (resource("supervise." + late->name) == "down") {

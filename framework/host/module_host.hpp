@@ -34,6 +34,9 @@
 
 namespace stead::host {
 
+/// The share of a farm's group that the node of the resource has: "farm.web" = "33%".
+[[nodiscard]] bool is_share(std::string_view resource, std::string_view value);
+
 /// Runs one module from start to STOP: composes bus, automaton, hooks and plugins on one strand (an io_context that one
 /// thread runs). Functions without a remark run on the strand.
 class ModuleHost final : private Services, private script::HookHost {
@@ -193,6 +196,8 @@ private:
     [[nodiscard]] boost::json::object state_object() const;
     void describe(boost::json::object& object);
     void broadcast(const boost::json::object& event);
+    void tell_state(); ///< the event "state"
+    [[nodiscard]] std::string own_share() const;
 
     void post(std::function<void()> work); ///< any thread
     [[nodiscard]] bool on_strand() const noexcept { return std::this_thread::get_id() == strand_; }
@@ -281,7 +286,7 @@ private:
     enum class Starter : std::uint8_t { unheard, awaited, answered };
     Starter starter_{}; ///< of this host: steadd, who says hello
 
-    std::mutex shared_; ///< guards what follows, and facts_.keys: hooks and plugin threads read it
+    mutable std::mutex shared_; ///< guards what follows, and facts_.keys: hooks and plugin threads read it
     std::map<std::pair<std::uint32_t, std::string>, std::string> resources_;
     static constexpr std::size_t reasons_max = 4096;
     std::map<std::string, std::string, std::less<>> reasons_; ///< of this node's resources, as plugins told them

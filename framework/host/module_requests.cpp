@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <climits>
 #include <cstdio>
 
 #include <fcntl.h>
@@ -442,11 +443,41 @@ void ModuleHost::hello(const std::shared_ptr<control::Connection>& connection, j
 }
 
 json::object ModuleHost::state_object() const {
-    return {{"state", std::string{automaton::name(automaton_.state())}},
-            {"qualifier", std::string{automaton::name(automaton_.qualifier())}},
-            {"reason", automaton_.reason()},
-            {"since", since_seconds_},
-            {"started", started_}};
+    json::object object{{"state", std::string{automaton::name(automaton_.state())}},
+                        {"qualifier", std::string{automaton::name(automaton_.qualifier())}},
+                        {"reason", automaton_.reason()},
+                        {"since", since_seconds_},
+                        {"started", started_}};
+    if (const std::string share = own_share(); !share.empty() && automaton_.state() == automaton::State::up) {
+        object["share"] = share;
+    }
+    return object;
+}
+
+void ModuleHost::tell_state() {
+    json::object event = state_object();
+    event["event"] = "state";
+    broadcast(event);
+}
+
+bool is_share(std::string_view resource, std::string_view value) {
+    return resource.starts_with("farm.") && value.size() > 1 &&
+           value.find_first_not_of("0123456789") == value.size() - 1 && value.ends_with('%');
+}
+
+std::string ModuleHost::own_share() const {
+    int low = INT_MAX, high = -1;
+    const std::lock_guard lock(shared_);
+    for (const auto& [key, value] : resources_) {
+        if (key.first == index(facts_.self) && is_share(key.second, value)) {
+            const int percent = std::atoi(value.c_str());
+            low = std::min(low, percent);
+            high = std::max(high, percent);
+        }
+    }
+    return high < 0      ? ""
+           : low == high ? std::to_string(low) + "%"
+                         : std::to_string(low) + "%.." + std::to_string(high) + "%";
 }
 
 void ModuleHost::describe(json::object& object) {

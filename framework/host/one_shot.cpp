@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "one_shot.hpp"
 
+#include "check.hpp"
 #include "facts.hpp"
 #include "slot.hpp"
 
@@ -174,13 +175,26 @@ int rehearse_module(const HookPlace& place, const Registry& registry, const cont
     auto folders = facts->folders();
     folders.node = place.node;
     const script::DryRun done = script::dry_run(folders);
-    json::array findings;
+    json::array hooks, findings;
+    for (const script::DryRun::Hook& hook : done.hooks) {
+        hooks.push_back(json::object{{"hook", hook.name},
+                                     {"arguments", json::array(hook.arguments.begin(), hook.arguments.end())},
+                                     {"lines", json::array(hook.lines.begin(), hook.lines.end())}});
+    }
+    json::object environment;
+    for (const auto& [name, value] : done.environment) {
+        environment[name] = value;
+    }
     for (const auto* list : {&done.errors, &done.warnings}) {
         for (const Error& one : *list) {
-            findings.push_back(json::object{{"warning", list == &done.warnings}, {"text", one.text()}});
+            findings.push_back(to_json(finding_of(one, list == &done.warnings)));
         }
     }
-    const json::object answer{{"ok", done.errors.empty()}, {"text", done.text}, {"findings", std::move(findings)}};
+    const json::object answer{{"ok", done.errors.empty()},
+                              {"text", done.text()},
+                              {"hooks", std::move(hooks)},
+                              {"environment", std::move(environment)},
+                              {"findings", std::move(findings)}};
     std::cout << utf8_json(json::serialize(answer)) << "\n";
     return done.errors.empty() ? 0 : 1;
 }

@@ -322,7 +322,12 @@ std::vector<config::Finding> unknown_labels(const RuleBook& book, const config::
 }
 
 Result<void> may_be_set(std::string_view resource) {
-    const std::string_view kind = resource.substr(0, resource.find('.'));
+    const std::size_t dot = resource.find('.');
+    const std::string_view kind = resource.substr(0, dot);
+    if (kind.empty() || dot == resource.npos || dot + 1 == resource.size()) {
+        return Error{Errc::refused, "resource '" + std::string{resource} + "'",
+                     "no rule can name it; allowed: CLASS.NAME, such as custom.disk"};
+    }
     if (resource == "farm.gate" || std::ranges::find(own_classes, kind) == own_classes.end()) {
         return {};
     }

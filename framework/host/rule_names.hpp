@@ -33,7 +33,7 @@ namespace stead::host {
 
 /// Whether `stead set` and stead.resource.set may write the resource: those of the host and of the services are
 /// theirs, all but farm.gate. A checker's may be set; its next verdict replaces the value. Errors: refused, with what
-/// may be set.
+/// may be set, also for what is not CLASS.NAME: no rule can name it.
 [[nodiscard]] Result<void> may_be_set(std::string_view resource);
 
 /// The same for the assignment of a rule, which may set rfs.uptodate too, as classic modules do.

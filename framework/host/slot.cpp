@@ -469,7 +469,7 @@ std::int32_t Slot::command(std::string_view verb, const std::vector<std::string>
     for (const std::string& argument : argv) {
         arguments.push_back(c(argument));
     }
-    std::vector<char> out(8192, '\0');
+    std::vector<char> out(65536, '\0');
     command_token_ = token;
     const Patience patience(*this, "on_command");
     const auto code =

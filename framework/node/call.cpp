@@ -5,6 +5,7 @@
 
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
+#include <boost/json/parse.hpp>
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -29,9 +30,9 @@ Result<std::string> text_field(const json::object& body, std::string_view name) 
 } // namespace
 
 Answer Answer::too_long() {
-    return failed(control::exit_code::refused,
-                  "the answer is longer than " + std::to_string(limits::stream_frame_bytes_max >> 20) +
-                      " MiB; ask for less: fewer lines (-s), or one node at a time");
+    return failed(control::exit_code::refused, "the answer is longer than " +
+                                                   std::to_string(limits::stream_frame_bytes_max >> 20) +
+                                                   " MiB; ask for less: fewer lines (-s), or one node at a time");
 }
 
 Answer Answer::of_lines(const std::vector<std::string>& lines, bool json) {
@@ -42,6 +43,16 @@ Answer Answer::of_lines(const std::vector<std::string>& lines, bool json) {
     }
     for (const std::string& line : lines) {
         answer.text.append(line).append("\n");
+    }
+    return answer;
+}
+
+Answer Answer::of_json(const std::string& text) {
+    json::error_code wrong;
+    Answer answer;
+    answer.data = json::parse(text, wrong);
+    if (wrong) {
+        return failed(control::exit_code::internal, "the module's answer is not JSON: " + text);
     }
     return answer;
 }
@@ -105,9 +116,9 @@ Result<Request> parse_request(const json::value& body) {
     }
     const json::object& object = body.get_object();
     Request request;
-    for (const auto& [name, field] : {std::pair{"verb", &request.verb}, std::pair{"module", &request.module},
-                                      std::pair{"nodes", &request.nodes}, std::pair{"by", &request.by},
-                                      std::pair{"caller", &request.caller}}) {
+    for (const auto& [name, field] :
+         {std::pair{"verb", &request.verb}, std::pair{"module", &request.module}, std::pair{"nodes", &request.nodes},
+          std::pair{"by", &request.by}, std::pair{"caller", &request.caller}}) {
         Result<std::string> text = text_field(object, name);
         if (!text) {
             return text.error();

@@ -237,6 +237,11 @@ Result<ActiveCluster> load_cluster(const control::Paths& paths) {
     if (!xml && xml.error().code != Errc::not_found) {
         return xml.error();
     }
+    std::error_code ignored;
+    if (!xml && fs::exists(paths.left_cluster(), ignored)) {
+        return Error{Errc::not_found, paths.edited_cluster().string(),
+                     "this node has left its cluster; 'stead cluster config' applies this file again"};
+    }
     if (!xml) {
         const Result<std::string> edited = read_file(paths.edited_cluster(), xml_bytes_max);
         if (!edited) {
@@ -282,7 +287,24 @@ Result<ActiveCluster> apply_cluster(const control::Paths& paths, const std::stri
     if (Result<void> written = write_file_atomically(paths.active_cluster(), xml); !written) {
         return written.error();
     }
+    std::error_code ignored;
+    fs::remove(paths.left_cluster(), ignored); // means nothing beside an active file
     return active;
+}
+
+Result<void> forget_cluster(const control::Paths& paths) {
+    if (Result<void> marked = write_file_atomically(paths.left_cluster(), "\n"); !marked) {
+        return marked;
+    }
+    // The seed is that of the first key here; with the next one the node asks its cluster.
+    for (const fs::path& file : {paths.active_cluster(), resolved_file(paths), paths.seed()}) {
+        std::error_code error;
+        fs::remove(file, error);
+        if (error) {
+            return os_error(file.string(), "cannot be removed", error.value());
+        }
+    }
+    return sync_folder(paths.active_cluster().parent_path());
 }
 
 std::vector<std::string> ActiveCluster::addresses_of(NodeId node) const {

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "value_or.hpp"
+
 #include <stead/node/daemon.hpp>
 
 #include <stead/base/log.hpp>
@@ -12,6 +14,7 @@
 
 #include <array>
 #include <cstdio>
+#include <ctime>
 #include <thread>
 
 namespace stead::node {
@@ -81,9 +84,71 @@ Answer with_warnings(Answer answer, const ActiveCluster& cluster) {
     return answer;
 }
 
+std::string now_text() {
+    const std::time_t now = std::time(nullptr);
+    std::tm local{};
+    ::localtime_r(&now, &local);
+    std::array<char, 32> text{};
+    return {text.data(), std::strftime(text.data(), text.size(), "%F %T", &local)};
+}
+
+/// "root (pid 12), 2026-11-28 07:20:11"; empty: cluster.xml may be changed.
+std::string locked_by(const control::Paths& paths) {
+    std::error_code ignored;
+    const std::string who = value_or(read_file(paths.cluster_lock(), 4096), std::string{});
+    return who.empty() && fs::exists(paths.cluster_lock(), ignored) ? "someone unknown" : who;
+}
+
 } // namespace
 
+bool Daemon::refused_by_lock(const CallPtr& call) {
+    const std::string who = locked_by(paths_);
+    if (!who.empty()) {
+        call->finish(Answer::failed(exit_code::refused, "the cluster configuration of this node is locked by " + who +
+                                                            "; 'stead cluster config unlock' allows changes again"));
+    }
+    return !who.empty();
+}
+
+Result<void> Daemon::lock_cluster(const Request& request, bool lock) {
+    if (lock) {
+        const std::string& by = request.by.empty() ? request.caller : request.by;
+        return locked_by(paths_).empty() ? write_file_atomically(paths_.cluster_lock(), by + ", " + now_text())
+                                         : Result<void>{};
+    }
+    std::error_code error;
+    fs::remove(paths_.cluster_lock(), error);
+    return error ? os_error(paths_.cluster_lock().string(), "cannot be removed", error.value())
+                 : sync_folder(paths_.cluster_lock().parent_path());
+}
+
+/// FILE lock: applied, then locked. FILE unlock: unlocked, then applied. Without FILE only the lock changes.
 void Daemon::cluster_config(const CallPtr& call) {
+    std::vector<std::string>& arguments = call->request.arguments;
+    const std::string word(control::lock_word(arguments));
+    if (word.empty()) {
+        return apply_config(call, false);
+    }
+    arguments.pop_back();
+    if (word == "unlock" || arguments.empty()) {
+        if (const Result<void> done = lock_cluster(call->request, word == "lock"); !done) {
+            return call->finish(Answer::failed(done.error()));
+        }
+    }
+    if (!arguments.empty()) {
+        return apply_config(call, word == "lock");
+    }
+    const std::string who = locked_by(paths_);
+    Answer answer = Answer::done("the cluster configuration of this node " +
+                                 (who.empty() ? "may be changed" : "is locked by " + who));
+    answer.data = json::object{{"locked", !who.empty()}, {"by", who}};
+    call->finish(std::move(answer));
+}
+
+void Daemon::apply_config(const CallPtr& call, bool lock) {
+    if (refused_by_lock(call)) {
+        return;
+    }
     std::string name;
     const Result<std::string> xml = given_file(call->request, paths_, name);
     if (!xml) {
@@ -93,9 +158,9 @@ void Daemon::cluster_config(const CallPtr& call) {
         return call->finish(Answer::failed(exit_code::conflict, "another command is changing the cluster; try again"));
     }
     // Names may have to be resolved, which can take long.
-    boost::asio::post(workers_, [this, call, xml = *xml, name] {
+    boost::asio::post(workers_, [this, call, xml = *xml, name, lock] {
         auto applied = std::make_shared<Result<ActiveCluster>>(apply_cluster(paths_, xml, name));
-        boost::asio::post(io_, [this, call, applied, xml, name] {
+        boost::asio::post(io_, [this, call, applied, xml, lock] {
             changing_.erase(cluster_change);
             if (!*applied) {
                 return call->finish(Answer::failed(applied->error()));
@@ -112,6 +177,9 @@ void Daemon::cluster_config(const CallPtr& call) {
                 }
             }
             use_cluster(std::move(**applied));
+            if (const Result<void> locked = lock ? lock_cluster(call->request, true) : Result<void>{}; !locked) {
+                return call->finish(Answer::failed(locked.error()));
+            }
             Answer answer = Answer::done("cluster of " + std::to_string(cluster_->cluster.nodes.size()) +
                                          " nodes is in force; this node is " + cluster_->name() + ", signature " +
                                          hex(cluster_->cluster.digest));
@@ -121,6 +189,30 @@ void Daemon::cluster_config(const CallPtr& call) {
             call->finish(with_warnings(std::move(answer), *cluster_));
         });
     });
+}
+
+void Daemon::cluster_deconfig(const CallPtr& call) {
+    if (refused_by_lock(call)) {
+        return;
+    }
+    std::string running;
+    for (const auto& [module, one] : runners_) {
+        if (one->running()) {
+            running.append(running.empty() ? "" : ", ").append(module);
+        }
+    }
+    if (!running.empty()) {
+        return call->finish(Answer::failed(exit_code::conflict, "running modules need the cluster: " + running +
+                                                                    "; 'stead shutdown' first"));
+    }
+    if (changing_.contains(cluster_change)) {
+        return call->finish(Answer::failed(exit_code::conflict, "another command is changing the cluster; try again"));
+    }
+    if (const Result<void> left = leave_cluster(); !left) {
+        return call->finish(Answer::failed(left.error()));
+    }
+    call->finish(Answer::done("this node belongs to no cluster any more; 'stead cluster config' applies " +
+                              paths_.edited_cluster().string() + " again"));
 }
 
 void Daemon::cluster_confcheck(const CallPtr& call) {
@@ -146,10 +238,12 @@ void Daemon::cluster_confinfo(const CallPtr& call) {
     const bool same = edited && active && *edited == *active;
     const std::string key = cluster_ && !cluster_->keys.empty() ? wire::key_name(cluster_->keys[0]) : "none";
     const std::string digest = cluster_ ? hex(cluster_->cluster.digest) : "none";
+    const std::string who = locked_by(paths_);
     Answer answer = Answer::done("active signature " + digest + "\nkey " + key + "\n" +
+                                 (who.empty() ? "" : "locked by " + who + "\n") +
                                  (same ? "the edited cluster.xml is in force"
                                        : "the edited cluster.xml is not in force; 'stead cluster config' applies it"));
-    answer.data = json::object{{"active", digest}, {"key", key}, {"same", same}};
+    answer.data = json::object{{"active", digest}, {"key", key}, {"same", same}, {"locked", !who.empty()}, {"by", who}};
     call->finish(std::move(answer));
 }
 

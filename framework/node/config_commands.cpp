@@ -33,8 +33,9 @@ std::string text_of(const json::object& object, std::string_view name) {
 struct CheckReport {
     std::string warnings;
     json::array findings;
-    std::string fixed;     ///< of what runs: what cannot change meanwhile, each on a new line
-    std::string rehearsal; ///< of `module check`
+    std::string fixed;        ///< of what runs: what cannot change meanwhile, each on a new line
+    std::string rehearsal;    ///< of `module check`, for people
+    json::object rehearsed{}; ///< the same for --json: hooks, environment
 };
 
 /// Runs the module's own checks in a process of their own: plugins are third-party code, and steadd loads none.
@@ -94,7 +95,7 @@ Result<void> check_with_host(const control::Paths& paths, const std::string& mod
 
 Answer with_report(Answer answer, const CheckReport& report, const std::string& module) {
     answer.text = report.warnings + answer.text;
-    answer.data = json::object{{"module", module}, {"findings", report.findings}};
+    answer.data = json::object{{"module", module}, {"ok", answer.error.empty()}, {"findings", report.findings}};
     return answer;
 }
 
@@ -136,6 +137,9 @@ Result<std::string> rehearse(const control::Paths& paths, const std::string& mod
         report.findings.push_back(value);
     }
     report.rehearsal = text;
+    for (const char* part : {"hooks", "environment"}) {
+        report.rehearsed[part] = object.at(part);
+    }
     return errors.empty() ? Result<std::string>(std::move(text)) : Error{Errc::malformed, "", errors};
 }
 
@@ -335,7 +339,9 @@ void Daemon::module_check(const CallPtr& call) {
             answer.text = "what the hooks of '" + module + "' would do\n" + report.rehearsal + answer.text;
         }
         answer = with_report(std::move(answer), report, module);
-        answer.data.as_object()["text"] = report.rehearsal;
+        for (const auto& [part, value] : report.rehearsed) {
+            answer.data.as_object()[part] = value;
+        }
         return answer;
     });
 }
@@ -448,7 +454,9 @@ void Daemon::module_uninstall(const CallPtr& call) {
         [this, module] {
             runners_.erase(module);
             if (bus_) {
-                [[maybe_unused]] const Result<void> gone = bus_->publish("module." + module, std::nullopt);
+                for (const char* kind : {"module.", "share."}) {
+                    [[maybe_unused]] const Result<void> gone = bus_->publish(kind + module, std::nullopt);
+                }
             }
         });
 }

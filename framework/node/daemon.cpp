@@ -398,6 +398,22 @@ void Daemon::use_cluster(ActiveCluster cluster) {
     start_boot_modules();
 }
 
+Result<void> Daemon::leave_cluster() {
+    if (Result<void> gone = forget_cluster(paths_); !gone) {
+        return gone;
+    }
+    retry_timer_.cancel();
+    boot_timers_.clear();
+    bus_.reset();
+    PeerServer::retire(std::move(peer_server_));
+    cluster_.reset();
+    seed_compared_ = false;
+    web_->configure({}, web_names());
+    log::event("cluster", "this node left its cluster");
+    join_cluster(); // says why it belongs to none
+    return {};
+}
+
 void Daemon::start_peer_server() {
     Result<std::unique_ptr<PeerServer>> server =
         PeerServer::start(io_, *cluster_, paths_.var, [this](const CallPtr& call) { handle(call); });
@@ -432,7 +448,14 @@ void Daemon::start_bus() {
     events.peer_state = [](NodeId, std::uint32_t) {};
     Result<std::unique_ptr<bus::Bus>> bus = bus::Bus::start(
         cluster_->bus_options(), std::move(events),
-        [this](std::function<void()> work) { asio::post(io_, std::move(work)); }, [](std::uint64_t) {});
+        [this](std::function<void()> work) {
+            asio::post(io_, [this, work = std::move(work)] {
+                if (bus_) { // else the node has left its cluster meanwhile
+                    work();
+                }
+            });
+        },
+        [](std::uint64_t) {});
     if (!bus) {
         return log::error("cluster", "no contact with the other nodes: " + bus.error().text());
     }
@@ -537,6 +560,10 @@ void Daemon::on_module_state(const std::string& module, const ModuleState& state
     if (bus_) {
         const std::string value = state.state + " " + state.qualifier;
         if (const Result<void> published = bus_->publish("module." + module, value); !published) {
+            log::warning("cluster", published.error().text());
+        }
+        const auto share = state.share.empty() ? std::nullopt : std::optional<std::string_view>(state.share);
+        if (const Result<void> published = bus_->publish("share." + module, share); !published) {
             log::warning("cluster", published.error().text());
         }
     }
@@ -663,6 +690,7 @@ const Daemon::Handlers& Daemon::handlers() {
         {"module listid", &Daemon::module_list},
         {"module getports", &Daemon::module_ports},
         {"cluster config", &Daemon::cluster_config},
+        {"cluster deconfig", &Daemon::cluster_deconfig},
         {"cluster confcheck", &Daemon::cluster_confcheck},
         {"cluster confinfo", &Daemon::cluster_confinfo},
         {"cluster state", &Daemon::cluster_state},

@@ -8,6 +8,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 
 namespace stead::node {
@@ -44,10 +45,11 @@ std::optional<unsigned> number(const std::string& text) {
 
 std::string caller_of(const Request& request) { return request.by.empty() ? request.caller : request.by; }
 
-/// One line per state: "  n1 (this node)   UP      Ready     reason".
+/// One line per state: "  n1 (this node)   UP      Ready     33%     reason".
 std::string state_line(const std::string& node, const json::object& state) {
+    const std::string share = text_of(state, "share");
     return "  " + padded(node, 24) + padded(text_of(state, "state"), 8) + padded(text_of(state, "qualifier"), 10) +
-           text_of(state, "reason") + "\n";
+           (share.empty() ? "" : padded(share, 8)) + text_of(state, "reason") + "\n";
 }
 
 std::string state_text(const json::array& modules) {
@@ -192,18 +194,19 @@ void Daemon::shutdown(const CallPtr& call) {
     one_less(json::object{});
 }
 
-void Daemon::finish_from_host(const CallPtr& call, json::object request, std::string field) {
+void Daemon::finish_from_host(const CallPtr& call, json::object request, std::string field, json::object data) {
     runner(call->request.module)
-        ->request(std::move(request), [call, field = std::move(field)](const Result<json::object>& answer) {
-            if (!answer) {
-                return call->finish(Answer::failed(answer.error()));
-            }
-            Answer done = Answer::done(text_of(*answer, field));
-            json::object data = *answer;
-            data.erase("id");
-            done.data = std::move(data);
-            call->finish(std::move(done));
-        });
+        ->request(std::move(request),
+                  [call, field = std::move(field), data = std::move(data)](const Result<json::object>& answer) {
+                      if (!answer) {
+                          return call->finish(Answer::failed(answer.error()));
+                      }
+                      Answer done = Answer::done(text_of(*answer, field));
+                      json::object shown = data.empty() ? *answer : data;
+                      shown.erase("id");
+                      done.data = std::move(shown);
+                      call->finish(std::move(done));
+                  });
 }
 
 void Daemon::pass_on(const CallPtr& call) {
@@ -318,27 +321,42 @@ json::array Daemon::module_table(const std::string& only) {
         }
         const ModuleState state = runner(module.name)->state();
         json::array peers;
+        const auto with_share = [](json::object line, const std::string& share) {
+            if (!share.empty()) {
+                line["share"] = share;
+            }
+            return line;
+        };
+        const auto share_of = [&](NodeId node) {
+            const auto found = std::ranges::find_if(resources, [&](const bus::Resource& resource) {
+                return resource.owner == node && resource.name == "share." + module.name;
+            });
+            return found != resources.end() ? found->value : std::string{};
+        };
         for (const bus::Resource& resource : resources) {
             if (resource.name != "module." + module.name || resource.owner == cluster_->self) {
                 continue;
             }
             const std::size_t space = resource.value.find(' ');
-            peers.push_back(
+            peers.push_back(with_share(
                 json::object{{"node", cluster_->cluster.nodes[index(resource.owner)]},
                              {"state", resource.value.substr(0, space)},
-                             {"qualifier", space == resource.value.npos ? "" : resource.value.substr(space + 1)}});
+                             {"qualifier", space == resource.value.npos ? "" : resource.value.substr(space + 1)}},
+                share_of(resource.owner)));
         }
-        table.push_back(json::object{{"name", module.name},
-                                     {"id", module.id},
-                                     {"mode", module.mode},
-                                     {"configured", module.configured},
-                                     {"node", own_name()},
-                                     {"state", state.state},
-                                     {"qualifier", state.qualifier},
-                                     {"reason", state.reason},
-                                     {"started", state.started},
-                                     {"pid", runner(module.name)->running() ? runner(module.name)->pid() : 0},
-                                     {"peers", std::move(peers)}});
+        table.push_back(
+            with_share(json::object{{"name", module.name},
+                                    {"id", module.id},
+                                    {"mode", module.mode},
+                                    {"configured", module.configured},
+                                    {"node", own_name()},
+                                    {"state", state.state},
+                                    {"qualifier", state.qualifier},
+                                    {"reason", state.reason},
+                                    {"started", state.started},
+                                    {"pid", runner(module.name)->running() ? runner(module.name)->pid() : 0},
+                                    {"peers", std::move(peers)}},
+                       state.share));
     }
     return table;
 }
@@ -358,33 +376,63 @@ void Daemon::state(const CallPtr& call) {
         answer.exit = quiet_exit(runner(module)->state().state);
         return call->finish(std::move(answer));
     }
-    if (call->request.has("v") && !module.empty() && runner(module)->running()) {
+    if (call->request.has("v")) {
         return state_verbose(call);
     }
-    json::array table = module_table(module);
-    Answer answer = Answer::done(state_text(table));
+    finish_state(call, {});
+}
+
+void Daemon::finish_state(const CallPtr& call, const std::map<std::string, json::object>& details) {
+    json::array table = module_table(call->request.module);
+    Answer answer = Answer::done(table.empty() ? state_text(table) : "");
+    json::object data{{"node", own_name()}};
+    for (json::value& one : table) {
+        const auto detail = details.find(text_of(one.get_object(), "name"));
+        answer.text += state_text({one});
+        if (detail != details.end()) {
+            answer.text += verbose_text(detail->second);
+            (call->request.module.empty() ? one.get_object() : data)["detail"] = detail->second;
+        }
+    }
     if (!cluster_) {
         answer.text += "this node has no cluster: " + cluster_problem_ + "\n";
     }
-    answer.data = json::object{{"node", own_name()}, {"modules", std::move(table)}};
+    data["modules"] = std::move(table);
+    answer.data = std::move(data);
     call->finish(std::move(answer));
 }
 
+/// Of every running module, or of one.
 void Daemon::state_verbose(const CallPtr& call) {
-    const std::string module = call->request.module;
-    runner(module)->request({{"verb", "state"}, {"verbose", true}}, [this, call,
-                                                                     module](const Result<json::object>& got) {
-        if (!got) {
-            return call->finish(Answer::failed(got.error()));
+    const std::string& only = call->request.module;
+    struct Gathered {
+        std::size_t missing{1};
+        std::map<std::string, json::object> details;
+    };
+    const auto gathered = std::make_shared<Gathered>();
+    const auto one_less = [this, call, gathered] {
+        if (--gathered->missing == 0) {
+            finish_state(call, gathered->details);
         }
-        json::array table = module_table(module);
-        Answer answer = Answer::done(state_text(table) + verbose_text(*got));
-        json::object detail = *got;
-        detail.erase("id");
-        detail.erase("ok");
-        answer.data = json::object{{"node", own_name()}, {"modules", std::move(table)}, {"detail", std::move(detail)}};
-        call->finish(std::move(answer));
-    });
+    };
+    for (const auto& [name, one] : runners_) {
+        if (!one->running() || (!only.empty() && name != only)) {
+            continue;
+        }
+        ++gathered->missing;
+        one->request({{"verb", "state"}, {"verbose", true}},
+                     [call, gathered, one_less, name = name, only](const Result<json::object>& got) {
+                         if (!got && !only.empty()) {
+                             return call->finish(Answer::failed(got.error()));
+                         }
+                         json::object detail = got ? *got : json::object{{"notes", json::array{got.error().text()}}};
+                         detail.erase("id");
+                         detail.erase("ok");
+                         gathered->details[name] = std::move(detail);
+                         one_less();
+                     });
+    }
+    one_less();
 }
 
 void Daemon::level(const CallPtr& call) {
@@ -506,19 +554,37 @@ void Daemon::turn_switch(const CallPtr& call) {
                                                                       : "'" + argv[0] + "' takes no class"));
     }
     const std::string& module = call->request.module;
-    if (runner(module)->running()) {
-        return finish_from_host(call, {{"verb", "switch"},
-                                       {"name", verb},
-                                       {"argv", json::array(argv.begin(), argv.end())},
-                                       {"by", caller_of(call->request)}});
-    }
+    const bool running = runner(module)->running();
+    json::object request{{"verb", "switch"}, {"name", verb}, {"by", caller_of(call->request)}};
     if (argv[0] == "list") {
-        return call->finish(Answer::failed(exit_code::conflict, "module '" + module + "' does not run"));
+        return running ? list_processes(call, std::move(request))
+                       : call->finish(Answer::failed(exit_code::conflict, "module '" + module + "' does not run"));
     }
     const std::string name = std::string(control::user_setting_prefix) + verb + (of_class ? "." + argv[1] : "");
-    const std::string value = of_class ? (argv[0] == "enable" ? "on" : "off") : argv[0];
-    const Result<void> kept = control::write_user_setting(paths_.module_var(module), name, value);
-    call->finish(kept ? Answer::done(name + " is " + value + " from the next start on") : Answer::failed(kept.error()));
+    const bool on = argv[0] == "on" || argv[0] == "enable";
+    const json::object data{{"module", module}, {"resource", name}, {"on", on}, {"running", running}};
+    if (running) {
+        request["argv"] = json::array(argv.begin(), argv.end());
+        return finish_from_host(call, std::move(request), "text", data);
+    }
+    const Result<void> kept = control::write_user_setting(paths_.module_var(module), name, on ? "on" : "off");
+    Answer answer = kept ? Answer::done(name + " is " + (on ? "on" : "off") + " from the next start on")
+                         : Answer::failed(kept.error());
+    if (kept) {
+        answer.data = data;
+    }
+    call->finish(std::move(answer));
+}
+
+void Daemon::list_processes(const CallPtr& call, json::object request) {
+    if (!call->request.has("json")) {
+        request["argv"] = json::array{"list"};
+        return finish_from_host(call, std::move(request));
+    }
+    request["argv"] = json::array{"list", "--json"};
+    runner(call->request.module)->request(std::move(request), [call](const Result<json::object>& got) {
+        call->finish(got ? Answer::of_json(text_of(*got, "text")) : Answer::failed(got.error()));
+    });
 }
 
 void Daemon::loop(const CallPtr& call) {

@@ -38,7 +38,7 @@ std::string text_of(const json::object& object, std::string_view name) {
 
 ModuleState state_of(const json::object& object) {
     return {text_of(object, "state"), text_of(object, "qualifier"), text_of(object, "reason"),
-            text_of(object, "started")};
+            text_of(object, "started"), text_of(object, "share")};
 }
 
 /// Counters are text: JSON has no number that holds all of them everywhere.

@@ -3,10 +3,10 @@
 #include <stead/node/daemon.hpp>
 
 #include <boost/json/array.hpp>
-#include <boost/json/parse.hpp>
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 
 namespace stead::node {
 namespace json = boost::json;
@@ -62,6 +62,17 @@ std::string wrong_arguments(const Request& request) {
     return external || full ? std::string{}
                             : "rfssync: allowed: nothing, 'full', 'external prim UID' or 'external second UID' (a UID "
                               "has at most 24 characters)";
+}
+
+/// What `power` did; null is the configured power.
+json::object power_data(const Request& request) {
+    json::object data{{"module", request.module}, {"node", request.arguments.at(0)}, {"power", nullptr}};
+    const std::string& text = request.arguments.at(1);
+    std::uint32_t power = 0;
+    if (std::from_chars(text.data(), text.data() + text.size(), power).ec == std::errc{}) {
+        data["power"] = power;
+    }
+    return data;
 }
 
 /// These say what a module that does not run yet shall become.
@@ -126,13 +137,9 @@ void Daemon::ask_plugin(const CallPtr& call, const std::string& command, std::ve
         }
         const json::value* text = got->if_contains("text");
         Answer done = Answer::done(text != nullptr && text->is_string() ? std::string(text->get_string()) : "");
-        json::error_code failed;
-        json::value data = is_json ? json::parse(done.text, failed) : json::value(json::object{{"text", done.text}});
-        if (failed) {
-            return call->finish(Answer::failed(exit_code::internal, "the plugin's answer is not JSON: " + done.text));
-        }
-        done.data = std::move(data);
-        call->finish(std::move(done));
+        done.data =
+            call->request.verb == "power" ? power_data(call->request) : json::value(json::object{{"text", done.text}});
+        call->finish(is_json ? Answer::of_json(done.text) : std::move(done));
     });
 }
 

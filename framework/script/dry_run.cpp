@@ -82,13 +82,12 @@ private:
     void check_names(const fs::path& file, const std::string& place);
     void lua_hook(const Step& step);
     void shell_hook(const Step& step, const fs::path& file);
-    void show_environment();
     [[nodiscard]] std::shared_ptr<Gate> gate() {
         return std::make_shared<Gate>(host_,
                                       [this](std::string_view line, bool) { say("prints: " + std::string(line)); });
     }
     LuaRun new_run(const std::string& name, std::vector<std::string> arguments);
-    void say(const std::string& line) { result_.text += "    " + line + "\n"; }
+    void say(std::string line) { result_.hooks.back().lines.push_back(std::move(line)); }
 
     const ModuleFolders& folders_;
     DryHost host_;
@@ -172,13 +171,6 @@ void Rehearsal::check_files() {
     }
 }
 
-void Rehearsal::show_environment() {
-    result_.text += "environment of shell hooks\n";
-    for (const auto& [name, value] : hook_environment(folders_, "(one per run)")) {
-        say(name + "=" + value);
-    }
-}
-
 DryRun Rehearsal::run() {
     check_files();
     for (const Step& step : life(folders_.mode)) {
@@ -189,11 +181,7 @@ DryRun Rehearsal::run() {
         if ((!is_lua && !fs::is_regular_file(program, ec)) || shells_checked_.contains(step.hook)) {
             continue;
         }
-        result_.text += "  " + std::string(step.hook) + (is_lua ? ".lua" : "");
-        for (const std::string& argument : step.arguments) {
-            result_.text += " " + argument;
-        }
-        result_.text += "\n";
+        result_.hooks.push_back({std::string(step.hook) + (is_lua ? ".lua" : ""), step.arguments, {}});
         if (broken_.contains("bin/" + std::string(step.hook) + ".lua")) {
             say("does not compile");
         } else {
@@ -201,7 +189,9 @@ DryRun Rehearsal::run() {
         }
     }
     if (!shells_checked_.empty()) {
-        show_environment();
+        for (const auto& [name, value] : hook_environment(folders_, "(one per run)")) {
+            result_.environment.emplace(name, value);
+        }
     }
     const auto same = [](const Error& a, const Error& b) { return a.text() == b.text(); };
     for (auto* list : {&result_.errors, &result_.warnings}) { // a hook runs twice: plainly and by force
@@ -212,6 +202,25 @@ DryRun Rehearsal::run() {
 }
 
 } // namespace
+
+std::string DryRun::text() const {
+    std::string text;
+    for (const Hook& hook : hooks) {
+        text += "  " + hook.name;
+        for (const std::string& argument : hook.arguments) {
+            text += " " + argument;
+        }
+        text += "\n";
+        for (const std::string& line : hook.lines) {
+            text += "    " + line + "\n";
+        }
+    }
+    text += environment.empty() ? "" : "environment of shell hooks\n";
+    for (const auto& [name, value] : environment) {
+        text += "    " + name + "=" + value + "\n";
+    }
+    return text;
+}
 
 DryRun dry_run(const ModuleFolders& folders) { return Rehearsal(folders).run(); }
 

@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <condition_variable>
 #include <cstring>
+#include <fstream>
 #include <thread>
 
 namespace stead::script {
@@ -297,14 +298,25 @@ std::unique_ptr<HookRunner> HookRunner::create(ModuleFolders folders, HookHost& 
 
 std::optional<Error> not_executable(const std::filesystem::path& bin, std::string_view name) {
     std::error_code ec;
-    const std::filesystem::file_status file = std::filesystem::status(bin / name, ec);
-    if (!std::filesystem::exists(file) || std::filesystem::is_directory(file) ||
-        (file.permissions() & std::filesystem::perms(0111)) != std::filesystem::perms::none) {
+    const std::filesystem::path program = bin / name;
+    const std::filesystem::file_status file = std::filesystem::status(program, ec);
+    if (!std::filesystem::exists(file) || std::filesystem::is_directory(file)) {
         return std::nullopt;
     }
     const std::string place = "bin/" + std::string(name);
-    return Error{Errc::denied, place,
-                 "is not executable; run chmod +x on it, or name it " + place + ".lua if it is Lua"};
+    if ((file.permissions() & std::filesystem::perms(0111)) == std::filesystem::perms::none) {
+        return Error{Errc::denied, place,
+                     "is not executable; run chmod +x on it, or name it " + place + ".lua if it is Lua"};
+    }
+    std::string first(2, '\0');
+    std::ifstream in(program);
+    if (in.read(first.data(), 2) && first == "#!" && std::getline(in, first) && first.ends_with('\r')) {
+        return Error{Errc::malformed, place + ":1",
+                     "ends with CR LF, as on Windows, so that the system looks for a program of that name with a CR; "
+                     "run: sed -i 's/\\r$//' " +
+                         place};
+    }
+    return std::nullopt;
 }
 
 std::vector<Error> check_scripts(const std::filesystem::path& bin) {

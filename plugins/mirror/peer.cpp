@@ -78,7 +78,7 @@ void MirrorPlugin::watch_flow(const std::string& changed) {
         return peer_present_ && heartbeats_[mine] == "down" &&
                std::ranges::any_of(heartbeats_, [](const auto& one) { return one.second == "up"; });
     };
-    if (changed != mine || !cut()) {
+    if (!options_.replicates || changed != mine || !cut()) { // without data the other network carries the roles
         return;
     }
     flow_timer_.expires_after(milliseconds{300});

@@ -48,6 +48,8 @@ def no_daemon(node):
 
 def spelling(node):
     fails(node, "strat -m echo", USAGE, "start")
+    fails(node, "boot snmpon", USAGE, "no SNMP agent")
+    fails(node, "module genkey -m echo", USAGE, "stead cluster genkey")
     fails(node, "cluster stat", USAGE, "state")
     fails(node, "module instal -m x", USAGE, "install")
     fails(node, "state --jsn", USAGE, "--json")
@@ -89,6 +91,8 @@ def started(farm, node):
     farm.start("echo", farm.nodes[1:])
     support.wait_served(farm)
     says(node, "state", "module echo", "node2", "node3", "UP", "Ready")
+    table = lab.wait_for("all shares are known", lambda: shares_shown(node), 10)
+    check(100 - 3 <= sum(table) <= 100 + 3 and len(table) == 3, f"state shows the share of each node ({table})")
     verbose = says(node, "state -v -m echo", "view: node1 node2 node3", "resources:", "counters:")
     check(len(verbose.splitlines()) > 5, "state -v shows resources and counters")
     node.stead("set -m echo -r custom.disk -v down")
@@ -101,12 +105,21 @@ def started(farm, node):
     check(as_json(node, "get -m echo -r custom.disk")["value"] == "down", "get --json has the value")
     fails(node, "get -m echo -r custom.nosuch", NOT_FOUND, "custom.nosuch")
     fails(node, "set -m echo -r custom.disk", USAGE, "-v")
+    fails(node, "set -m echo -r nodot -v up", 78, "'nodot'", "CLASS.NAME")
     for name in ("state.local", "farm.filter", "usersetting.checker"):
         fails(node, f"set -m echo -r {name} -v up", 78, name, "custom.NAME")
     node.stead("set -m echo -r custom.disk -v up -n")
     node.stead("restart -m echo")
     node.stead("waitstart -m echo -t 20")
     support.wait_served(farm)
+
+
+def shares_shown(node):
+    """The shares of `stead state`, once all three nodes have one; the same are in --json."""
+    shown = [int(share) for share in re.findall(r"UP +Ready +(\d+)%", node.stead("state -m echo").stdout)]
+    module = as_json(node, "state -m echo")["modules"][0]
+    told = [one.get("share") for one in [module, *module["peers"]]]
+    return shown if len(shown) == 3 and told == [f"{share}%" for share in shown] else None
 
 
 def logs(node):
@@ -130,6 +143,8 @@ def logs(node):
 
 
 def distributed(farm, node):
+    prefixed = node.stead('level -H "[https:9453],node2"')
+    check("--- node2" in prefixed.stdout and "[https:9453] is ignored" in prefixed.stderr, "-H with a classic prefix")
     out = says(node, 'state -H "*" -m echo', "--- node1", "--- node2", "--- node3")
     check(out.count("module echo") == 3, "-H '*' asks every node")
     says(node, 'level -H "node2,node3"', "--- node2", "--- node3")
@@ -170,6 +185,13 @@ def json_everywhere(node):
                  "waitstart -m echo -t 5", "checkloop -m echo", "resetloop -m echo",
                  "set -m echo -r custom.disk -v up", "power -m echo node1 1"):
         as_json(node, verb)
+    check(as_json(node, "power -m echo node1 1") == {"module": "echo", "node": "node1", "power": 1}, "power: a number")
+    check(as_json(node, "power -m echo node1 default")["power"] is None, "power default: null")
+    switched = {"module": "echo", "resource": "usersetting.failover", "on": True, "running": True}
+    check(as_json(node, "failover on -m echo -H node1")["node1"] == switched, "failover: what is on, and where")
+    rehearsed = as_json(node, "module check -m echo")
+    check(rehearsed["ok"] and "text" not in rehearsed and rehearsed["hooks"][0]["hook"] == "prestart" and
+          rehearsed["hooks"][0]["arguments"] == ["STOP", "WAIT", "start"], "module check: hooks one by one")
     for verb, code in (("state -m nosuch", NOT_FOUND), ("strat", USAGE), ("cluster genkey", CONFLICT)):
         check(as_json(node, verb, code)["exit"] == code, "--json shows errors too")
     check("module" in as_json(node, "state")["modules"][0]["peers"][0] or
@@ -237,6 +259,13 @@ def configuration(farm, node):
     check("helper" not in node.stead("confcheck -m echo").stdout, "what hooks may call is nobody's slip")
     for name in strays:
         (slips / name).unlink()
+    (slips / "transition").write_text("#!/bin/sh\r\nexit 0\r\n")
+    (slips / "transition").chmod(0o755)
+    fails(node, "confcheck -m echo", 65, "bin/transition:1: ends with CR LF", "sed -i")
+    (slips / "transition").unlink()
+    xml.write_text(good.replace('mode="farm"', 'mode="farm" failover="off"'))
+    says(node, "confcheck -m echo", "service/@failover: 'off' has no meaning in a farm module")
+    xml.write_text(good)
     (slips / "update").write_text("#!/bin/sh\nif true; then\n")
     says(node, "confcheck -m echo", "bin/update:3: ", "yntax error")
     (slips / "update").unlink()
@@ -299,7 +328,7 @@ def two_modules(farm):
                             .replace(lab.VIP6, "fd42::101"))
     archive = support.archive_of(folder)
     fails(farm.nodes[0], f"module install -m second -M 1 {archive}", CONFLICT, "echo")
-    fails(farm.nodes[0], f"module install -m second -M 65 {archive}", 65, "64")
+    fails(farm.nodes[0], f"module install -m second -M 65 {archive}", USAGE, "64")
     fails(farm.nodes[0], "module install -m second -M 2 /nosuch.safe", NOT_FOUND, "/nosuch.safe")
     farm.install("second", archive, module_id=2, macros={"TRAFFIC": lab.traffic_program()})
     farm.start("second")
@@ -381,7 +410,43 @@ def boot_and_shutdown(farm, node):
     node.stead("stopstart -m echo")
     lab.wait_for("echo after stopstart", lambda: node.ready("echo"), 30)
     fails(node, "power -m echo nosuch 2", 78, "nosuch", "node1")
-    fails(node, "power -m echo node1 many", 78, "many", "1000")
+    fails(node, "power -m echo node1 many", USAGE, "many", "1000")
+
+
+def restart_steadd(node, until="cluster state"):
+    node.kill("steadd", "TERM")
+    node.steadd.wait()
+    node.start_steadd(until)
+
+
+def leave_and_lock(farm, node):
+    """The last: node1 is taken out of the cluster, stays out over a restart, and comes back."""
+    fails(node, "cluster deconfig", CONFLICT, "running modules need the cluster: echo")
+    says(node, "cluster config lock", "locked by root")
+    restart_steadd(node)
+    for command in ("cluster config", "cluster config /etc/stead/cluster.xml lock", "cluster deconfig"):
+        fails(node, command, 78, "is locked by root", "stead cluster config unlock")
+    data = as_json(farm.nodes[1], "-H node1 -G", 78)
+    check("stead cluster config unlock" in data["node1"]["error"], "a file from another node is refused too")
+    check(as_json(node, "cluster confinfo")["locked"] is True, "confinfo tells of the lock")
+    fails(node, "cluster delkey", CONFLICT, "deconfig")
+    node.stead("shutdown")
+    node.stead("cluster config unlock")
+    node.stead("cluster deconfig")
+    restart_steadd(node, "level")
+    fails(node, "start -m echo", CONFLICT, "has left its cluster")
+    check(lab.wait_for("node2 misses node1", lambda: not [one for one in as_json(farm.nodes[1], "cluster state")["nodes"]
+                                                           if one["node"] == "node1" and one["up"]]), "node1 is gone")
+    key = (node.disk / "etc" / "cluster.key").read_bytes()
+    node.stead("cluster delkey")
+    check(not (node.disk / "etc" / "cluster.key").exists(), "delkey removes the key")
+    (node.disk / "etc" / "cluster.key").write_bytes(key)
+    (node.disk / "etc" / "cluster.key").chmod(0o600)
+    node.stead("cluster config /etc/stead/cluster.xml lock")
+    fails(node, "cluster config", 78, "stead cluster config unlock")
+    node.stead("start -m echo")
+    node.stead("waitstart -m echo -t 20")
+    support.wait_served(farm)
 
 
 def main():
@@ -402,6 +467,7 @@ def main():
         configuration(farm, node)
         two_modules(farm)
         boot_and_shutdown(farm, node)
+        leave_and_lock(farm, node)
     print("all good")
 
 

@@ -203,8 +203,11 @@ def classes(node):
             node.kill("steadapp")
         module.stead("stop")
     check("Action restart" not in module.log(), "the death of what is not watched does nothing")
+    told = json.loads(module.stead("errd list --json").stdout)["processes"]
+    check(all(isinstance(one["armed"], bool) and isinstance(one["pids"], list) for one in told), "errd list --json: fields")
     module.stead("errd enable both")
-    module.stead("errd disable night")
+    told = json.loads(module.stead("errd disable night --json").stdout)
+    check(told["resource"] == "usersetting.errd.night" and told["on"] is False, "errd disable --json: fields")
     module.start()
     up(module, "steadapp")
     check("class=night(disabled) not armed" in module.stead("errd list").stdout, "the last word counts")

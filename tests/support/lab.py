@@ -233,11 +233,11 @@ class Node(Host):
     def stead(self, command, check=True, timeout=60):
         return self.sh(f"{self.lab.stage}/bin/stead {command}", check=check, timeout=timeout)
 
-    def start_steadd(self):
+    def start_steadd(self, until="cluster state"):
         log = open(self.disk / "steadd.log", "a")
         self.steadd = self.spawn([f"{self.lab.stage}/sbin/steadd", "--foreground"], stdout=log, stderr=log,
                                  stdin=subprocess.DEVNULL)
-        wait_for(f"steadd of {self.name}", lambda: self.stead("cluster state", check=False).returncode == 0)
+        wait_for(f"steadd of {self.name}", lambda: self.stead(until, check=False).returncode == 0)
 
     def state(self, module):
         """As `stead state -lq` exits: 0 STOP, 1 WAIT, 2 ALONE or UP, 3 PRIM, 4 SECOND."""

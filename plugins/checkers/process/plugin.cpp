@@ -5,10 +5,15 @@
 
 #include <stead/base/time.hpp>
 
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
+#include <boost/json/serialize.hpp>
+
 #include <algorithm>
 #include <stdexcept>
 
 namespace stead::process {
+namespace json = boost::json;
 namespace {
 
 enum TimerId : std::uint64_t { look_timer = 1 };
@@ -230,6 +235,10 @@ plugin::Answer ProcessChecker::errd(std::span<const std::string_view> arguments,
         answer = list();
         return plugin::Answer::done;
     }
+    if (arguments.size() == 2 && arguments[0] == "list" && arguments[1] == "--json") {
+        answer = list_json();
+        return plugin::Answer::done;
+    }
     const bool enable = !arguments.empty() && arguments[0] == "enable";
     if (arguments.size() != 2 || (!enable && arguments[0] != "disable")) {
         answer = "allowed: errd list, errd enable CLASS, errd disable CLASS";
@@ -274,6 +283,38 @@ std::string ProcessChecker::list() const {
         }
     }
     return text.empty() ? "nothing is watched: there is no <proc>" : text;
+}
+
+std::string ProcessChecker::list_json() const {
+    json::array processes;
+    std::size_t bytes = 0;
+    const auto& specs = judge_.options().specs;
+    for (std::size_t i = 0; i < specs.size(); ++i) {
+        const Spec& spec = specs[i];
+        const Judge::State& state = judge_.state(i);
+        json::object one{{"resource", spec.resource},
+                         {"value", text_of(state.verdict)},
+                         {"class", spec.class_name},
+                         {"armed", state.armed},
+                         {"action", action_name(spec)},
+                         {"service", spec.service},
+                         {"count", nullptr},
+                         {"pids", json::array{}}};
+        if (const std::string said = classes_.said(spec.class_name); !said.empty()) {
+            one["enabled"] = said == "enabled";
+        }
+        if (state.count) {
+            one["count"] = *state.count;
+            one["pids"] = json::array(found_[i].pids.begin(), found_[i].pids.end());
+        }
+        bytes += json::serialize(one).size() + 1;
+        if (bytes > list_bytes_max) {
+            break;
+        }
+        processes.push_back(std::move(one));
+    }
+    const bool complete = processes.size() == specs.size();
+    return json::serialize(json::object{{"processes", std::move(processes)}, {"complete", complete}});
 }
 
 } // namespace stead::process

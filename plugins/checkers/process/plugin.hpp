@@ -46,6 +46,7 @@ private:
     void publish(std::size_t index);
     [[nodiscard]] plugin::Answer errd(std::span<const std::string_view> arguments, std::string& answer);
     [[nodiscard]] std::string list() const;
+    [[nodiscard]] std::string list_json() const; ///< whole processes only; "complete": all of them
 
     plugin::Host host_;
     Classes classes_;

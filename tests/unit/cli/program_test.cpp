@@ -83,6 +83,59 @@ TEST_F(Program, TextsAreObjectsWithJson) {
     EXPECT_THAT(run("help").out, StartsWith("stead: makes"));
 }
 
+TEST_F(Program, ClassicHelpersAnswer) {
+    EXPECT_THAT(run("-p").out, HasSubstr("\nSAFEBIN="));
+    EXPECT_THAT(run("-p --json").out, AllOf(StartsWith("{\"SAFE\":\""), HasSubstr("\"SAFEBIN\":\"")));
+    EXPECT_EQ(run("-p -H n1").exit, 64);
+    EXPECT_EQ(run("-r sh -c '$SAFE/safekit -p -H n1'").exit, 64);
+    EXPECT_EQ(run("-r boundcmd 5 true -H").exit, 0) << "-H is the command's";
+    const Ended tables = run("-r vip_if_ctrl -l");
+    EXPECT_EQ(tables.exit, 64);
+    EXPECT_THAT(tables.err, HasSubstr("stead state -v"));
+    EXPECT_EQ(run("kill -name=no_such_program -level=test").exit, 1);
+    const Ended found = run("kill -name=timeout -argregex=name=timeout -level=test --json");
+    EXPECT_EQ(found.exit, 0);
+    EXPECT_THAT(found.out, StartsWith("{\"pids\":["));
+    fails_in_json("kill -name=x --json", 64, "-level=test|terminate|9|15");
+    fails_in_json("boot snmpon --json", 64, "Stead has no SNMP agent");
+}
+
+TEST_F(Program, TheKeyIsDeletedOutsideOfAClusterOnly) {
+    fails_in_json("cluster delkey --json", 66, "there is no key");
+    write("etc/cluster.key", std::string(32, 'k'));
+    write("var/cluster/cluster.xml", "<cluster/>");
+    fails_in_json("cluster delkey --json", 73, "'stead cluster deconfig' first");
+    fs::remove(root_ / "var/cluster/cluster.xml");
+    EXPECT_EQ(run("cluster delkey").exit, 0);
+    EXPECT_FALSE(fs::exists(root_ / "etc/cluster.key"));
+}
+
+TEST_F(Program, WhatIsIgnoredIsWarnedOf) {
+    EXPECT_THAT(run("state -H '[https:9453],n1'").err, StartsWith("stead: warning: -H: [https:9453] is ignored"));
+    EXPECT_EQ(run("state -H '[https:9453],n1' --json").err, "");
+}
+
+TEST_F(Program, BashCompletes) {
+    write("stead", "#!/bin/sh\ncase \"$*\" in\n'cluster state --json') echo "
+                   "'{\"node\":\"n1\",\"nodes\":[{\"node\":\"n1\"},{\"node\":\"n2\"}]}' ;;\nesac\n");
+    fs::permissions(root_ / "stead", fs::perms::owner_all);
+    run("help --completion");
+    fs::rename(root_ / "out", root_ / "completion");
+    const auto complete = [&](const std::string& words) {
+        write("try", "PATH=" + root_.string() + ":$PATH; . ./completion\nCOMP_WORDS=(stead " + words +
+                         ")\nCOMP_CWORD=$((${#COMP_WORDS[@]} - 1))\n_stead\necho \"${COMPREPLY[*]}\"\n");
+        EXPECT_EQ(std::system(("cd " + root_.string() + " && bash try >answer 2>&1").c_str()), 0);
+        return read("answer");
+    };
+    EXPECT_EQ(complete("state -H ''"), "n1 n2 *\n");
+    EXPECT_EQ(complete("state -H n1,"), "n1,n1 n1,n2\n");
+    EXPECT_EQ(complete("help exit"), "exit-codes\n");
+    EXPECT_EQ(complete("help wait"), "waitstart waitstop waitstate\n");
+    EXPECT_EQ(complete("module new x --template ''"), "farm mirror light\n");
+    EXPECT_EQ(complete("boot webo"), "webon weboff\n");
+    EXPECT_THAT(complete("cluster ''"), HasSubstr("deconfig"));
+}
+
 TEST_F(Program, LogviewPrintsOneObjectALine) {
     write("var/log", "first \"quoted\"\nsecond\n");
     EXPECT_EQ(run("logview --json", "2").out, "{\"line\":\"first \\\"quoted\\\"\"}\n{\"line\":\"second\"}\n");

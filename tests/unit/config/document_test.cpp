@@ -45,7 +45,11 @@ TEST(Document, EntitiesAreNeverDefined) {
 TEST(Document, NotWellFormed) {
     EXPECT_EQ(first(""), "u.xml:1: not well-formed XML: there is no XML element in the file");
     EXPECT_EQ(first("hello"), "u.xml:1: not well-formed XML: the file ends within text");
-    EXPECT_THAT(first("<safe>\n<service mode=\"farm\">\n</safe>"), HasSubstr("an end tag does not match"));
+    EXPECT_EQ(first("<safe>\n<service mode=\"farm\">\n</safe>"),
+              "u.xml:3: not well-formed XML: '</safe>' does not match <service>, which is opened in line 2");
+    EXPECT_EQ(first("\n<safe\n>\n<service mode='a>b'/><!-- <x> -->\n\n"),
+              "u.xml:2: not well-formed XML: <safe> is opened here and never closed; '</safe>' is missing");
+    EXPECT_EQ(first("<safe/>\n</safe>"), "u.xml:2: not well-formed XML: '</safe>' ends what was never opened");
     EXPECT_THAT(first("<safe"), HasSubstr("a tag is not complete"));
     EXPECT_THAT(first("<safe a=b/>"), HasSubstr("or not complete: name"));
     EXPECT_THAT(first("<safe><!-- "), HasSubstr("comment does not end"));

@@ -107,15 +107,16 @@ TEST(Module, AllErrorsAtOnceInFileOrder) {
     EXPECT_THAT(
         findings("<safe>\n<service mode=\"farm\" bot=\"on\">\n<farm><lan/></farm>\n<vip drain=\"5x\"/>\n"
                  "<redis ident=\"x\"/>\n<usr/>\n</service></safe>"),
-        ElementsAre("E u.xml:2: service/@bot: unknown attribute with value 'on'; allowed: mode, boot, boot_delay, "
-                    "failover, defaultprim, maxloop, loop_interval, automatic_reboot; did you mean 'boot'?",
-                    "E u.xml:3: <lan> needs the attribute name; allowed: 1 to 63 letters, digits, '_', '.' or '-'",
-                    "E u.xml:4: vip/@drain: '5x' is not a time; allowed: a number with d, h, m, s, ms or us "
-                    "(a bare number is in ms)",
-                    "E u.xml:5: unknown element <redis> in <service>; allowed: failover, farm, user, vip; "
-                    "no plugin in /opt/lib/stead/plugins owns it",
-                    "E u.xml:6: unknown element <usr> in <service>; allowed: failover, farm, user, vip; no plugin "
-                    "in /opt/lib/stead/plugins owns it; did you mean <user>?"));
+        ElementsAre(
+            "E u.xml:2: service/@bot: unknown attribute with value 'on'; allowed: mode, boot, boot_delay, "
+            "failover, defaultprim, maxloop, loop_interval, automatic_reboot; did you mean 'boot'?",
+            "E u.xml:3: <lan> needs the attribute name; allowed: 1 to 63 letters, digits, '_', '.' or '-'",
+            "E u.xml:4: vip/@drain: '5x' is not a time; allowed: a whole number with d, h, m, s, ms or us, such as "
+            "400ms (a bare number is in ms)",
+            "E u.xml:5: unknown element <redis> in <service>; allowed: failover, farm, user, vip; "
+            "no plugin in /opt/lib/stead/plugins owns it",
+            "E u.xml:6: unknown element <usr> in <service>; allowed: failover, farm, user, vip; no plugin "
+            "in /opt/lib/stead/plugins owns it; did you mean <user>?"));
 }
 
 TEST(Module, GoldenErrors) {

@@ -92,6 +92,11 @@ TEST(CommandTable, TheVerbsThatOthersRelyOn) {
                              "cluster confinfo",
                              "cluster state",
                              "cluster genkey",
+                             "cluster deconfig",
+                             "cluster delkey",
+                             "kill",
+                             "-p",
+                             "-r",
                              "cluster check",
                              "module install",
                              "module package",
@@ -186,6 +191,8 @@ TEST(CommandParser, ErrorsNameTheNearestValidWord) {
     EXPECT_THAT(error_of({"sart", "-m", "x"}), HasSubstr("did you mean 'start'?"));
     EXPECT_THAT(error_of({"sotp"}), HasSubstr("did you mean 'stop'?"));
     EXPECT_THAT(error_of({"statee"}), HasSubstr("did you mean 'state'?"));
+    EXPECT_THAT(error_of({"stat"}), HasSubstr("did you mean 'state'?"));
+    EXPECT_THAT(error_of({"star", "-m", "x"}), HasSubstr("did you mean 'start'?"));
     EXPECT_THAT(error_of({"cluster", "chek"}), HasSubstr("did you mean 'check'?"));
     EXPECT_THAT(error_of({"state", "-qq"}), HasSubstr("unknown option '-qq'"));
     EXPECT_THAT(error_of({"state", "--jsn"}), HasSubstr("did you mean '--json'?"));
@@ -204,6 +211,56 @@ TEST(CommandParser, AChoiceMayBeLeftOut) {
     EXPECT_THAT(error_of({"rfssync", "-m", "x", "externl"}), HasSubstr("did you mean 'external'?"));
     EXPECT_THAT(parse({"mirror", "lost", "export", "/tmp/x", "-m", "x"})->arguments, ElementsAre("export", "/tmp/x"));
     EXPECT_THAT(error_of({"mirror", "-m", "x"}), HasSubstr("needs one of: status, lost"));
+    EXPECT_THAT(parse({"cluster", "config", "lock"})->arguments, ElementsAre("lock")) << "the file is left out";
+    EXPECT_THAT(parse({"cluster", "config", "x.xml", "unlock"})->arguments, ElementsAre("x.xml", "unlock"));
+    EXPECT_THAT(error_of({"cluster", "config", "x.xml", "lokc"}), HasSubstr("not one of lock, unlock"));
+}
+
+TEST(CommandParser, NumbersAreChecked) {
+    EXPECT_THAT(error_of({"module", "install", "-m", "x", "-M", "65"}),
+                HasSubstr("'65': allowed: a number from 1 to 64"));
+    EXPECT_THAT(error_of({"module", "getports", "-i", "0"}), HasSubstr("1 to 64"));
+    EXPECT_THAT(error_of({"power", "-m", "x", "n1", "x"}), HasSubstr("power: N 'x': allowed: a number from 0 to 1000"));
+    EXPECT_THAT(error_of({"power", "-m", "x", "n1", "1001"}), HasSubstr("1000"));
+    EXPECT_TRUE(parse({"power", "-m", "x", "n1", "default"}));
+    EXPECT_THAT(error_of({"waitstart", "-m", "x", "-t", "0.4s"}),
+                HasSubstr("'0.4s': allowed: a whole number of seconds"));
+    EXPECT_THAT(error_of({"log", "-s", "many"}), HasSubstr("'many': allowed: a whole number of lines"));
+}
+
+TEST(CommandParser, WhatSteadDoesNotHaveIsSaidWithWhatToUse) {
+    for (const Absent& absent : absent_commands()) {
+        std::vector<std::string_view> words{absent.words.substr(0, absent.words.find(' '))};
+        if (words[0] != absent.words) {
+            words.push_back(absent.words.substr(words[0].size() + 1));
+        }
+        words.insert(words.begin(), {"-m", "web"});
+        EXPECT_EQ(error_of(words), "'" + std::string(absent.words) + "': " + std::string(absent.instead));
+        EXPECT_EQ(find_command(absent.words), nullptr);
+    }
+    EXPECT_TRUE(parse({"printi", "-m", "web", "uninstall"}));
+}
+
+TEST(CommandParser, HowNodesAreReachedIsNotOfTheCommandLine) {
+    const auto prefixed = parse({"state", "-H", "[https:9453],n1,n2"});
+    ASSERT_TRUE(prefixed) << prefixed.error().text();
+    EXPECT_EQ(prefixed->nodes, "n1,n2");
+    EXPECT_THAT(prefixed->warnings, ElementsAre(HasSubstr("-H: [https:9453] is ignored")));
+    EXPECT_EQ(parse({"state", "-H", "http://n1:9010,n2"})->nodes, "n1,n2");
+    EXPECT_TRUE(parse({"state", "-H", "n1,n2"})->warnings.empty());
+    EXPECT_THAT(error_of({"state", "-H", "[http:9010]"}), HasSubstr("names no node"));
+}
+
+TEST(CommandParser, ClassicHelpersAreCommandsOfThisNode) {
+    EXPECT_THAT(error_of({"-p", "-H", "n1"}), HasSubstr("'-p' cannot be sent to other nodes"));
+    EXPECT_THAT(error_of({"-r"}), HasSubstr("needs COMMAND"));
+    EXPECT_EQ(parse({"-m", "web", "-r", "x"})->command->verb, "-r");
+    EXPECT_EQ(parse({"set", "-r", "custom.x", "-v", "up", "-m", "web"})->command->verb, "set");
+    const auto kill = parse({"kill", "-name=nginx", "-argregex=a|b=c", "-level=test"});
+    ASSERT_TRUE(kill) << kill.error().text();
+    EXPECT_EQ(kill->option("name"), "nginx");
+    EXPECT_EQ(kill->option("argregex"), "a|b=c");
+    EXPECT_THAT(error_of({"kill", "-name=nginx", "-level=hard"}), HasSubstr("not one of test, terminate, 9, 15"));
 }
 
 TEST(CommandParser, ErrorsSayWhatIsMissing) {
@@ -211,7 +268,7 @@ TEST(CommandParser, ErrorsSayWhatIsMissing) {
     EXPECT_THAT(error_of({"start", "-m"}), HasSubstr("option '-m' needs AM"));
     EXPECT_THAT(error_of({"state", "-H", ""}), HasSubstr("option '-H' is empty; it needs NODES"));
     EXPECT_THAT(error_of({"state", "-m", ""}), HasSubstr("option '-m' is empty; it needs AM"));
-    EXPECT_THAT(error_of({"cluster"}), HasSubstr("needs one of: config, confcheck"));
+    EXPECT_THAT(error_of({"cluster"}), HasSubstr("needs one of: config, deconfig, confcheck"));
     EXPECT_THAT(error_of({"power", "-m", "x", "n1"}), HasSubstr("needs N"));
     EXPECT_THAT(error_of({"start", "-m", "x", "y"}), HasSubstr("does not take 'y'"));
     EXPECT_THAT(error_of({"start", "-m", "../x"}), HasSubstr("not a module name"));

@@ -21,6 +21,12 @@ TEST(Answer, SaysThatNothingChanged) {
     EXPECT_FALSE(with(nullptr).changed_nothing());
 }
 
+// Goal: what a plugin wrote for --json is passed on as it is, and a broken answer is told as such.
+TEST(Answer, CarriesTheJsonOfAPlugin) {
+    EXPECT_EQ(Answer::of_json(R"({"processes":[],"complete":true})").data.at("complete"), true);
+    EXPECT_EQ(Answer::of_json("usage: errd list").exit, control::exit_code::internal);
+}
+
 // Goal: the largest log that a module keeps, two files of 4 MiB, goes into one answer.
 TEST(Answer, HoldsAWholeLog) {
     const std::vector<std::string> lines((8u << 20) / 100, std::string(99, 'x'));

@@ -54,7 +54,7 @@ stead.log.info("done"))",
     const Instant began = BootClock::now();
     const DryRun done = dry_run(folders);
     EXPECT_LT(BootClock::now() - began, seconds{5});
-    EXPECT_THAT(texts(done.errors), IsEmpty()) << done.text;
+    EXPECT_THAT(texts(done.errors), IsEmpty()) << done.text();
     for (const char* line :
          {"prestart.lua STOP WAIT start", "bin/start_both.lua:3: would write 5 bytes to ",
           "bin/start_both.lua:5: would run touch ", "bin/start_both.lua:6: would start service nginx",
@@ -62,8 +62,12 @@ stead.log.info("done"))",
           "bin/start_both.lua:10: would set resource custom.x to up", "would remove /etc/passwd",
           "would open /etc/shadow for writing", "bin/start_both.lua:16: logs I: done", "stop_both.lua UP WAIT stop",
           "stop_both.lua force WAIT STOP stop", "bin/stop_both.lua:2: would stop service nginx", "would stop app"}) {
-        EXPECT_THAT(done.text, HasSubstr(line));
+        EXPECT_THAT(done.text(), HasSubstr(line));
     }
+    EXPECT_EQ(done.hooks.front().name, "prestart.lua");
+    EXPECT_THAT(done.hooks.front().arguments, ElementsAre("STOP", "WAIT", "start"));
+    EXPECT_THAT(done.hooks.back().lines, testing::Contains("bin/stop_both.lua:2: would stop service nginx"));
+    EXPECT_TRUE(done.environment.empty()) << "no shell hook";
     EXPECT_FALSE(fs::exists(folders.var / "made"));
     EXPECT_EQ(processes_with("74001") + processes_with("74002"), 0);
     EXPECT_TRUE(fs::exists("/etc/passwd"));
@@ -83,7 +87,7 @@ TEST_F(Rehearsed, ErrorsHaveTheirLines) {
                             HasSubstr("bin/start_both.lua:3: stead.servise: there is no such function"),
                             HasSubstr("bin/start_both.lua:5: stead.file.wirte: there is no such function"),
                             HasSubstr("bin/stop_both.lua:1: stead.run: argument 'timout'")))
-        << done.text;
+        << done.text();
     EXPECT_THAT(texts(done.warnings), ElementsAre(HasSubstr("bin/prestart.lua:1: the global 'mispelled'"),
                                                   HasSubstr("'no-such-program' is not in PATH")));
 }
@@ -94,7 +98,7 @@ TEST_F(Rehearsed, AHookMayKnowIt) {
         "if not stead.rehearsing and page.body ~= 'ok' then stead.fail('not ok') end",
         false);
     const DryRun done = dry_run(folders);
-    EXPECT_THAT(texts(done.errors), IsEmpty()) << done.text;
+    EXPECT_THAT(texts(done.errors), IsEmpty()) << done.text();
 }
 
 TEST_F(Rehearsed, ATemplateThatCannotBeRenderedIsNamedWithBothLines) {
@@ -111,13 +115,14 @@ TEST_F(Rehearsed, ShellHooksAreParsedNotRun) {
     put("prestart", "#!/usr/bin/python3\nprint(\n", true);
     put("poststop", "#!/bin/sh\nexit 0\n", false);
     const DryRun done = dry_run(folders);
-    EXPECT_THAT(texts(done.errors), ElementsAre(HasSubstr("bin/poststop: is not executable"),
-                                                HasSubstr("bin/stop_both:4: syntax error")))
-        << done.text;
-    EXPECT_THAT(done.text, HasSubstr("is a script for sh without errors of syntax; it is not run"));
-    EXPECT_THAT(done.text, HasSubstr("is a program for python3: neither checked nor run"));
-    EXPECT_THAT(done.text, HasSubstr("SAFEMODULE=web"));
-    EXPECT_THAT(done.text, HasSubstr("SERVICES=nginx"));
+    EXPECT_THAT(texts(done.errors),
+                ElementsAre(HasSubstr("bin/poststop: is not executable"), HasSubstr("bin/stop_both:4: syntax error")))
+        << done.text();
+    EXPECT_THAT(done.text(), HasSubstr("is a script for sh without errors of syntax; it is not run"));
+    EXPECT_THAT(done.text(), HasSubstr("is a program for python3: neither checked nor run"));
+    EXPECT_THAT(done.text(), HasSubstr("SAFEMODULE=web"));
+    EXPECT_EQ(done.environment.at("SAFEMODULE"), "web");
+    EXPECT_THAT(done.text(), HasSubstr("SERVICES=nginx"));
     EXPECT_FALSE(fs::exists(folders.var / "ran"));
 }
 

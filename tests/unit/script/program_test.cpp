@@ -48,6 +48,10 @@ TEST_F(ProgramHook, RefusesTwinsAndFilesThatAreNotExecutable) {
     put("plain", "#!/bin/sh\n", false);
     ASSERT_FALSE(runner().has("plain"));
     EXPECT_THAT(runner().has("plain").error().text(), HasSubstr("chmod +x"));
+    put("windows", "#!/bin/sh\r\nexit 0\r\n", true);
+    ASSERT_FALSE(runner().has("windows"));
+    EXPECT_THAT(runner().has("windows").error().text(), HasSubstr("bin/windows:1: ends with CR LF"));
+    EXPECT_THAT(runner().has("windows").error().text(), HasSubstr("sed -i 's/\\r$//' bin/windows"));
     EXPECT_FALSE(*runner().has("nothing"));
     EXPECT_FALSE(runner().has("../both"));
 }

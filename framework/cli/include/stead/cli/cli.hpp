@@ -14,6 +14,9 @@ namespace stead::cli {
 /// Makes cluster.key: 32 random bytes, mode 0600. An existing key is replaced only with --force.
 [[nodiscard]] int generate_key(const control::Invocation& invocation, const control::Paths& paths);
 
+/// Removes cluster.key. Refused while the node belongs to a cluster.
+[[nodiscard]] int delete_key(const control::Invocation& invocation, const control::Paths& paths);
+
 /// Sends the command to steadd and prints what comes back.
 [[nodiscard]] int ask_daemon(const control::Invocation& invocation, const control::Paths& paths);
 

@@ -22,9 +22,23 @@ enum class Access : std::uint8_t { read, inspect, change };
 /// `local` commands work without steadd.
 enum class Runs : std::uint8_t { local, daemon };
 
+/// What stands for a number in the table; anything else typed there is refused.
+struct Number {
+    std::string_view placeholder; ///< "SECONDS"
+    std::uint64_t min{}, max{};
+    std::string_view allowed; ///< for people
+    std::string_view word;    ///< allowed too; empty = none
+};
+
+/// A command of the classic product that Stead does not have.
+struct Absent {
+    std::string_view words;   ///< "boot snmpon"
+    std::string_view instead; ///< a sentence: that it is not there, and what to use
+};
+
 struct Option {
     std::string_view name;     ///< "-s"; as typed
-    std::string_view argument; ///< "NB"; empty = a switch
+    std::string_view argument; ///< "NB", or choices "a|b"; empty = a switch
     std::string_view help;
     std::string_view query{}; ///< "lines"; parameter of the REST API, empty = none
 };
@@ -45,6 +59,8 @@ struct Command {
 };
 
 [[nodiscard]] std::span<const Command> commands() noexcept;
+[[nodiscard]] std::span<const Number> numbers_typed() noexcept;
+[[nodiscard]] std::span<const Absent> absent_commands() noexcept;
 /// Options that every command takes.
 [[nodiscard]] std::span<const Option> common_options() noexcept;
 [[nodiscard]] const Command* find_command(std::string_view verb) noexcept;
@@ -61,10 +77,14 @@ struct Invocation {
     bool version{};                                          ///< of Stead is asked for, and nothing else is done
     std::map<std::string, std::string, std::less<>> options; ///< by name without dashes; a switch has the value "on"
     std::vector<std::string> arguments;
+    std::vector<std::string> warnings; ///< for people
 
     [[nodiscard]] bool has(std::string_view option) const { return options.contains(option); }
     [[nodiscard]] std::string option(std::string_view name, std::string_view otherwise = {}) const;
 };
+
+/// "lock" or "unlock" at the end of `cluster config`; empty: neither. What stands before it is a file.
+[[nodiscard]] std::string_view lock_word(std::span<const std::string> arguments) noexcept;
 
 /// `words` without the program's name; `environment_module` is $SAFEMODULE or empty.
 /// Errors: malformed, with the nearest valid word and how to get help.

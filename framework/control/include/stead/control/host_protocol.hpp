@@ -11,7 +11,8 @@
 /// Answer    {"id":7, "ok":true, …}   or   {"id":7, "ok":false, "code":"refused", "error":"text for a person"}
 /// Events, to every connection that said hello:
 ///   {"event":"state", "state":"UP", "qualifier":"Ready", "reason":"", "started":"1764172800000000"}
-///       `started` is a stamp of the last start of the application
+///       `started` is a stamp of the last start of the application; a farm that is UP has also "share":"33%", of groups
+///       that differ "25%..50%"
 ///   {"event":"witness", "question":3, "node":"node3", "key":"claim", "counter":"17", "holder":0, "timeout_ms":2000}
 ///       a claim for the steadd of that node to decide; the request "witness" brings the answer
 ///   {"event":"finished", "exit":75}

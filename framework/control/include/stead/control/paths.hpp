@@ -35,6 +35,10 @@ struct Paths {
     [[nodiscard]] std::filesystem::path key() const { return etc / "cluster.key"; }
     [[nodiscard]] std::filesystem::path next_key() const { return etc / "cluster.key.next"; }
     [[nodiscard]] std::filesystem::path active_cluster() const { return var / "cluster/cluster.xml"; }
+    /// There while the node belongs to no cluster because it was told so.
+    [[nodiscard]] std::filesystem::path left_cluster() const { return var / "cluster/left"; }
+    /// Who locked cluster.xml, and when; there is none while it may be changed.
+    [[nodiscard]] std::filesystem::path cluster_lock() const { return var / "cluster/lock"; }
     [[nodiscard]] std::filesystem::path seed() const { return var / "cluster/seed"; }
     [[nodiscard]] std::filesystem::path node_log() const { return var / "log"; }
     [[nodiscard]] std::filesystem::path command_log() const { return var / "cmdlog"; }

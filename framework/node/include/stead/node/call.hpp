@@ -39,6 +39,8 @@ struct Answer {
     [[nodiscard]] static Answer too_long();
     /// The lines of a log: text for people or data, for both would be twice as long.
     [[nodiscard]] static Answer of_lines(const std::vector<std::string>& lines, bool json);
+    /// What a plugin wrote for --json.
+    [[nodiscard]] static Answer of_json(const std::string& text);
     [[nodiscard]] boost::json::object to_json() const;
     /// The data say "changed": false.
     [[nodiscard]] bool changed_nothing() const noexcept;

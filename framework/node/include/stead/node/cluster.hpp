@@ -47,4 +47,7 @@ struct ActiveCluster {
 [[nodiscard]] Result<ActiveCluster> apply_cluster(const control::Paths& paths, const std::string& xml,
                                                   const std::string& file_name);
 
+/// The opposite: nothing is in force any more, also after a restart, until apply_cluster. The key stays.
+[[nodiscard]] Result<void> forget_cluster(const control::Paths& paths);
+
 } // namespace stead::node

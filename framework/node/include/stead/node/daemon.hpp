@@ -59,6 +59,7 @@ private:
     [[nodiscard]] CallPtr with_audit(const CallPtr& call);
     void join_cluster();
     void use_cluster(ActiveCluster cluster);
+    [[nodiscard]] Result<void> leave_cluster();
     void start_bus();
     void start_peer_server();
     void adopt_hosts();
@@ -78,7 +79,8 @@ private:
     void in_background(const CallPtr& call, std::function<Answer()> work);
     /// The same, one at a time per module; a second one is refused.
     void change_module(const CallPtr& call, std::function<Answer()> work, std::function<void()> after = nullptr);
-    void finish_from_host(const CallPtr& call, boost::json::object request, std::string field = "text");
+    void finish_from_host(const CallPtr& call, boost::json::object request, std::string field = "text",
+                          boost::json::object data = {}); ///< empty: what the host says
 
     // module_commands.cpp
     void start_module(const CallPtr& call);
@@ -90,6 +92,7 @@ private:
     void wait_state(const CallPtr& call);
     void state(const CallPtr& call);
     void state_verbose(const CallPtr& call);
+    void finish_state(const CallPtr& call, const std::map<std::string, boost::json::object>& details);
     void level(const CallPtr& call);
     void show_log(const CallPtr& call);
     void command_log(const CallPtr& call);
@@ -98,6 +101,7 @@ private:
     void get_resource(const CallPtr& call);
     void loop(const CallPtr& call);
     void turn_switch(const CallPtr& call);
+    void list_processes(const CallPtr& call, boost::json::object request);
     void boot(const CallPtr& call);
     void boot_web(const CallPtr& call);
     void webserver(const CallPtr& call);
@@ -128,6 +132,10 @@ private:
     void snapshot(const CallPtr& call);
     // cluster_commands.cpp
     void cluster_config(const CallPtr& call);
+    void apply_config(const CallPtr& call, bool lock);
+    void cluster_deconfig(const CallPtr& call);
+    [[nodiscard]] Result<void> lock_cluster(const Request& request, bool lock);
+    [[nodiscard]] bool refused_by_lock(const CallPtr& call); ///< and finished
     void cluster_confcheck(const CallPtr& call);
     void cluster_confinfo(const CallPtr& call);
     void cluster_state(const CallPtr& call);

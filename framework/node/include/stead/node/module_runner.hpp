@@ -29,6 +29,7 @@ struct ModuleState {
     std::string qualifier{"NotReady"};
     std::string reason;
     std::string started{}; ///< differs after each start of the application; empty: not known
+    std::string share{};   ///< of a farm that is UP: "33%", of groups that differ "25%..50%"; else empty
     friend bool operator==(const ModuleState&, const ModuleState&) = default;
 };
 

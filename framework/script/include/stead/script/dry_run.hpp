@@ -7,9 +7,17 @@
 namespace stead::script {
 
 struct DryRun {
-    std::string text;          ///< for a person: each hook, and line by line what it would do
-    std::vector<Error> errors; ///< "bin/start_both.lua:12: …"
+    struct Hook {
+        std::string name; ///< "start_both.lua", or "start_both" of a program
+        std::vector<std::string> arguments;
+        std::vector<std::string> lines; ///< what it would do, in order
+    };
+    std::vector<Hook> hooks;
+    std::map<std::string, std::string> environment; ///< of shell hooks; empty when there are none
+    std::vector<Error> errors;                      ///< "bin/start_both.lua:12: …"
     std::vector<Error> warnings;
+
+    [[nodiscard]] std::string text() const; ///< the same for a person
 };
 
 /// Runs every Lua hook of the module as one life of it would (start, stop, stop by force), in a sandbox where functions

@@ -86,7 +86,8 @@ public:
     virtual void cancel() = 0;
 };
 
-/// Why bin/<name>, if it is there, cannot be run: nobody may execute it. Errors: denied, with the remedy.
+/// Why bin/<name>, if it is there, cannot be run: nobody may execute it (denied), or its line "#!…" ends with CR LF
+/// (malformed); with the remedy.
 [[nodiscard]] std::optional<Error> not_executable(const std::filesystem::path& bin, std::string_view name);
 /// Compiles every bin/*.lua without running it. Errors: "bin/start_both.lua:12: …".
 [[nodiscard]] std::vector<Error> check_scripts(const std::filesystem::path& bin);

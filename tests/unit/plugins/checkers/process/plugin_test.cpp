@@ -197,6 +197,11 @@ TEST_F(ProcessPlugin, ClassesOfTheAdministratorArePersistent) {
     EXPECT_THAT(command("errd", {"list"}).second,
                 AllOf(HasSubstr("proc.stead-p-class up class=night(enabled) armed action=restart count=1 pids="),
                       HasSubstr("proc.stead-p-b init class=both(disabled) not armed")));
+    const std::string listed = command("errd", {"list", "--json"}).second;
+    EXPECT_THAT(listed,
+                AllOf(HasSubstr(R"("resource":"proc.stead-p-class","value":"up","class":"night","armed":true)"),
+                      HasSubstr(R"("count":1,"pids":[)"), HasSubstr(R"("enabled":true)"),
+                      HasSubstr(R"("count":null,"pids":[],"enabled":false)"), HasSubstr(R"("complete":true})")));
     running_->arm(0);
     EXPECT_EQ(host_.resource("proc.stead-p-class"), "init") << "never while the application is stopped";
     running_.reset();
