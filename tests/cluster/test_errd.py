@@ -203,13 +203,14 @@ def classes(node):
             node.kill("steadapp")
         module.stead("stop")
     check("Action restart" not in module.log(), "the death of what is not watched does nothing")
-    told = json.loads(module.stead("errd list --json").stdout)["processes"]
-    check(all(isinstance(one["armed"], bool) and isinstance(one["pids"], list) for one in told), "errd list --json: fields")
     module.stead("errd enable both")
     told = json.loads(module.stead("errd disable night --json").stdout)
     check(told["resource"] == "usersetting.errd.night" and told["on"] is False, "errd disable --json: fields")
     module.start()
     up(module, "steadapp")
+    told = {one["resource"]: one for one in json.loads(module.stead("errd list --json").stdout)["processes"]}
+    check(told["proc.steadapp"]["armed"] is True and told["proc.steadapp"]["count"] == len(told["proc.steadapp"]["pids"])
+          and told["proc.sleeper"]["enabled"] is False, "errd list --json: fields of each process")
     check("class=night(disabled) not armed" in module.stead("errd list").stdout, "the last word counts")
     node.kill("steadapp")
     logged(module, "Action restart called by checkers.process")
