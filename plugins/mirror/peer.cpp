@@ -68,17 +68,20 @@ void MirrorPlugin::tell_peer(const std::string& how) {
     }
 }
 
-/// Cut, while the peer is heard on another network: TCP would find out much later. Looked at twice, for where all fall
-/// silent they do so one after the other, and that is no case for this.
-void MirrorPlugin::watch_flow(const std::string& changed) {
+/// One of them does not hear the other there any more, while both do on another network: TCP would find out much
+/// later. Looked at twice, for where all fall silent they do so one after the other, and that is no case for this.
+void MirrorPlugin::watch_flow(const std::string& fallen) {
     const std::string lan = flow_lan();
     const auto ident = options_.idents.find(lan);
     const std::string mine = "heartbeat." + (ident == options_.idents.end() ? lan : ident->second);
     const auto cut = [this, mine] {
-        return peer_present_ && heartbeats_[mine] == "down" &&
-               std::ranges::any_of(heartbeats_, [](const auto& one) { return one.second == "up"; });
+        const auto heard = [&](const auto& one) {
+            return one.first != mine && one.second == "up" && peer_resources_[one.first] == "up";
+        };
+        return peer_present_ && (heartbeats_[mine] == "down" || peer_resources_[mine] == "down") &&
+               std::ranges::any_of(heartbeats_, heard);
     };
-    if (!options_.replicates || changed != mine || !cut()) { // without data the other network carries the roles
+    if (!options_.replicates || fallen != mine) { // without data the other network carries the roles
         return;
     }
     flow_timer_.expires_after(milliseconds{300});

@@ -102,12 +102,14 @@ void MirrorPlugin::on_resource(std::uint32_t node, std::string_view name, std::o
         if (node == host_.self()) {
             if (name == "splitbrain.verdict") {
                 witness_answer(value);
-            } else if (name.starts_with("heartbeat.")) {
-                heartbeats_[name] = value;
+            } else if (name.starts_with("heartbeat.") && std::exchange(heartbeats_[name], value) == "up" &&
+                       value == "down") {
                 watch_flow(name);
             }
         } else if (peer_ && node == *peer_) {
-            peer_resources_[name] = value;
+            if (std::exchange(peer_resources_[name], value) == "up" && value == "down") {
+                watch_flow(name);
+            }
             if (name.starts_with("mirror.mac.") && !value.empty()) {
                 peer_macs_.insert(value);
             }

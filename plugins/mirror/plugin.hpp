@@ -95,7 +95,7 @@ private:
     };
     void view(const Seen& seen);
     void tell_peer(const std::string& how);
-    void watch_flow(const std::string& changed);
+    void watch_flow(const std::string& fallen);
     void message(std::uint32_t from, const std::string& kind, const std::string& body);
     void ask_witness(const boost::json::object& message);
     void witness_answer(const std::string& verdict);
@@ -168,7 +168,7 @@ private:
     bool peer_present_{}, excluded_{}, peer_died_{}, peer_left_{};
     std::string peer_word_; ///< what the views say of it: back, silent, died; empty = no view yet
     std::map<std::string, std::string> peer_resources_;
-    std::map<std::string, std::string> heartbeats_; ///< of this node, by resource
+    std::map<std::string, std::string> heartbeats_; ///< this node's resources of that name
     std::set<std::string> peer_macs_; ///< it may not have given the addresses up yet, and serves no more all the same
     std::string witness_token_;
     std::int64_t witness_ticket_{};
