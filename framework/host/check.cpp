@@ -134,7 +134,8 @@ std::string never_run(const config::Module& module, const fs::path& file, const 
                    ? "is never run: only a mirror has a second node"
                    : "";
     }
-    if (is_hook(stem)) {
+    constexpr std::array languages{".sh", ".bash", ".cmd", ".bat", ".ps1", ".py", ".pl", ".vbs"};
+    if (is_hook(stem) && std::ranges::find(languages, file.extension().string()) != languages.end()) {
         return "is never run: a hook is named " + stem + " (a program, whatever it is written in) or " + stem + ".lua";
     }
     const std::string near = control::nearest(name, hooks);

@@ -125,14 +125,13 @@ std::vector<config::Finding> places_of_others(const std::string& name, const con
             parsed.value ? ports_of(other, *parsed.value, paths) : std::vector<Port>{};
         for (const Port& port : my_ports) {
             if (among(their_ports, port)) {
-                findings.push_back({.warning = false,
+                findings.push_back({.warning = true,
                                     .file = "userconfig.xml",
                                     .line = port.line,
                                     .message = port.element + "/@port: " + port.protocol + " port " + port.number +
                                                " is that of module '" + other +
-                                               "'; allowed: one that no other module of this node uses ('stead module "
-                                               "getports -m " +
-                                               other + "' lists its own)"});
+                                               "': only one of them can run ('stead module getports -m " + other +
+                                               "' lists its own)"});
             }
         }
         for (const Place& theirs : parsed.value ? addresses_of(*parsed.value) : std::vector<Place>{}) {

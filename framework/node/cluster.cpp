@@ -297,7 +297,7 @@ Result<void> forget_cluster(const control::Paths& paths) {
         return marked;
     }
     // The seed is that of the first key here; with the next one the node asks its cluster.
-    for (const fs::path& file : {paths.active_cluster(), resolved_file(paths), paths.seed()}) {
+    for (const fs::path& file : {resolved_file(paths), paths.seed(), paths.active_cluster()}) {
         std::error_code error;
         fs::remove(file, error);
         if (error) {

@@ -291,14 +291,15 @@ void Daemon::ask_nodes(const CallPtr& call, const json::object& others, const js
         return call->finish(nodes ? Answer::failed(control::exit_code::usage, "-H names no node")
                                   : Answer::failed(nodes.error()));
     }
+    const ActiveCluster asking = *cluster_; // this node's own answer may be that it has none any more
     auto gathering = std::make_shared<Gathering>();
     gathering->call = call;
     gathering->missing = nodes->size();
     json::object asked = others;
     asked["caller"] = call->request.caller;
     for (const NodeId node : *nodes) {
-        const std::string name = cluster_->cluster.nodes[index(node)];
-        if (node == cluster_->self) {
+        const std::string name = asking.cluster.nodes[index(node)];
+        if (node == asking.self) {
             Result<Request> request = parse_request(own);
             request->caller = call->request.caller;
             if (*file) {
@@ -310,7 +311,7 @@ void Daemon::ask_nodes(const CallPtr& call, const json::object& others, const js
             continue;
         }
         // A thread each: a node that hangs must not delay the others, nor fill the workers.
-        std::thread([this, asked, node, name, gathering, file, cluster = *cluster_] {
+        std::thread([this, asked, node, name, gathering, file, cluster = asking] {
             Result<json::object> answer = ask_node(cluster, node, asked, connect_limit, file->get());
             json::object shown = answer ? std::move(*answer)
                                         : Answer::failed(control::exit_code::unreachable,

@@ -152,7 +152,9 @@ std::string MirrorPlugin::progress() const {
 
 bool MirrorPlugin::compared() const {
     const json::value* verify = status_.if_contains("verify");
-    return verify != nullptr && verify->is_object() && number_of(verify->get_object(), "total") != 0;
+    const json::object* counts = verify != nullptr ? verify->if_object() : nullptr;
+    return counts != nullptr && number_of(*counts, "total") != 0 && !flag_of(*counts, "running") &&
+           number_of(*counts, "checked") == number_of(*counts, "total");
 }
 
 bool MirrorPlugin::differs() const {
@@ -162,10 +164,11 @@ bool MirrorPlugin::differs() const {
 }
 
 std::string MirrorPlugin::differences() const {
-    if (!compared()) {
+    const json::value* verify = status_.if_contains("verify");
+    if (verify == nullptr || !verify->is_object() || number_of(verify->get_object(), "total") == 0) {
         return "nothing was compared yet: stead rfsverify, on the primary";
     }
-    const json::object& counts = status_.at("verify").get_object();
+    const json::object& counts = verify->get_object();
     return std::to_string(number_of(counts, "checked")) + " of " + std::to_string(number_of(counts, "total")) +
            " targets compared, " + std::to_string(number_of(counts, "differing")) + " differ, " +
            std::to_string(number_of(counts, "repaired")) + " repaired" +
@@ -234,7 +237,9 @@ void MirrorPlugin::publish_status(const json::object& status) {
         publish("rfs.syncat", flag_of(status, "waits_for_schedule") ? "down" : "up");
     }
     publish("rfs.frozen", flag_of(status, "frozen") ? "up" : "down");
-    publish("rfs.verify", !compared() ? "never" : differs() ? "differs" : "equal");
+    if (compared() || !published_.contains("rfs.verify")) { // one that runs or broke off has proved nothing yet
+        publish("rfs.verify", !compared() ? "never" : differs() ? "differs" : "equal");
+    }
     publish("rfs.reintegre_failed", text_of(status, "storage_failure").empty() ? "down" : "up");
     lead();
     consider_swap_back();

@@ -237,6 +237,10 @@ std::optional<Crontab> read_times(const plugin::Config& rfs, const char* name, c
 void read_schedule(const plugin::Config& rfs, MirrorOptions& options, const Finding& finding) {
     options.sync_at = read_times(rfs, "syncat", finding);
     options.verify_at = read_times(rfs, "verifyat", finding);
+    if (options.sync_at && options.verify_at) {
+        finding(rfs.line(), true,
+                "rfs/@verifyat: compares nothing between the times of syncat, when the nodes are not in sync");
+    }
     options.sync_delta = rfs.duration("syncdelta");
     if (options.sync_delta > std::chrono::minutes{1}) {
         finding(rfs.line(), true,
@@ -270,6 +274,11 @@ void read_rfs(const plugin::Config& rfs, MirrorOptions& options, const Finding& 
     read_schedule(rfs, options, finding);
     if (const auto flow = rfs.child("flow"); flow && options.flow_lan.empty()) {
         options.flow_lan = std::string{flow->string("name")};
+        if (!options.lans.empty() && std::ranges::find(options.lans, options.flow_lan) == options.lans.end()) {
+            finding(flow->line(), true,
+                    "flow/@name: no <heartbeat> is on '" + options.flow_lan +
+                        "', so a cut of it alone is found by slow_peer only");
+        }
     }
     read_directories(rfs, options, finding);
 }

@@ -71,9 +71,7 @@ void MirrorPlugin::tell_peer(const std::string& how) {
 /// One of them does not hear the other there any more, while both do on another network: TCP would find out much
 /// later. Looked at twice, for where all fall silent they do so one after the other, and that is no case for this.
 void MirrorPlugin::watch_flow(const std::string& fallen) {
-    const std::string lan = flow_lan();
-    const auto ident = options_.idents.find(lan);
-    const std::string mine = "heartbeat." + (ident == options_.idents.end() ? lan : ident->second);
+    const std::string mine = flow_heartbeat();
     const auto cut = [this, mine] {
         const auto heard = [&](const auto& one) {
             return one.first != mine && one.second == "up" && peer_resources_[one.first] == "up";
@@ -90,6 +88,20 @@ void MirrorPlugin::watch_flow(const std::string& fallen) {
             child_->send({{"do", "flow_cut"}});
         }
     });
+}
+
+/// The resource of the heartbeats on the network of the replication; empty: there are none.
+std::string MirrorPlugin::flow_heartbeat() const {
+    constexpr std::string_view prefix = "heartbeat.";
+    if (const std::string lan = flow_lan(); !lan.empty()) {
+        const auto ident = options_.idents.find(lan);
+        return std::string{prefix} + (ident == options_.idents.end() ? lan : ident->second);
+    }
+    const auto used = host_.node_address("", host_.self()); // all of cluster.xml have heartbeats, under their names
+    const auto found = std::ranges::find_if(heartbeats_, [&](const auto& one) {
+        return host_.node_address(one.first.substr(prefix.size()), host_.self()) == used;
+    });
+    return found == heartbeats_.end() ? "" : found->first;
 }
 
 /// Of the replication: as configured, else the first network of the heartbeats.

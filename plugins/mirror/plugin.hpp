@@ -102,6 +102,7 @@ private:
     void probe_vip(std::int64_t ticket);
     void consider_swap_back();
     [[nodiscard]] std::string flow_lan() const;
+    [[nodiscard]] std::string flow_heartbeat() const;
     [[nodiscard]] bool wants_prim() const;
 
     // schedule.cpp
@@ -128,7 +129,7 @@ private:
     [[nodiscard]] std::string role_text() const;
     [[nodiscard]] std::string progress() const;
     [[nodiscard]] std::string status_text() const;
-    [[nodiscard]] bool compared() const;
+    [[nodiscard]] bool compared() const; ///< everything, the last time that it was begun
     [[nodiscard]] bool differs() const; ///< what the last comparison found, and was not repaired
     [[nodiscard]] std::string differences() const;
     void publish_status(const boost::json::object& status);

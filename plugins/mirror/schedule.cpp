@@ -60,7 +60,7 @@ void MirrorPlugin::keep_schedule() {
         }
         next_sync_ = text_of(options_.sync_at->next(now));
     }
-    if (options_.verify_at && has_come(*options_.verify_at) && role_ == Role::prim) {
+    if (options_.verify_at && has_come(*options_.verify_at) && serving()) {
         verify_now();
     }
     looked_at_ = now;
@@ -74,10 +74,13 @@ void MirrorPlugin::keep_schedule() {
 void MirrorPlugin::verify_now() {
     host_.event("verifyat: the copies of both nodes are compared");
     ask({{"do", "command"}, {"name", "verify"}}, [this](bool ok, const std::string& text) {
+        const bool differ = text.starts_with("the copies differ");
         ok ? host_.event("verifyat: " + text)
            : host_.error("verifyat: " + text +
-                         "; 'stead rfsdiff' names what differs, 'stead rfsverify repair' sends "
-                         "what this node has");
+                         (differ
+                              ? "; 'stead rfsdiff' names what differs, 'stead rfsverify repair' sends what this node "
+                                "has"
+                              : "; nothing more is compared until the next time"));
     });
 }
 

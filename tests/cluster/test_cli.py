@@ -343,7 +343,9 @@ def two_modules(farm):
     xml = farm.nodes[0].disk / "etc" / "modules" / "second" / "conf" / "userconfig.xml"
     kept = xml.read_text()
     xml.write_text(kept.replace("<farm ", '<farm port="4803" '))
-    fails(farm.nodes[0], "confcheck -m second", 65, "farm/@port: UDP port 4803 is that of module 'echo'")
+    said = farm.nodes[0].stead("confcheck -m second")
+    check("warning" in said.stdout + said.stderr and "farm/@port: UDP port 4803 is that of module 'echo'" in said.stdout + said.stderr,
+          "a port of two modules is told")
     xml.write_text(kept)
     farm.nodes[0].stead("stop -m second")
     check(farm.nodes[0].state("echo") == 2, "stopping one leaves the other")
@@ -432,7 +434,11 @@ def leave_and_lock(farm, node):
     fails(node, "cluster delkey", CONFLICT, "deconfig")
     node.stead("shutdown")
     node.stead("cluster config unlock")
-    node.stead("cluster deconfig")
+    running = node.processes("steadd")
+    both = json.loads(node.stead("cluster deconfig -H node1,node2 --json", check=False).stdout)
+    check(both["node1"].get("ok") is True and "echo" in both["node2"].get("error", ""),
+          f"-H asks the others too, when this node has left: {both}")
+    check(node.processes("steadd") == running, "steadd goes on")
     restart_steadd(node, "level")
     fails(node, "start -m echo", CONFLICT, "has left its cluster")
     check(lab.wait_for("node2 misses node1", lambda: not [one for one in as_json(farm.nodes[1], "cluster state")["nodes"]

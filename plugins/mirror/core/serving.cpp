@@ -29,6 +29,11 @@ void Core::State::handle(const Request& input) {
     Running& running = ops[op];
     running.id = input.id;
     running.op = input.operation;
+    if (running.op.kind == OpKind::sync || running.op.durable || options.ack == Ack::disk) {
+        running.wanted = Level::flushed;
+    } else if (options.ack == Ack::receipt) {
+        running.wanted = Level::received;
+    }
     if (locks.request(op, lock_targets(running.op))) {
         running.granted = true;
         prepare(op);
@@ -115,11 +120,6 @@ void Core::State::launch_remote(Ticket op) {
             unsynced.touch_both(target, running.seq);
         }
     }
-    if (sync || running.op.durable || options.ack == Ack::disk) {
-        running.wanted = Level::flushed;
-    } else if (options.ack == Ack::receipt) {
-        running.wanted = Level::received;
-    }
     const bool at_once = sync || options.ack == Ack::commit || mutant(Mutant::local_first);
     send(message::Change{running.seq, running.op, running.wanted});
     if (at_once) {
@@ -173,7 +173,7 @@ void Core::State::local_applied(Ticket op, int error) {
         ops.erase(op);
         return;
     }
-    if (error == 0 && (running.op.durable || options.ack == Ack::disk)) {
+    if (error == 0 && running.wanted == Level::flushed) {
         sync_inodes(running.op, [this, op](int failed) { local_finished(op, failed); });
         return;
     }

@@ -54,7 +54,7 @@ struct Running { ///< an operation of the application
     Operation op;
     Seq seq{};
     bool remote{};                ///< was sent
-    Level wanted{Level::applied}; ///< what was asked of the peer; options.ack may be another one by now
+    Level wanted{Level::applied}; ///< on both sides; options.ack may be another one by now
     bool peer_ok{}, peer_done{};  ///< acknowledged as wanted; nothing more to come
     bool local_started{}, local_done{};
     bool granted{}, orphan{}; ///< has its locks; nobody waits for its answer any more
