@@ -19,8 +19,9 @@ while True:
     os.write(f, b'%08d\\n' % n)
     if n % 10 == 0:
         os.fdatasync(f)
-        with open('/run/synced', 'w') as note:
+        with open('/run/synced.new', 'w') as note:
             note.write(str(n))
+        os.replace('/run/synced.new', '/run/synced')
 " >/dev/null 2>&1 &"""
 
 
@@ -43,7 +44,8 @@ def commit(nodes):
     module = mirror.Mirror(nodes, rfs='ack="commit"')
     one, two = module.form()
     for turn in range(3):
-        one.sh(WRITER)
+        one.sh("rm -f /run/synced; " + WRITER)
+        lab.wait_for("the writer", lambda: one.sh("test -e /run/synced", check=False).returncode == 0)
         time.sleep(1)
         synced = int(one.sh("cat /run/synced").stdout)
         one.kill("stead-fs") if turn == 0 else one.power_off()
@@ -68,7 +70,7 @@ def cut_and_mend(module, what, cut, mend):
     module.wait_ready(one, ALONE, timeout=30)
     module.wait(two, WAIT)
     one.sh(f"echo '{what}' >{DATA}/alone")
-    lab.wait_for("the writer", lambda: one.sh("test -e /run/done", check=False).returncode == 0)
+    lab.wait_for("the writer", lambda: one.sh("test -s /run/done", check=False).returncode == 0)
     stall = float(one.sh("cat /run/done").stdout)
     check(0.2 < stall < 5, f"{what}: writers waited {stall:.1f} s (the heartbeat's 2 s, not slow_peer's 10)")
     check("Action wait called by the primary goes on alone" in module.log(two), f"{what}: the secondary's log says why it waits")
