@@ -122,21 +122,19 @@ Result<void> Daemon::lock_cluster(const Request& request, bool lock) {
                  : sync_folder(paths_.cluster_lock().parent_path());
 }
 
-/// FILE lock: applied, then locked. FILE unlock: unlocked, then applied. Without FILE only the lock changes.
+/// FILE lock, FILE unlock: applied, then locked or unlocked; a file that is refused changes no lock. Without FILE only
+/// the lock changes.
 void Daemon::cluster_config(const CallPtr& call) {
     std::vector<std::string>& arguments = call->request.arguments;
     const std::string word(control::lock_word(arguments));
-    if (word.empty()) {
-        return apply_config(call, false);
+    if (!word.empty()) {
+        arguments.pop_back();
     }
-    arguments.pop_back();
-    if (word == "unlock" || arguments.empty()) {
-        if (const Result<void> done = lock_cluster(call->request, word == "lock"); !done) {
-            return call->finish(Answer::failed(done.error()));
-        }
+    if (word.empty() || !arguments.empty()) {
+        return apply_config(call, word);
     }
-    if (!arguments.empty()) {
-        return apply_config(call, word == "lock");
+    if (const Result<void> done = lock_cluster(call->request, word == "lock"); !done) {
+        return call->finish(Answer::failed(done.error()));
     }
     const std::string who = locked_by(paths_);
     Answer answer = Answer::done("the cluster configuration of this node " +
@@ -145,8 +143,8 @@ void Daemon::cluster_config(const CallPtr& call) {
     call->finish(std::move(answer));
 }
 
-void Daemon::apply_config(const CallPtr& call, bool lock) {
-    if (refused_by_lock(call)) {
+void Daemon::apply_config(const CallPtr& call, const std::string& word) {
+    if (word != "unlock" && refused_by_lock(call)) {
         return;
     }
     std::string name;
@@ -158,9 +156,9 @@ void Daemon::apply_config(const CallPtr& call, bool lock) {
         return call->finish(Answer::failed(exit_code::conflict, "another command is changing the cluster; try again"));
     }
     // Names may have to be resolved, which can take long.
-    boost::asio::post(workers_, [this, call, xml = *xml, name, lock] {
+    boost::asio::post(workers_, [this, call, xml = *xml, name, word] {
         auto applied = std::make_shared<Result<ActiveCluster>>(apply_cluster(paths_, xml, name));
-        boost::asio::post(io_, [this, call, applied, xml, lock] {
+        boost::asio::post(io_, [this, call, applied, xml, word] {
             changing_.erase(cluster_change);
             if (!*applied) {
                 return call->finish(Answer::failed(applied->error()));
@@ -177,8 +175,12 @@ void Daemon::apply_config(const CallPtr& call, bool lock) {
                 }
             }
             use_cluster(std::move(**applied));
-            if (const Result<void> locked = lock ? lock_cluster(call->request, true) : Result<void>{}; !locked) {
-                return call->finish(Answer::failed(locked.error()));
+            if (!word.empty()) {
+                if (Result<void> done = lock_cluster(call->request, word == "lock"); !done) {
+                    Error error = std::move(done).error();
+                    error.what += "; the file is in force";
+                    return call->finish(Answer::failed(error));
+                }
             }
             Answer answer = Answer::done("cluster of " + std::to_string(cluster_->cluster.nodes.size()) +
                                          " nodes is in force; this node is " + cluster_->name() + ", signature " +

@@ -433,6 +433,9 @@ def leave_and_lock(farm, node):
     check(as_json(node, "cluster confinfo")["locked"] is True, "confinfo tells of the lock")
     fails(node, "cluster delkey", CONFLICT, "deconfig")
     node.stead("shutdown")
+    (node.disk / "etc" / "bad.xml").write_text("<cluster>")
+    fails(node, "cluster config /etc/stead/bad.xml unlock", 65, "bad.xml")
+    fails(node, "cluster config", 78, "is locked by root")  # a file that is refused leaves the lock
     node.stead("cluster config unlock")
     running = node.processes("steadd")
     both = json.loads(node.stead("cluster deconfig -H node1,node2 --json", check=False).stdout)

@@ -132,7 +132,8 @@ private:
     void snapshot(const CallPtr& call);
     // cluster_commands.cpp
     void cluster_config(const CallPtr& call);
-    void apply_config(const CallPtr& call, bool lock);
+    /// `word`: lock or unlock, once the file is in force; else empty.
+    void apply_config(const CallPtr& call, const std::string& word);
     void cluster_deconfig(const CallPtr& call);
     [[nodiscard]] Result<void> lock_cluster(const Request& request, bool lock);
     [[nodiscard]] bool refused_by_lock(const CallPtr& call); ///< and finished
