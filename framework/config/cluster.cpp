@@ -364,34 +364,8 @@ private:
     std::map<std::string, NodeLine> addresses_;
 };
 
-Result<std::string> resolve_name(const std::string& name, const std::string& place) {
-    addrinfo hints{};
-    hints.ai_socktype = SOCK_DGRAM;
-    addrinfo* raw = nullptr;
-    if (const int error = ::getaddrinfo(name.c_str(), nullptr, &hints, &raw); error != 0) {
-        return Error{Errc::not_found, place,
-                     "the name '" + name + "' has no address (" + ::gai_strerror(error) +
-                         "); write the address with digits, or add the name to /etc/hosts"};
-    }
-    const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> list{raw, &::freeaddrinfo};
-    const addrinfo* best = list.get();
-    for (const auto* at = list.get(); at != nullptr; at = at->ai_next) {
-        if (at->ai_family == AF_INET) {
-            best = at;
-            break;
-        }
-    }
-    std::array<char, 64> text{};
-    if (::getnameinfo(best->ai_addr, best->ai_addrlen, text.data(), text.size(), nullptr, 0, NI_NUMERICHOST) != 0) {
-        return Error{Errc::not_found, place,
-                     "the name '" + name + "' has no usable address; write the address with digits"};
-    }
-    return std::string{text.data()};
-}
-
-} // namespace
-
-Result<std::vector<std::string>> addresses_of_name(const std::string& name) {
+/// What the system's name service knows, numeric, in its order.
+Result<std::vector<std::pair<int, std::string>>> look_up(const std::string& name) {
     addrinfo hints{};
     hints.ai_socktype = SOCK_DGRAM;
     addrinfo* raw = nullptr;
@@ -402,14 +376,43 @@ Result<std::vector<std::string>> addresses_of_name(const std::string& name) {
                          "); write the address with digits, or add the name to /etc/hosts"};
     }
     const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> list{raw, &::freeaddrinfo};
+    std::vector<std::pair<int, std::string>> found;
+    for (const auto* at = list.get(); at != nullptr; at = at->ai_next) {
+        std::array<char, 64> text{};
+        if ((at->ai_family == AF_INET || at->ai_family == AF_INET6) &&
+            ::getnameinfo(at->ai_addr, at->ai_addrlen, text.data(), text.size(), nullptr, 0, NI_NUMERICHOST) == 0) {
+            found.emplace_back(at->ai_family, text.data());
+        }
+    }
+    if (found.empty()) {
+        return Error{Errc::not_found, {}, "the name '" + name + "' has no IPv4 or IPv6 address; write it with digits"};
+    }
+    return found;
+}
+
+/// IPv4 where there is one.
+Result<std::string> resolve_name(const std::string& name, const std::string& place) {
+    const auto found = look_up(name);
+    if (!found) {
+        return Error{found.error().code, place, found.error().what};
+    }
+    const auto four = std::ranges::find(*found, AF_INET, &std::pair<int, std::string>::first);
+    return four != found->end() ? four->second : found->front().second;
+}
+
+} // namespace
+
+Result<std::vector<std::string>> addresses_of_name(const std::string& name) {
+    const auto found = look_up(name);
+    if (!found) {
+        return found.error();
+    }
     std::vector<std::string> chosen;
     for (const int family : {AF_INET, AF_INET6}) {
         std::set<std::string> all;
-        for (const auto* at = list.get(); at != nullptr; at = at->ai_next) {
-            std::array<char, 64> text{};
-            if (at->ai_family == family &&
-                ::getnameinfo(at->ai_addr, at->ai_addrlen, text.data(), text.size(), nullptr, 0, NI_NUMERICHOST) == 0) {
-                all.insert(text.data());
+        for (const auto& [of, text] : *found) {
+            if (of == family) {
+                all.insert(text);
             }
         }
         if (all.size() > 1) {
@@ -420,9 +423,6 @@ Result<std::vector<std::string>> addresses_of_name(const std::string& name) {
                              "); write the one that is meant with digits"};
         }
         chosen.insert(chosen.end(), all.begin(), all.end());
-    }
-    if (chosen.empty()) {
-        return Error{Errc::not_found, {}, "the name '" + name + "' has no IPv4 or IPv6 address; write it with digits"};
     }
     return chosen;
 }

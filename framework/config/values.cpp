@@ -50,6 +50,11 @@ std::string duration_text(std::int64_t ns) {
 
 namespace {
 
+std::string duration_form(std::string_view native_unit) {
+    return "a whole number with d, h, m, s, ms or us, such as 400ms (a bare number is in " + std::string{native_unit} +
+           ")";
+}
+
 bool all_digits(std::string_view text) {
     return !text.empty() && std::ranges::all_of(text, [](char c) { return c >= '0' && c <= '9'; });
 }
@@ -225,8 +230,7 @@ std::string allowed_text(const stead_attr_schema& schema) {
     case STEAD_TYPE_INTEGER:
         return limited ? std::to_string(schema.min) + " to " + std::to_string(schema.max) : "a whole number";
     case STEAD_TYPE_DURATION: {
-        std::string text = "a whole number with d, h, m, s, ms or us, such as 400ms (a bare number is in " +
-                           std::string{schema.native_unit == nullptr ? "s" : schema.native_unit} + ")";
+        const std::string text = duration_form(schema.native_unit == nullptr ? "s" : schema.native_unit);
         return limited ? text + ", " + duration_text(schema.min) + " to " + duration_text(schema.max) : text;
     }
     case STEAD_TYPE_CHOICE: return join(split(schema.choices == nullptr ? "" : schema.choices, '|'), ", ");
@@ -282,8 +286,7 @@ Result<std::string> normalise(std::string_view text, const stead_attr_schema& sc
 }
 
 Result<nanoseconds> parse_duration(std::string_view text, std::string_view native_unit) {
-    const std::string allowed = "a whole number with d, h, m, s, ms or us, such as 400ms (a bare number is in " +
-                                std::string{native_unit} + ")";
+    const std::string allowed = duration_form(native_unit);
     const auto digits = std::min(text.find_first_not_of("0123456789"), text.size());
     const auto number = text.substr(0, digits);
     const auto unit = text.substr(digits);

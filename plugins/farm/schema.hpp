@@ -26,8 +26,7 @@ inline constexpr stead_attr_schema farm_attributes[]{
      "packet filter; auto takes eBPF and falls back to NFQUEUE"},
     {"partition", STEAD_TYPE_CHOICE, 0, "serve", "serve|majority|witness", nullptr, 0, 0,
      "what a part of a cut farm does: go on, or only with more than half of all nodes (majority) or of those that "
-     "served "
-     "before (witness; no witness is asked yet)"},
+     "served before (witness; no witness is asked yet)"},
 };
 inline constexpr stead_attr_schema lan_attributes[]{
     {"name", STEAD_TYPE_NAME, STEAD_ATTR_REQUIRED, nullptr, nullptr, nullptr, 0, 0,

@@ -150,25 +150,27 @@ std::string MirrorPlugin::progress() const {
     return !text.empty() ? text : serving() ? "nothing is to be sent" : "waiting for the primary";
 }
 
-bool MirrorPlugin::compared() const {
+json::object MirrorPlugin::verify_counts() const {
     const json::value* verify = status_.if_contains("verify");
-    const json::object* counts = verify != nullptr ? verify->if_object() : nullptr;
-    return counts != nullptr && number_of(*counts, "total") != 0 && !flag_of(*counts, "running") &&
-           number_of(*counts, "checked") == number_of(*counts, "total");
+    return verify != nullptr && verify->is_object() ? verify->get_object() : json::object{};
+}
+
+bool MirrorPlugin::compared() const {
+    const json::object counts = verify_counts();
+    return number_of(counts, "total") != 0 && !flag_of(counts, "running") &&
+           number_of(counts, "checked") == number_of(counts, "total");
 }
 
 bool MirrorPlugin::differs() const {
-    const json::value* verify = status_.if_contains("verify");
-    return verify != nullptr && verify->is_object() &&
-           number_of(verify->get_object(), "differing") > number_of(verify->get_object(), "repaired");
+    const json::object counts = verify_counts();
+    return number_of(counts, "differing") > number_of(counts, "repaired");
 }
 
 std::string MirrorPlugin::differences() const {
-    const json::value* verify = status_.if_contains("verify");
-    if (verify == nullptr || !verify->is_object() || number_of(verify->get_object(), "total") == 0) {
+    const json::object counts = verify_counts();
+    if (number_of(counts, "total") == 0) {
         return "nothing was compared yet: stead rfsverify, on the primary";
     }
-    const json::object& counts = verify->get_object();
     return std::to_string(number_of(counts, "checked")) + " of " + std::to_string(number_of(counts, "total")) +
            " targets compared, " + std::to_string(number_of(counts, "differing")) + " differ, " +
            std::to_string(number_of(counts, "repaired")) + " repaired" +

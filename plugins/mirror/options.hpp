@@ -8,9 +8,9 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
-#include <map>
 #include <vector>
 
 namespace stead::mirror {
@@ -28,11 +28,11 @@ struct MirrorOptions {
     std::string default_prim{"alone"}; ///< "alone", "lastprim" or a node
     std::uint32_t heart_port{};        ///< 0 = from the module id
     nanoseconds pulse{milliseconds{100}}, timeout{seconds{2}};
-    std::vector<std::string> lans; ///< of heartbeats; empty = all
+    std::vector<std::string> lans;             ///< of heartbeats; empty = all
     std::map<std::string, std::string> idents; ///< of their resources, by lan; one that is not there: its name
-    std::string flow_lan;          ///< of the replication; empty = the first heartbeat's
-    std::uint32_t stream_port{};   ///< 0 = from the module id
-    bool replicates{};             ///< there is an <rfs>
+    std::string flow_lan;                      ///< of the replication; empty = the first heartbeat's
+    std::uint32_t stream_port{};               ///< 0 = from the module id
+    bool replicates{};                         ///< there is an <rfs>
     std::vector<ReplicatedDirectory> directories;
     Ack ack{Ack::apply};
     bool intent{}, acl{true};

@@ -129,8 +129,9 @@ private:
     [[nodiscard]] std::string role_text() const;
     [[nodiscard]] std::string progress() const;
     [[nodiscard]] std::string status_text() const;
-    [[nodiscard]] bool compared() const; ///< everything, the last time that it was begun
-    [[nodiscard]] bool differs() const; ///< what the last comparison found, and was not repaired
+    [[nodiscard]] boost::json::object verify_counts() const; ///< of the last comparison
+    [[nodiscard]] bool compared() const;                     ///< everything, the last time that it was begun
+    [[nodiscard]] bool differs() const;                      ///< what the last comparison found, and was not repaired
     [[nodiscard]] std::string differences() const;
     void publish_status(const boost::json::object& status);
     void publish_figures();

@@ -21,6 +21,24 @@ std::size_t Core::State::pending_of(const Operation& op) const {
                                                   [&](const Target& target) { return pending.contains(target); }));
 }
 
+Level Core::State::level_for(const Operation& op) const noexcept {
+    if (op.kind == OpKind::sync || op.durable || options.ack == Ack::disk) {
+        return Level::flushed;
+    }
+    return options.ack == Ack::receipt ? Level::received : Level::applied;
+}
+
+/// What is under way keeps the level that it was asked with.
+void Core::State::handle(const SetAck& input) {
+    if ((input.ack == Ack::commit) != (options.ack == Ack::commit)) {
+        return;
+    }
+    options.ack = input.ack;
+    for (auto& [ticket, running] : ops) {
+        running.wanted = mutant(Mutant::ack_changes_under_way) ? level_for(running.op) : running.wanted;
+    }
+}
+
 void Core::State::handle(const Request& input) {
     if (dead || !serving()) {
         return; // the driver forgot it with the role
@@ -29,11 +47,7 @@ void Core::State::handle(const Request& input) {
     Running& running = ops[op];
     running.id = input.id;
     running.op = input.operation;
-    if (running.op.kind == OpKind::sync || running.op.durable || options.ack == Ack::disk) {
-        running.wanted = Level::flushed;
-    } else if (options.ack == Ack::receipt) {
-        running.wanted = Level::received;
-    }
+    running.wanted = level_for(running.op);
     if (locks.request(op, lock_targets(running.op))) {
         running.granted = true;
         prepare(op);

@@ -94,9 +94,7 @@ struct Core::State {
     void handle(const PeerBack&);
     void handle(const LetIn&);
     void handle(const SetWindow& input) { options.window_copies = input.copies; }
-    void handle(const SetAck& input) {
-        options.ack = (input.ack == Ack::commit) == (options.ack == Ack::commit) ? input.ack : options.ack;
-    }
+    void handle(const SetAck& input);
     void handle(const StartBehind&);
     void settle(); ///< whatever can go on now, goes on
     void timers();
@@ -157,6 +155,7 @@ struct Core::State {
     [[nodiscard]] Seq completed_through() const;
     void own_sync_failed(int error);
     void distrust_cache();
+    [[nodiscard]] Level level_for(const Operation& op) const noexcept;
     [[nodiscard]] bool overlaps(const Operation& op) const;
 
     // ---- copies.cpp: targets on their way to the peer

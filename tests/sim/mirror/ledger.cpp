@@ -148,7 +148,7 @@ void World::client() {
         }
         const OpId id = ++versions_;
         Request_& request = requests_[id];
-        request = {n, nodes_[n].clients, *operation, nodes_[n].disk.errors, {}};
+        request = {n, nodes_[n].clients, *operation, nodes_[n].ack, nodes_[n].disk.errors, {}};
         if (operation->kind == OpKind::sync) {
             request.synced = required_;
         }
@@ -188,7 +188,7 @@ void World::on(unsigned n, const Answer& answer) {
     if (request.operation.kind == OpKind::change) {
         for (const Change& change : request.operation.payload->changes) {
             raise(required_, change);
-            if (request.operation.durable || options_.ack == Ack::disk) {
+            if (request.operation.durable || request.ack == Ack::disk) {
                 raise(synced_, change);
             }
         }

@@ -2,6 +2,7 @@
 #include "world.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 
 namespace stead::mirror::sim {
@@ -58,7 +59,7 @@ World::World(const Setup& setup) : setup_(setup), random_{setup.seed * 2 + 1} {
     if (setup.data && setup.seed % 8 == 7) {
         configuring_ = Random{setup.seed * 2 + 1}; // its own, so that other histories stay as they were
     }
-    if (setup.data && setup.seed % 8 == 3 && (options_.ack == Ack::apply || options_.ack == Ack::receipt)) {
+    if (setup.data && setup.seed % 8 == 3 && options_.ack != Ack::commit) {
         updating_ = Random{setup.seed * 2 + 1};
         at(milliseconds{1}, [this] { update(); });
     }
@@ -89,12 +90,14 @@ void World::at(nanoseconds delay, std::function<void()> what) {
     events_.push({now_ + delay, ++order_, std::move(what)});
 }
 
-/// `stead update` on one of them: the nodes need not agree whether received or applied is what counts.
+/// `stead update` on one of them: the nodes need not agree in it.
 void World::update() {
     const unsigned n = updating_->chance(50) ? 0 : 1;
     if (alive(n) && !paused(n)) {
         ++statistics.updated;
-        step(n, SetAck{updating_->chance(50) ? Ack::apply : Ack::receipt});
+        constexpr std::array modes{Ack::receipt, Ack::apply, Ack::disk};
+        nodes_[n].ack = modes[updating_->below(modes.size())];
+        step(n, SetAck{nodes_[n].ack});
     }
     at(milliseconds{updating_->below(200)}, [this] { update(); });
 }
@@ -131,6 +134,7 @@ void World::start(unsigned n) {
     options.node = static_cast<std::uint8_t>(n);
     node.core = std::make_unique<Core>(options);
     ++node.life;
+    node.ack = options.ack;
     node.serves = false;
     node.heard = node.echoed = node.good = Instant{};
     node.lost = node.voted_out = node.ever = false;

@@ -91,6 +91,7 @@ private:
         std::vector<std::function<void()>> unfinished; ///< see effect()
         Instant disk_free{};                           ///< record and logs are written one after the other
         std::uint64_t timer{};
+        Ack ack{};               ///< as it was last told
         std::uint64_t clients{}; ///< changes with the role: whose requests still count
         // The bus, as this node sees it
         Instant heard{}, echoed{}, good{};
@@ -117,6 +118,7 @@ private:
         unsigned node{};
         std::uint64_t clients{};
         Operation operation;
+        Ack ack{}; ///< when it was asked
         std::uint64_t errors{};
         Tree synced; ///< of a sync: what had been answered when it was asked
     };

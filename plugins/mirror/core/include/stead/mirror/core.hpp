@@ -38,6 +38,7 @@ enum class Mutant : std::uint8_t {
     failed_change_counts,
     ignore_configured,
     repair_ends_early,
+    ack_changes_under_way,
     // Without data
     take_without_asking,
 };
@@ -146,7 +147,8 @@ struct StartBehind {};
 struct SetWindow {
     std::uint32_t copies{};
 };
-/// Options::ack for what is sent from now on. Not from and to Ack::commit, which is accounted for in another way.
+/// Options::ack for what the application asks from now on. Ignored from and to Ack::commit, which is accounted for in
+/// another way.
 struct SetAck {
     Ack ack{};
 };
