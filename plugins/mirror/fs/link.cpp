@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "link.hpp"
 
+#include "eager.hpp"
+
 #include <stead/base/assert.hpp>
 #include <stead/base/log.hpp>
 #include <stead/wire/duplex_stream.hpp>
@@ -8,6 +10,7 @@
 
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -156,6 +159,7 @@ private:
         bool unwanted{};            ///< did not greet as it should
     };
     static constexpr std::uint64_t stop_id = 0, listener_id = 1;
+    using Ready = std::array<epoll_event, 32>;
 
     void watch(int fd, std::uint32_t events, std::uint64_t id, int operation) {
         epoll_event event{};
@@ -167,9 +171,9 @@ private:
     // ---- The link's thread
 
     void run() {
-        std::array<epoll_event, 32> events{};
+        Ready events{};
         for (;;) {
-            const int count = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), timeout());
+            const int count = wait(events);
             bool somebody_waits = false;
             for (int i = 0; i < count; ++i) {
                 const epoll_event& event = events[static_cast<std::size_t>(i)];
@@ -187,6 +191,25 @@ private:
             }
             keep_time(BootClock::now());
         }
+    }
+
+    /// As epoll_wait, but it looks for a while before it sleeps.
+    int wait(Ready& events) {
+        const auto look = [&](int limit) {
+            return ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), limit);
+        };
+        const Instant from = BootClock::now();
+        const Instant until = from + eager_.patience(from);
+        int count = 0;
+        for (Instant now = from, before = from; count == 0 && now < until && eager_.gave_way(now, now - before);) {
+            before = now;
+            ::sched_yield();
+            now = BootClock::now();
+            count = look(0);
+        }
+        count = count == 0 ? look(timeout()) : count;
+        eager_.came(BootClock::now() - from);
+        return count;
     }
 
     int timeout() const {
@@ -443,6 +466,7 @@ private:
     std::uint64_t last_id_{listener_id};
     std::uint64_t attempts_{};
     std::size_t key_{};
+    Eager eager_;
     nanoseconds pause_{first_pause};
     Instant attempt_at_{never}, listen_at_{never};
     Instant at_once_at_{}, up_at_{};
