@@ -122,10 +122,6 @@ std::string never_run(const config::Module& module, const fs::path& file, const 
     const auto is_hook = [&](const std::string& name) { return std::ranges::find(hooks, name) != hooks.end(); };
     const std::string stem = file.stem().string();
     const std::string name = file.extension() == ".lua" ? stem : file.filename().string();
-    if (name == "state" || name == "level") {
-        return "is never run: Stead has no hook '" + name + "'; 'stead " + name +
-               "' tells what Stead knows, and a hook tells more with 'stead set -r custom.NAME -v VALUE'";
-    }
     if (name.starts_with("_rfs_")) {
         return "is never run: watch the resources rfs.* with a rule, or use the scripts of the states";
     }
@@ -145,7 +141,7 @@ std::string never_run(const config::Module& module, const fs::path& file, const 
 /// Files of bin that look like a hook, and that nothing would run.
 void check_hook_slips(const config::Module& module, const fs::path& bin, std::vector<config::Finding>& findings) {
     std::vector<std::string> hooks = hook_names();
-    hooks.insert(hooks.end(), {"config", "postconfig", "confcheck", "update", "deconfig"});
+    hooks.insert(hooks.end(), {"config", "postconfig", "confcheck", "update", "deconfig", "state", "level"});
     const std::set<std::string> used = named_by_elements(module);
     std::error_code failed;
     for (fs::directory_iterator it(bin, failed), end; !failed && it != end; it.increment(failed)) {

@@ -139,12 +139,13 @@ int run_one_hook(const HookPlace& place, const std::string& hook, const std::vec
                                 std::uint64_t{std::max(facts->config.user.log_kilobytes, 16U)} * 1024);
     NoHost none;
     std::mutex output_mutex;
+    const bool logged = facts->config.user.log && hook != "state" && hook != "level"; // whoever asked those has it
     auto folders = facts->folders();
     folders.node = place.node;
     auto runner = script::HookRunner::create(std::move(folders), none, [&](std::string_view line, bool is_error) {
         const std::lock_guard lock(output_mutex);
         (is_error ? std::cerr : std::cout) << line << "\n";
-        if (facts->config.user.log) {
+        if (logged) {
             user_log.write_raw(line);
         }
     });

@@ -21,8 +21,9 @@ struct HookPlace {
     std::filesystem::path active; ///< folder of the configuration; empty: the one in force
 };
 
-/// Runs one hook outside of a module's life (config, postconfig, deconfig, confcheck, update); its output goes to
-/// stdout and to the user log. Returns the hook's exit code, 0 when there is no such hook or no <user>.
+/// Runs one hook outside of a module's life (config, postconfig, deconfig, confcheck, update, state, level); its output
+/// goes to stdout and, but for the last two, to the user log. Returns the hook's exit code, 0 when there is no such
+/// hook or no <user>.
 [[nodiscard]] int run_one_hook(const HookPlace& place, const std::string& hook,
                                const std::vector<std::string>& arguments, const Registry& registry,
                                const control::Paths& paths);

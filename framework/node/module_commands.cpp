@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <stead/base/utf8.hpp>
 #include <stead/control/user_settings.hpp>
 #include <stead/node/daemon.hpp>
+#include <stead/node/process.hpp>
 
 #include <boost/json/array.hpp>
 #include <boost/json/serialize.hpp>
@@ -15,6 +17,8 @@ namespace stead::node {
 namespace json = boost::json;
 namespace exit_code = control::exit_code;
 namespace {
+
+constexpr seconds query_hook_limit{10};
 
 std::string text_of(const json::object& object, std::string_view name) {
     const json::value* value = object.if_contains(name);
@@ -399,7 +403,33 @@ void Daemon::finish_state(const CallPtr& call, const std::map<std::string, json:
     }
     data["modules"] = std::move(table);
     answer.data = std::move(data);
-    call->finish(std::move(answer));
+    call->request.has("v") ? finish_with_hook(call, std::move(answer)) : call->finish(std::move(answer));
+}
+
+/// With what the module's own hook `state` or `level` says of its application. One that fails spoils no answer.
+void Daemon::finish_with_hook(const CallPtr& call, Answer answer) {
+    const std::string& module = call->request.module;
+    const std::string& verb = call->request.verb;
+    std::error_code ignored;
+    const auto there = [&](const std::string& file) {
+        return std::filesystem::exists(paths_.active(module) / "bin" / file, ignored);
+    };
+    if (module.empty() || call->request.from_web || !(there(verb) || there(verb + ".lua"))) {
+        return call->finish(std::move(answer));
+    }
+    const std::string state = runner(module)->state().state;
+    const std::vector<std::string> argv{
+        paths_.host().string(), "--hook", module, cluster_node(), verb, state, state, verb};
+    const auto known = std::make_shared<Answer>(std::move(answer)); // it cannot be copied
+    in_background(call, [argv, verb, known] {
+        const Result<Finished> ran = run_limited(argv, query_hook_limit);
+        const std::string output = ran ? ran->output : ran.error().text() + "\n";
+        const int exit = ran ? ran->exit : exit_code::of(ran.error().code);
+        known->text +=
+            exit == 0 ? output : "hook " + verb + " failed, exit code " + std::to_string(exit) + ": " + output;
+        known->data.as_object()["hook"] = json::object{{"exit", exit}, {"output", utf8_json(output)}};
+        return std::move(*known);
+    });
 }
 
 /// Of every running module, or of one.
@@ -458,7 +488,7 @@ void Daemon::level(const CallPtr& call) {
         data["id"] = module->id;
     }
     answer.data = std::move(data);
-    call->finish(std::move(answer));
+    finish_with_hook(call, std::move(answer));
 }
 
 // ---- Logs and resources

@@ -252,6 +252,7 @@ void WebFace::answer(const std::shared_ptr<control::Connection>& connection, con
         return send(std::move(refused));
     }
     request->caller = "stead-web";
+    request->from_web = true;
     request->options["json"] = "on"; // what a plugin answers as well
     request->by.clear();
     ++questions_;

@@ -41,6 +41,9 @@ std::vector<Step> life(const std::string& mode) {
         steps.push_back({stop, {"force", "WAIT", "STOP", "stop"}});
     }
     steps.push_back({"poststop", {"WAIT", "STOP", "stop"}});
+    for (const char* query : {"state", "level"}) {
+        steps.push_back({query, {active, active, query}});
+    }
     for (const char* other : {"update", "deconfig"}) {
         steps.push_back({other, {}});
     }

@@ -247,14 +247,13 @@ def configuration(farm, node):
     says(node, "confcheck -m echo", "warning", "'192.0.2.7' is in no subnet", "10.42.0.0/16 (eth0)")
     xml.write_text(good)
     slips = xml.parents[1] / "bin"
-    strays = ("strat_both.lua", "stop_second.lua", "state.lua", "level", "_rfs_synced", "start_prim.cmd", "confchek",
+    strays = ("strat_both.lua", "stop_second.lua", "_rfs_synced", "start_prim.cmd", "confchek",
               "helper.sh")
     for name in strays:
         (slips / name).write_text("return true\n" if name.endswith(".lua") else "exit 0\n")
     says(node, "confcheck -m echo", "bin/strat_both.lua: is no hook, and no element names it; did you mean start_both?")
     says(node, "confcheck -m echo", "bin/stop_second.lua: is never run")
-    says(node, "confcheck -m echo", "bin/state.lua: is never run: Stead has no hook 'state'", "bin/level: is never run",
-         "bin/_rfs_synced: is never run", "bin/start_prim.cmd: is never run: a hook is named start_prim",
+    says(node, "confcheck -m echo", "bin/_rfs_synced: is never run", "bin/start_prim.cmd: is never run: a hook is named start_prim",
          "bin/confchek: is no hook, and no element names it; did you mean confcheck?")
     check("helper" not in node.stead("confcheck -m echo").stdout, "what hooks may call is nobody's slip")
     for name in strays:

@@ -3,6 +3,7 @@
 """The life of light modules under the real steadd and stead-host: every way in which a hook can misbehave ends in a
 defined state with the reason in the log; actions, loop guard, adoption and update do what they say."""
 import concurrent.futures
+import json
 import sys
 import time
 
@@ -214,6 +215,31 @@ def update(node):
     changing.stead("forcestop")
 
 
+def queries(node, told):
+    """The classic hooks state and level, read as everything in bin/ is: of the configuration in force."""
+    bin_folder = told.folder() / "active" / "bin"
+    user_log = told.folder() / "userlog"
+    check(not user_log.exists(), "(nothing has been said yet)")
+    for name in ("state", "level"):
+        (bin_folder / name).write_text(SHELL + f'echo "{name} says $*"\n')
+        (bin_folder / name).chmod(0o755)
+    check(told.stead("state -v").stdout.endswith("\nstate says UP UP state\n"), "state -v shows what the hook state says")
+    check("says" not in told.stead("state").stdout + node.stead("state -v").stdout, "state, and that of all modules, ask none")
+    check(told.stead("level").stdout.endswith("\nlevel says UP UP level\n"), "level what the hook level says")
+    hook = json.loads(told.stead("level --json").stdout)["hook"]
+    check(hook == {"exit": 0, "output": "level says UP UP level\n"}, f"and --json: {hook}")
+    check(not user_log.exists(), "nobody's question fills the user log")
+    (bin_folder / "level").write_text(SHELL + "echo cannot tell\nexit 3\n")
+    failed = told.stead("level")
+    check("hook level failed, exit code 3: cannot tell" in failed.stdout and "id " in failed.stdout, "one that fails is told")
+    (bin_folder / "state").write_text(SHELL + "exec sleep 4711\n")
+    took = seconds_of(lambda: told.stead("state -v"))
+    check(9 < took < 20 and told.code() == UP, f"one that hangs is ended ({took:.1f} s)")
+    lab.wait_for("its process is gone", lambda: told.running("sleep 4711") == 0, 5)
+    for name in ("state", "level"):
+        (bin_folder / name).unlink()
+
+
 TELL = SHELL + 'echo "$(basename "$0") $STEAD_NODE" >>"$SAFEUSERVAR/trace"; test -f "$SAFEUSERCONF/safeconf.xml" || exit 9\n'
 
 
@@ -240,6 +266,7 @@ def configuration(node):
     check("I am node1" in node.stead("module check -m told").stdout, "module check rehearses as this node")
     (told.edited() / "bin" / "start_both.lua").unlink()
     told.start()
+    queries(node, told)
     path = told.edited() / "conf" / "userconfig.xml"
     path.write_text(path.read_text().replace("2s", "3s"))
     told.stead("update")

@@ -92,6 +92,7 @@ private:
     void wait_state(const CallPtr& call);
     void state(const CallPtr& call);
     void state_verbose(const CallPtr& call);
+    void finish_with_hook(const CallPtr& call, Answer answer);
     void finish_state(const CallPtr& call, const std::map<std::string, boost::json::object>& details);
     void level(const CallPtr& call);
     void show_log(const CallPtr& call);
