@@ -23,13 +23,15 @@ TEST(MirrorSim, KeepsItsPromises) {
     }
     Statistics sum;
     const std::uint64_t seeds = option("STEAD_SIM_SEEDS", 1000);
-    for (std::uint64_t seed = option("STEAD_SIM_FIRST", 0); seed < seeds; ++seed) {
+    const std::uint64_t first = option("STEAD_SIM_FIRST", 0);
+    for (std::uint64_t seed = first; seed < first + seeds; ++seed) {
         EXPECT_EQ(run_history({.seed = seed}, &sum), "")
             << "replay with: STEAD_SIM_SEED=" << seed << " STEAD_SIM_TRACE=1 ctest -R sim_mirror -V";
         if (HasFailure() && std::getenv("STEAD_SIM_GO_ON") == nullptr) {
             return;
         }
     }
+    EXPECT_GT(sum.answers, seeds * 10) << "a simulator that tests nothing must not pass";
     std::printf(
         "%llu steps, %llu answers, %llu syncs, %llu faults, %llu power losses, %llu resyncs, %llu copies, "
         "%llu probes, %llu promotions, %llu repairs, %llu splits, %llu changed behind the mount, %llu configured anew, "
@@ -57,13 +59,15 @@ TEST(MirrorSim, RolesAloneKeepTheirPromises) {
     }
     Statistics sum;
     const std::uint64_t seeds = option("STEAD_SIM_SEEDS", 1000);
-    for (std::uint64_t seed = option("STEAD_SIM_FIRST", 0); seed < seeds; ++seed) {
+    const std::uint64_t first = option("STEAD_SIM_FIRST", 0);
+    for (std::uint64_t seed = first; seed < first + seeds; ++seed) {
         EXPECT_EQ(run_roles_history({.seed = seed}, &sum), "")
             << "replay with: STEAD_SIM_SEED=" << seed << " STEAD_SIM_TRACE=1 ctest -R sim_mirror -V";
         if (HasFailure() && std::getenv("STEAD_SIM_GO_ON") == nullptr) {
             return;
         }
     }
+    EXPECT_GT(sum.faults, seeds * 2) << "a simulator that tests nothing must not pass";
     std::printf("%llu steps, %llu faults, %llu power losses, %llu promotions, %llu times two served, %lld ms at most\n",
                 static_cast<unsigned long long>(sum.steps), static_cast<unsigned long long>(sum.faults),
                 static_cast<unsigned long long>(sum.power_losses), static_cast<unsigned long long>(sum.promotions),
