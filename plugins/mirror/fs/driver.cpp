@@ -76,9 +76,10 @@ Result<void> Driver::open() {
     Tree::Options options;
     options.state = settings_.state_folder;
     options.note = [this](bool alarm, const std::string& text) { note(alarm, text); };
+    const bool good = has_data && (start.record->role == Role::alone || start.record->role == Role::prim);
     for (const ReplicatedDirectory& directory : settings_.directories) {
         options.roots.push_back({directory.path, directory.hidden_suffix, directory.excluded, directory.excluded_regex,
-                                 has_data ? directory.to_check : std::vector<std::string>{}});
+                                 has_data ? directory.to_check : std::vector<std::string>{}, good});
     }
     auto tree = Tree::open(std::move(options));
     if (!tree) {

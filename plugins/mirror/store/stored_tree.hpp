@@ -183,6 +183,7 @@ private:
     [[nodiscard]] std::filesystem::path manifest_path() const;
     [[nodiscard]] std::string configured() const;
     [[nodiscard]] std::filesystem::path configured_path() const;
+    [[nodiscard]] bool was_replicated(const std::filesystem::path& place) const;
     [[nodiscard]] Result<void> account() const;
     void hand_back();
     [[nodiscard]] Result<void> check_markers() const;
