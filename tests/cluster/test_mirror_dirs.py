@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """What may be replicated: several directories, what is left out of them, what must be there, what the secondary shows; and
-what is refused, with file and line; and a disk that is full. Usage: test_mirror_dirs.py refused|several|read_only|full"""
+what is refused, with file and line; and a disk that is full, or not mounted.
+Usage: test_mirror_dirs.py refused|several|read_only|full|disk"""
 import sys
 import time
 
@@ -180,7 +181,35 @@ def full(nodes):
     check(len(sums) == 1, f"both have the same: {sums}")
 
 
+def disk(nodes):
+    """What its disk forbids, the mount forbids; and the last holder does not take an empty directory for its data when
+    the disk is not mounted."""
+    for node in nodes.nodes:
+        node.sh("mount -o remount,nosuid,nodev,noexec /srv")
+    module = mirror.Mirror(nodes)
+    one, two = module.form()
+    shown = one.sh(f"grep ' {mirror.DATA} ' /proc/mounts").stdout
+    check(all(word in shown for word in ("nosuid", "nodev", "noexec")), f"as /srv is mounted: {shown.strip()}")
+    one.sh(f"cp /bin/true {mirror.DATA}/program; echo kept >{mirror.DATA}/file")
+    check(one.sh(f"{mirror.DATA}/program", check=False).returncode == 126, "nothing there can be run")
+    module.stead(two, "stop")
+    module.wait_ready(one, ALONE)
+    module.stead(one, "stop")
+    one.sh(f"umount /srv && mkdir -p {mirror.DATA}")
+    module.stead(one, "start", check=False)
+    lab.wait_for("it stops and says why", lambda: one.state("data") == STOP and "is its disk mounted?" in module.log(one))
+    module.stead(two, "start")
+    module.wait(two, mirror.WAIT)
+    mirror.mount_srv(one)
+    module.stead(one, "start")
+    module.wait_ready(one, PRIM, timeout=30)
+    module.wait_ready(two, SECOND, timeout=30)
+    module.stop()
+    for node in module.nodes:
+        check(node.sh(f"cat {mirror.DATA}/file").stdout == "kept\n", f"{node.name} has its data")
+
+
 if __name__ == "__main__":
     case = sys.argv[1]
-    with mirror.cluster(srv_mib=48 if case == "full" else 0) as pair:
-        {"refused": refused, "several": several, "read_only": read_only, "full": full}[case](pair)
+    with mirror.cluster(srv_mib=48 if case in ("full", "disk") else 0) as pair:
+        {"refused": refused, "several": several, "read_only": read_only, "full": full, "disk": disk}[case](pair)

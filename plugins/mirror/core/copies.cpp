@@ -50,7 +50,7 @@ void Core::State::pump_copies() {
     if (!link_up || frozen || !serving() || (phase != Phase::copying && phase != Phase::equal)) {
         return;
     }
-    while (!pumped && jobs.size() + copies.size() < options.window_copies) {
+    while (!pumped && jobs.size() + copies.size() < options.window_copies && scheduled.size() < options.window_reads) {
         const auto at = pending.lower_bound(pump_from);
         if (at == pending.end()) {
             pumped = true;
@@ -160,7 +160,8 @@ void Core::State::read_and_send(Ticket ticket) {
         }
         job_done(ticket);
     });
-    out.emplace_back(Read{read, jobs.at(ticket).target});
+    const Job& job = jobs.at(ticket);
+    out.emplace_back(Read{read, job.target, job.owner != 0});
 }
 
 void Core::State::job_done(Ticket ticket) {

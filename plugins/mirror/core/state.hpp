@@ -93,7 +93,10 @@ struct Core::State {
     void handle(const PeerLost& input);
     void handle(const PeerBack&);
     void handle(const LetIn&);
-    void handle(const SetWindow& input) { options.window_copies = input.copies; }
+    void handle(const SetWindow& input) {
+        options.window_copies = input.copies;
+        options.window_reads = input.reads;
+    }
     void handle(const SetAck& input);
     void handle(const StartBehind&);
     void settle(); ///< whatever can go on now, goes on

@@ -76,9 +76,10 @@ Result<void> Driver::open() {
     Tree::Options options;
     options.state = settings_.state_folder;
     options.note = [this](bool alarm, const std::string& text) { note(alarm, text); };
+    const bool good = has_data && (start.record->role == Role::alone || start.record->role == Role::prim);
     for (const ReplicatedDirectory& directory : settings_.directories) {
         options.roots.push_back({directory.path, directory.hidden_suffix, directory.excluded, directory.excluded_regex,
-                                 has_data ? directory.to_check : std::vector<std::string>{}});
+                                 has_data ? directory.to_check : std::vector<std::string>{}, good});
     }
     auto tree = Tree::open(std::move(options));
     if (!tree) {
@@ -100,7 +101,9 @@ Result<void> Driver::open() {
     sync_pool_.emplace(sync_threads);
     store_pool_.emplace(store_threads);
     reader_pool_.emplace(readers_of(settings_.readers));
-    core_.emplace(core_options(settings_));
+    const Options core = core_options(settings_);
+    window_copies_.store(core.window_copies);
+    core_.emplace(core);
     feed(start);
     return {};
 }
@@ -132,8 +135,24 @@ void Driver::update(const json::object& message) {
     pacer_.set_cap(static_cast<std::uint64_t>(number_of(message, "resync_bytes_per_second")));
     const std::uint32_t readers = readers_of(number_of(message, "readers", settings_.readers));
     reader_pool_->resize(readers);
-    feed(SetWindow{copies_per_reader * readers});
+    window_copies_.store(copies_per_reader * readers);
+    window_reads_.store(0); // to be told in any case
+    set_window();
     feed(SetAck{static_cast<Ack>(number_of(message, "ack", static_cast<int>(settings_.ack)))});
+}
+
+/// As the pacer wants it by now.
+void Driver::set_window() {
+    if (pacer_.at_once(BootClock::now(), zone_bytes) == window_reads_.load()) {
+        return;
+    }
+    Work work;
+    {
+        const std::lock_guard lock(mutex_);
+        window_reads_.store(pacer_.at_once(BootClock::now(), zone_bytes));
+        step(SetWindow{window_copies_.load(), window_reads_.load()}, work);
+    }
+    run_all(work);
 }
 
 // ---- Inputs
@@ -213,6 +232,7 @@ void Driver::submit(Operation operation, std::function<void(int)> answer) {
     for (const Target& target : operation.targets) {
         bytes += target.kind == TargetKind::zone ? zone_bytes : 0;
     }
+    pacer_.asked(asked);
     Work work;
     {
         const std::lock_guard lock(mutex_);
@@ -222,7 +242,8 @@ void Driver::submit(Operation operation, std::function<void(int)> answer) {
         const OpId id = ++last_op_;
         pending_.emplace(id, [this, asked, bytes, answer = std::move(answer)](int error) {
             const Instant now = BootClock::now();
-            pacer_.answered(now, now - asked, resyncing_.load(std::memory_order_relaxed) ? bytes : 0);
+            pacer_.answered(now, now - asked, resyncing_.load(std::memory_order_relaxed) ? bytes : 0,
+                            mirrored_.load(std::memory_order_relaxed));
             answer(error);
         });
         renew_lease(BootClock::now(), work); // under the lock: the core's time never goes back

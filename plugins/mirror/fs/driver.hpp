@@ -106,6 +106,7 @@ private:
     [[nodiscard]] int wait_and_tick();
     void drop_fronts();
     void on_peer(const boost::json::object& message);
+    void set_window();
     void update(const boost::json::object& message);
     void on_command(const boost::json::object& message);
     void mount(std::int64_t id);
@@ -162,7 +163,8 @@ private:
     ReplicationMeter replication_;
 
     std::atomic<std::int64_t> armed_ns_{};
-    std::atomic<bool> resyncing_{};
+    std::atomic<bool> resyncing_{}, mirrored_{};
+    std::atomic<std::uint32_t> window_copies_{}, window_reads_{};
     std::atomic<bool> status_due_{}; ///< at once
     Fd wake_;
     std::mutex fronts_mutex_;

@@ -99,10 +99,13 @@ void Driver::tell_failure(const char* what, const Target& target, int error) {
     }
 }
 
+/// One that an operation waits for is not behind those that wait for their turn: a source has no other use for the
+/// threads that store.
 void Driver::perform(Read&& output, Work&) {
-    reader_pool_->post([this, output] {
+    Pool& pool = output.urgent ? *store_pool_ : *reader_pool_;
+    pool.post([this, output] {
         const bool zone = output.target.kind == TargetKind::zone;
-        if (zone) { // when those before are paid for
+        if (zone && !output.urgent) { // when those before are paid for
             const Instant at = pacer_.admit(BootClock::now(), 0);
             std::this_thread::sleep_for(at - BootClock::now());
         }
@@ -113,12 +116,17 @@ void Driver::perform(Read&& output, Work&) {
             static_cast<void>(pacer_.admit(BootClock::now(), bytes_of(done.payload)));
         }
         tell_failure("read", output.target, done.error);
+        set_window();
         feed(done);
     });
 }
 
 void Driver::perform(Digest&& output, Work&) {
     reader_pool_->post([this, output] {
+        if (output.target.kind == TargetKind::zone) {
+            pacer_.compared(BootClock::now(), zone_bytes);
+            set_window();
+        }
         Done done;
         done.ticket = output.ticket;
         done.error = tree_->digest(output.target, done.digest);
@@ -239,6 +247,7 @@ void Driver::perform(Answer&& output, Work& work) {
 /// A node that serves no more lets nobody wait: its file systems end at once, on this thread.
 void Driver::perform(RoleChanged&& output, Work& work) {
     role_ = output.role;
+    mirrored_.store(role_ == Role::prim, std::memory_order_relaxed);
     role_reason_ = output.reason;
     role_changed_ = true;
     tree_->forget_times();

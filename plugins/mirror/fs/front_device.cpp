@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <linux/fuse.h>
 #include <sys/mount.h>
+#include <sys/statvfs.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/uio.h>
@@ -132,6 +133,25 @@ void init(void* data, fuse_conn_info* connection) {
     connection->time_gran = 1;
 }
 
+namespace {
+
+/// What is forbidden where the data lie is forbidden in front of them.
+unsigned long inherited_flags(const std::string& place) {
+    struct statvfs below {};
+    if (::statvfs(place.c_str(), &below) != 0) {
+        return 0;
+    }
+    unsigned long flags = 0;
+    for (const auto& [forbidden, flag] : {std::pair<unsigned long, unsigned long>{ST_NOSUID, MS_NOSUID},
+                                          {ST_NODEV, MS_NODEV},
+                                          {ST_NOEXEC, MS_NOEXEC}}) {
+        flags |= (below.f_flag & forbidden) != 0 ? flag : 0;
+    }
+    return flags;
+}
+
+} // namespace
+
 Result<Device> Device::mount(State& state) {
     const std::string& place = state.options.mount_point;
     Fd device(::open("/dev/fuse", O_RDWR | O_CLOEXEC));
@@ -140,7 +160,8 @@ Result<Device> Device::mount(State& state) {
     }
     const std::string data = "fd=" + std::to_string(device.get()) + ",rootmode=40000,user_id=0,group_id=0," +
                              "default_permissions,allow_other";
-    const unsigned long flags = state.options.read_only ? MS_RDONLY : 0;
+    const unsigned long read_only = MS_RDONLY;
+    const unsigned long flags = inherited_flags(place) | (state.options.read_only ? read_only : 0);
     if (::mount("stead", place.c_str(), "fuse.stead", flags, data.c_str()) != 0) {
         return os_error(place, "cannot be mounted on: it must be a directory, and we must be root", errno);
     }

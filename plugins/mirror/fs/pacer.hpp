@@ -11,20 +11,29 @@ namespace stead::mirror {
 
 /// How fast a resync may read: as fast as it can while the application is idle, else so that the application's slower
 /// operations (p95) take at most about twice as long as without a resync (additive increase, multiplicative decrease;
-/// Chiu and Jain 1989). Never below floor_bytes, nor below what the application itself makes dirty.
+/// Chiu and Jain 1989). Never below floor_bytes, nor below what the application itself makes dirty. An application
+/// whose few operations take long is not idle, but slow.
 ///
 /// Threading: every member from any thread.
 class Pacer {
 public:
     static constexpr std::uint64_t floor_bytes = 4u << 20;   ///< per second
     static constexpr nanoseconds window = milliseconds{200}; ///< of one decision
+    static constexpr nanoseconds window_max = seconds{2};    ///< while there are few operations to judge by
 
     /// `cap`: bytes per second, 0 = none.
     void set_cap(std::uint64_t cap);
-    /// The application waited so long for an answer. `dirtied`: bytes that it left for the resync to send.
-    void answered(Instant now, nanoseconds latency, std::uint64_t dirtied);
+    /// The application waits for an answer.
+    void asked(Instant now);
+    /// It waited so long. `dirtied`: bytes that it left for the resync to send. `mirrored`: the other node is in sync,
+    /// so that this is what an answer takes without a resync; one that this node gives alone says nothing of that.
+    void answered(Instant now, nanoseconds latency, std::uint64_t dirtied, bool mirrored);
     /// When so many bytes may be read that are wanted at `now`.
     [[nodiscard]] Instant admit(Instant now, std::uint64_t bytes);
+    /// So many bytes are read to be compared.
+    void compared(Instant now, std::uint64_t bytes);
+    /// How many zones may be locked at once, from the wait for admit() on: what the application writes there waits too.
+    [[nodiscard]] std::uint32_t at_once(Instant now, std::uint64_t zone);
 
     struct Figures {
         nanoseconds p50{}, p95{};   ///< of the last full window with operations
@@ -40,14 +49,16 @@ private:
     static constexpr std::size_t slots = 96;
     struct Window {
         std::array<std::uint32_t, slots> counts{};
-        std::uint64_t operations{}, dirtied{}, read{};
+        std::uint64_t operations{}, mirrored{}, dirtied{}, read{};
+        nanoseconds waited{}; ///< of all operations
     };
     void turn(Instant now);
     [[nodiscard]] static nanoseconds quantile(const Window& window, double part);
 
     std::mutex mutex_;
     Window present_;
-    Instant window_end_{};
+    Instant window_begin_{};
+    std::uint64_t waiting_{}; ///< operations without an answer
     Instant next_{};
     std::uint64_t cap_{}, rate_{};
     Figures figures_;

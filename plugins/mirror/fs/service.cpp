@@ -108,6 +108,7 @@ int Driver::wait_and_tick() {
     ::ppoll(fds.data(), fds.size(), &limit, nullptr);
     std::uint64_t count = 0;
     [[maybe_unused]] const auto read = ::read(wake_.get(), &count, sizeof count);
+    set_window();
     feed(Tick{});
     return (fds[0].revents & (POLLHUP | POLLERR)) != 0 ? fds[0].revents | POLLIN : fds[0].revents;
 }

@@ -100,6 +100,12 @@ std::string StoredTree::configured() const {
     return text;
 }
 
+bool StoredTree::was_replicated(const std::filesystem::path& place) const {
+    const auto before = read_file(configured_path(), configured_bytes_max);
+    const std::string line = place.lexically_normal().string() + '\0' + '\n';
+    return before && (before->starts_with(line) || before->find('\n' + line) != std::string::npos);
+}
+
 std::filesystem::path StoredTree::configured_path() const { return options_.state / "replicated"; }
 
 /// A disk that is full now costs a comparison later, or what a version before this one would have missed.

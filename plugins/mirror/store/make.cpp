@@ -70,6 +70,10 @@ Errno StoredTree::make(const Spot& spot, const change::Make& change, const Time&
     if (error == 0 && (located.is_file() || located.is_directory())) {
         written_.note(change.inode, Written::What::all); // the others are as durable as the directory
     }
+    if (error == 0 && saves_undo_) {
+        const std::lock_guard lock(made_mutex_);
+        made_.insert(change.inode);
+    }
     return error;
 }
 

@@ -14,6 +14,7 @@
 #include <map>
 #include <mutex>
 #include <set>
+#include <unordered_set>
 
 namespace stead::mirror {
 
@@ -151,6 +152,8 @@ private:
     [[nodiscard]] std::filesystem::path undo_path() const;
     /// A cut or a hole takes zones that no target names: while undo is kept, those that hold data are saved right
     /// before it happens. `taken`: of this zone something goes. The caller holds none of the locks below.
+    void forget_made();
+    [[nodiscard]] bool made_by_resync(const Target& target);
     [[nodiscard]] Errno save_taken(const Fid& fid, const std::function<bool(std::uint64_t zone)>& taken);
     /// Makes an export of the undo log and of what was parked up to here. Its lock is held.
     [[nodiscard]] Errno keep_lost(Seq through);
@@ -180,6 +183,7 @@ private:
     [[nodiscard]] std::filesystem::path manifest_path() const;
     [[nodiscard]] std::string configured() const;
     [[nodiscard]] std::filesystem::path configured_path() const;
+    [[nodiscard]] bool was_replicated(const std::filesystem::path& place) const;
     [[nodiscard]] Result<void> account() const;
     void hand_back();
     [[nodiscard]] Result<void> check_markers() const;
@@ -195,14 +199,16 @@ private:
     /// Held while names are taken away or found by inode, so that the last one is known to be the last.
     mutable std::mutex names_;
     std::map<Fid, Seq> parked_;
-    std::set<Fid> displaced_;     ///< parked only until their place is free
-    std::vector<Fid> incomplete_; ///< made empty by a resync
+    std::set<Fid> displaced_;       ///< parked only until their place is free
+    std::vector<Fid> incomplete_;   ///< made empty by a resync
     std::vector<Fid> still_marked_; ///< were, and have been filled since: only their marks say otherwise
     std::atomic<std::uint64_t> temporaries_{0};
     std::mutex undo_mutex_; ///< before names_
     UndoLog undo_;
     std::atomic<bool> saves_undo_{}; ///< between start_undo() and the end of the resync, or its roll-back
-    bool resync_ended_{};            ///< since the last start_undo(); guarded by undo_mutex_
+    std::mutex made_mutex_;
+    std::unordered_set<Fid, FidHash> made_; ///< since the undo log was begun; guarded by made_mutex_
+    bool resync_ended_{};                   ///< since the last start_undo(); guarded by undo_mutex_
     struct Ending {
         bool keep_undo{};
         Seq through{};

@@ -23,6 +23,15 @@ Fid root_fid(const std::filesystem::path& place) {
     return {hash.high64, hash.low64};
 }
 
+/// As a mount point without its disk, or a disk that has just been formatted.
+bool is_new_and_empty(const std::filesystem::path& place) {
+    sys::Mark mark;
+    std::error_code error;
+    const std::filesystem::directory_iterator entries(place, error), end;
+    return !error && sys::read_mark(place.string(), mark) == ENODATA &&
+           std::all_of(entries, end, [](const auto& entry) { return entry.path().filename() == "lost+found"; });
+}
+
 /// A part of what the process may open; the rest is the file system's and the stream's.
 std::size_t open_inodes_max() {
     struct rlimit limit {};
@@ -108,6 +117,14 @@ Result<void> StoredTree::check_markers() const {
                 return Error{Errc::not_found, (place / marker).string(),
                              "is named by <tocheck> and missing: is the right disk mounted? Nothing was started"};
             }
+        }
+        if (root->options.known && root->place.was_stopped() && was_replicated(place) && is_new_and_empty(place)) {
+            return Error{Errc::not_found, place.string(),
+                         "is empty, and is not the directory that was replicated: is its disk mounted? Nothing was "
+                         "started. If its data are lost, remove " +
+                             options_.state.string() +
+                             " here, say 'stead prim' on the other node, and 'stead second' here: this one then gets a "
+                             "full copy"};
         }
     }
     return {};

@@ -28,7 +28,20 @@ Errno StoredTree::start_undo(bool go_on) {
         }
     }
     purge_later_ = 0; // what is parked from here on is part of the old data
+    forget_made();
     return undo_.start(undo_path());
+}
+
+void StoredTree::forget_made() {
+    const std::lock_guard lock(made_mutex_);
+    made_.clear();
+}
+
+/// Has no old content: it loses its name when the directory is put back. (Of a directory it has to be known that it was
+/// not there: what was moved into it must come out.)
+bool StoredTree::made_by_resync(const Target& target) {
+    const std::lock_guard lock(made_mutex_);
+    return target.kind != TargetKind::directory && made_.contains(target.fid);
 }
 
 Errno StoredTree::save_undo(const std::vector<Target>& targets) {
@@ -41,12 +54,15 @@ Errno StoredTree::save_undo(const std::vector<Target>& targets) {
     }
     std::vector<UndoLog::Saved> batch;
     for (const Target& target : targets) {
-        if (undo_.has(target)) {
+        if (undo_.has(target) || made_by_resync(target)) {
             continue; // the first content counts
         }
         UndoLog::Saved saved{target, {}};
         if (const Errno error = read_content(target, true, saved.content); error != 0) {
             return error;
+        }
+        if (target.kind == TargetKind::inode && !saved.content) {
+            continue; // that it was not there, its directory says
         }
         batch.push_back(std::move(saved));
     }
@@ -85,6 +101,7 @@ Errno StoredTree::save_taken(const Fid& fid, const std::function<bool(std::uint6
 Errno StoredTree::roll_back() {
     saves_undo_ = false; // what is overwritten now is the resync's
     const std::lock_guard lock(undo_mutex_);
+    forget_made();
     if (!undo_.active()) {
         return 0;
     }
@@ -111,6 +128,7 @@ void StoredTree::end_resync(bool keep_undo) {
     const std::lock_guard lock(undo_mutex_);
     saves_undo_ = false;
     resync_ended_ = true;
+    forget_made();
     {
         const std::lock_guard names(names_);
         for (const Fid& fid : incomplete_) {

@@ -90,7 +90,7 @@ protected:
     }
     Tree::Options options() {
         Tree::Options result;
-        result.roots.push_back({place, suffix, excluded, excluded_regex, to_check});
+        result.roots.push_back({place, suffix, excluded, excluded_regex, to_check, good_copy});
         result.state = base / "state";
         result.note = [this](bool alarm, const std::string& text) { (alarm ? alarms : notes).push_back(text); };
         return result;
@@ -167,6 +167,7 @@ protected:
 
     fs::path base, place, hidden, aside, park;
     std::vector<std::string> excluded, excluded_regex, to_check, alarms, notes;
+    bool good_copy{};
     std::unique_ptr<Tree> tree;
     Fid root;
     Time at{1'000'000, 5};

@@ -250,6 +250,34 @@ TEST_F(Places, AMissingMarkerStopsBeforeAnythingMoves) {
         << "what was changed until the marker was back is noticed";
 }
 
+TEST_F(Places, AnEmptyDirectoryInPlaceOfTheGoodCopyIsRefused) {
+    good_copy = true;
+    start(); // a new directory, the first time
+    stop();
+    start(); // it may be empty
+    stop();
+    spew(place / "a", "hello");
+    start();
+    stop();
+    fs::rename(place, base / "unmounted");
+    fs::create_directories(place / "lost+found");
+    EXPECT_THAT(refusal(), AllOf(HasSubstr(place.string()), HasSubstr("is its disk mounted"), HasSubstr("stead prim")));
+    EXPECT_EQ(xattr(place, "trusted.stead.fid"), "none");
+    good_copy = false; // one that gets everything from the other node
+    start();
+    stop();
+    good_copy = true;
+    fs::remove_all(place);
+    fs::create_directory(place);
+    spew(place / "restored", "from a backup");
+    start();
+    stop();
+    fs::remove_all(place);
+    fs::rename(base / "unmounted", place);
+    start();
+    EXPECT_EQ(slurp(aside / "a"), "hello");
+}
+
 TEST_F(Places, AMissingMarkerBringsBackWhatACrashLeftAside) {
     to_check = {"MARKER"};
     spew(place / "a", "hello");

@@ -306,6 +306,30 @@ TEST_F(Undo, WhatWasMovedOutOfALostDirectoryIsNotLost) {
     EXPECT_THAT(tree->foreign(), IsEmpty()) << "it was this program that took the rest away";
 }
 
+/// A full copy would wait for the disk with every few zones.
+TEST_F(Undo, OfAFileThatTheResyncMadeNothingIsSaved) {
+    ASSERT_EQ(tree->start_undo(false), 0);
+    const Fid fresh = tree->fresh(), box = tree->fresh(), inside = tree->fresh();
+    put(directory(root), copy::Listing{{{"box", box, S_IFDIR, 0, {}}, {"fresh", fresh, S_IFREG, 0, {}}}});
+    put(directory(box), copy::Listing{{{"inside", inside, S_IFREG, 0, {}}, {"kept", kept, S_IFREG, 0, {}}}});
+    const auto saved = fs::file_size(base / "state/undo");
+    for (const Fid& made : {fresh, inside}) {
+        put(inode(made), copy::Inode{S_IFREG | 0600, 0, 0, 0, 2 * zone_bytes, {5, 5}, {}, {}, {{0, 2}}});
+        put(zone(made, 0), copy::Zone{4, "zone"});
+    }
+    put(inode(tree->fresh()), copy::Inode{S_IFREG | 0600, 0, 0, 0, 0, {5, 5}, {}, {}, {}});
+    EXPECT_EQ(fs::file_size(base / "state/undo"), saved);
+    put(zone(kept, 0), copy::Zone{4, "over"});
+    EXPECT_GT(fs::file_size(base / "state/undo"), saved + zone_bytes);
+    ASSERT_TRUE(tree->close()); // a restart knows no more what was made
+    start();
+    ASSERT_EQ(tree->start_undo(true), 0);
+    put(zone(fresh, 1), copy::Zone{4, "more"});
+    put(zone(inside, 0), copy::Zone{4, "anew"});
+    ASSERT_EQ(tree->roll_back(), 0);
+    expect_old();
+}
+
 TEST_F(Undo, ALostDirectoryIsExportedWithAllBelowIt) {
     ASSERT_EQ(tree->start_undo(false), 0);
     put(directory(root), copy::Listing{{{"e", e, S_IFDIR, 0, {}}}});

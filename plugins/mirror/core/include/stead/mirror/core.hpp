@@ -59,6 +59,8 @@ struct Options {
     std::uint32_t overlap_zones{3};
     std::uint32_t window_operations{256};
     std::uint32_t window_copies{16};
+    /// How many targets of a resync may be locked to be read at once: what the application writes there waits.
+    std::uint32_t window_reads{~std::uint32_t{0}};
     nanoseconds checkpoint_every{seconds{30}};
     nanoseconds repeat_every{milliseconds{200}};
     /// How long a primary without its peer waits to be told that it may go on, before it stops serving. Longer than a
@@ -143,9 +145,9 @@ struct LetIn {};
 /// answered since is lost. Taken up once, like the death of a primary (probe, witness); ignored where it is not needed
 /// or where no complete copy is here. A peer that comes back, or a refusal, ends it.
 struct StartBehind {};
-/// Options::window_copies from now on. What is under way above it is finished.
+/// Options::window_copies and window_reads from now on. What is under way above them is finished.
 struct SetWindow {
-    std::uint32_t copies{};
+    std::uint32_t copies{}, reads{};
 };
 /// Options::ack for what the application asks from now on. Ignored from and to Ack::commit, which is accounted for in
 /// another way.
@@ -186,6 +188,7 @@ struct Flush {
 struct Read {
     Ticket ticket{};
     Target target;
+    bool urgent{}; ///< an operation waits for it
 };
 struct Digest { ///< equal digests only for equal content; 0 = not there
     Ticket ticket{};

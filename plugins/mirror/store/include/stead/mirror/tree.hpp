@@ -26,6 +26,8 @@ struct Root {
     std::vector<std::string> excluded;       ///< relative paths that are not replicated, with all below them
     std::vector<std::string> excluded_regex; ///< POSIX extended, matched against the whole relative path
     std::vector<std::string> to_check;       ///< relative paths that the data must have, or nothing is opened
+    /// This node has the good copy: an empty directory at `place` that is not the one that was replicated is an error.
+    bool known{};
 };
 
 /// A failed system call of the backing file system; errno values.
