@@ -302,6 +302,9 @@ private:
 
     /// Quiet, then damage nobody saw: verify finds exactly that, and afterwards the trees are equal.
     void verify() {
+        if (!world_.failed() && !(world_.alive(0) && world_.alive(1))) {
+            world_.fail("quiet, and a node is down");
+        }
         if (world_.failed()) {
             return;
         }
