@@ -465,18 +465,22 @@ void ModuleRunner::on_exit() {
     // A host that ended by itself has closed its lease; of another one steadd must have the lease to do so.
     const bool by_itself = code && *code <= 128;
     const bool closed = !clean && close_lease() && !leases_.empty();
+    std::error_code ignored;
     if (by_itself || closed) {
-        std::error_code ignored;
         std::filesystem::resize_file(paths_.host_lock(module_), 0, ignored);
     }
     reset_connection();
     leases_.clear();
+    std::filesystem::remove(paths_.host_socket(module_), ignored); // of one that was killed
     if (code && *code == control::host_protocol::exit_start_again && !stop_asked_) {
         return spawn();
     }
     phase_ = Phase::down;
     if (code && *code == control::host_protocol::exit_reboot && !stop_asked_) {
         return reboot();
+    }
+    if (clean && !stop_asked_) {
+        runs_no_more();
     }
     const std::string how = !code         ? "without a word"
                             : *code > 128 ? std::string("by signal ") + ::strsignal(*code - 128)
@@ -538,12 +542,33 @@ void ModuleRunner::on_death(const std::string& how) {
     if (!output.empty()) {
         log_.write(log::Level::error, "steadd", "last words of stead-host: " + output);
     }
+    begin_again();
+}
+
+void ModuleRunner::begin_again() {
     if (loop("inc")) {
+        runs_no_more();
         log_.write(log::Level::error, "steadd", "Action stop called by maxloop: stead-host died too often");
         return clean_up([self = shared_from_this()] { self->set_state({"STOP", "NotReady", "died too often"}); });
     }
     log_.write(log::Level::event, "steadd", "Action start called by steadd: stead-host died");
     spawn();
+}
+
+/// It stopped by itself: boot="auto" does not start it.
+void ModuleRunner::runs_no_more() {
+    std::error_code ignored;
+    std::filesystem::remove(paths_.running_mark(module_), ignored);
+}
+
+void ModuleRunner::found_dead(bool wanted) {
+    log_.write(log::Level::error, "steadd", "stead-host died while steadd did not run");
+    std::error_code ignored;
+    std::filesystem::remove(paths_.host_socket(module_), ignored);
+    if (wanted) {
+        return begin_again();
+    }
+    clean_up([self = shared_from_this()] { self->set_state({}); });
 }
 
 void ModuleRunner::clean_up(std::function<void()> then) {

@@ -128,12 +128,17 @@ def boot(node):
     check(booted.code() == STOP, "boot_delay: not at once")
     lab.wait_for("booted", lambda: node.ready("booted"), 20)
     check(time.monotonic() - begun > 1, "but later: it was running before")
+    looping = Module(node, "gaveup", {"start_both": SHELL}, xml=light_xml(attributes='boot="auto" maxloop="0"'))
+    looping.start()
+    looping.stead("restart -i checker")
+    looping.wait(STOP)
     booted.stead("stop")
     asked.stead("stop")
     asked.stead("boot off")
     reboot(node)
     time.sleep(4)  # longer than boot_delay: nothing may start
     check(booted.code() == asked.code() == STOP, "auto: stopped by a person, so not at boot; boot off: neither")
+    check(looping.code() == STOP, "auto: stopped by the loop guard, so it was not running either")
 
 
 def reboot(node):
