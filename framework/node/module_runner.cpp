@@ -95,7 +95,8 @@ ModuleRunner::ModuleRunner(asio::io_context& io, const control::Paths& paths, st
 // ----------------------------------------------------------------------------------------------
 
 void ModuleRunner::start(const std::string& by, Done done, bool at_boot) {
-    const bool leaving = phase_ == Phase::up && (state_.state == "STOP" || (stop_asked_ && !on_stop_.empty()));
+    const bool stopping = stop_asked_ && !on_stop_.empty();
+    const bool leaving = phase_ != Phase::down && (stopping || (phase_ == Phase::up && state_.state == "STOP"));
     if (phase_ == Phase::up && !leaving) {
         done(json::object{{"text", "module '" + module_ + "' is started already"}});
         return;
@@ -356,9 +357,8 @@ void ModuleRunner::stop(bool force, const std::string& by, bool automatic, Done 
         done(json::object{{"text", "module '" + module_ + "' is stopped already"}});
         return;
     }
-    if (phase_ == Phase::up) { // the last word counts
-        finish_start(Error{Errc::refused, "", "module '" + module_ + "' was stopped before it started again"});
-    }
+    // The last word counts.
+    finish_start(Error{Errc::refused, "", "module '" + module_ + "' was stopped before it started"});
     stop_asked_ = true;
     on_stop_.push_back(std::move(done));
     if (phase_ == Phase::starting) {
@@ -485,7 +485,9 @@ void ModuleRunner::on_exit() {
     const std::string how = !code         ? "without a word"
                             : *code > 128 ? std::string("by signal ") + ::strsignal(*code - 128)
                                           : "with exit code " + std::to_string(*code);
-    if (was_starting) {
+    if (was_starting && stop_asked_) {
+        set_state({});
+    } else if (was_starting) {
         const std::string output = early_output();
         finish_start(Error{Errc::refused, "", "stead-host ended " + how + (output.empty() ? "" : ": " + output)});
         const std::string last = output.substr(output.rfind('\n') + 1); // npos + 1 = 0

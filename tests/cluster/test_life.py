@@ -202,6 +202,16 @@ def crossing(node):
     slow.stead("stop")
     check(first.wait(20) == 0 and again.wait(20) == 78 and "stopped before" in again.stderr.read()
           and slow.code() == STOP, "stop, start, stop: the last word counts")
+    hasty = Module(node, "hurried", {"start_both": SHELL})
+    stead = f"{node.lab.stage}/bin/stead"
+    for pause in (0.01, 0.02, 0.03, 0.04):
+        node.sh(f"{stead} start -m hurried & sleep {pause}; {stead} stop -m hurried; wait", check=False)
+        hasty.wait(STOP)
+        check("could not start" not in hasty.stead("state").stdout, "a stop before stead-host has said a word is no failure")
+        node.sh(f"{stead} start -m hurried & sleep {pause}; {stead} stop -m hurried & sleep {pause}; {stead} start -m hurried; wait",
+                check=False)
+        lab.wait_for("hurried Ready", lambda: node.ready("hurried"))
+        hasty.stead("stop")
 
     bytes_of = Module(node, "bytes", {"start_both": SHELL + '$SAFE/safekit printi "$(printf \'caf\\351\')" && echo said\n',
                                       "start_sec.lua": 'stead.resource.set("custom.x", "v\\233")'})
