@@ -361,6 +361,7 @@ def lua_example(node):
 def support_files(node):
     secret = Module(node, "secret", {"start_both": SHELL + "echo the password is hunter2\nAPI_TOKEN=xyzzy1\n"},
                     xml=light_xml(user='<user><var name="DB_PASSWORD" value="hunter2"/><var name="P" value="v-80"/></user>'))
+    (secret.edited() / "conf" / ".pgpass").write_text("host:5432:shop:app:abracadabra7\n")
     secret.start()
     relative = node.stead("snapshot x.zip", check=False)
     check(relative.returncode == 64 and "absolute path" in relative.stderr, "a relative path is refused")
@@ -376,7 +377,7 @@ def support_files(node):
                  "modules/secret/log", "modules/secret/userlog"):
         check(name in names, f"it holds {name}")
     key = (node.disk / "etc/cluster.key").read_bytes()
-    check(state["state"] == "UP" and b"hunter2" not in everything and b"xyzzy1" not in everything
+    check(state["state"] == "UP" and b"hunter2" not in everything and b"xyzzy1" not in everything and b"abracadabra7" not in everything
           and key not in everything and b"v-80" in everything, "with the state, without passwords and keys")
     check(b"cluster.key" not in b"\n".join(name.encode() for name in names), "nor is the key file there")
     check(not [path for path in (node.disk / "var").iterdir() if path.name.startswith("snapshot-")], "nothing is left")
