@@ -171,8 +171,9 @@ Result<void> Daemon::start() {
     const std::vector<std::string> dead = adopt_hosts();
     join_cluster();
     for (const std::string& module : dead) {
-        std::error_code ignored;
-        runner(module)->found_dead(cluster_ && fs::exists(paths_.running_mark(module), ignored));
+        if (cluster_ && runner(module)->is_dead()) {
+            runner(module)->found_dead();
+        }
     }
     web_->start(cluster_ ? cluster_->cluster.web : config::ClusterWeb{}, web_names());
     return {};

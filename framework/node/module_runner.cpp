@@ -8,6 +8,8 @@
 
 #include <boost/asio/post.hpp>
 
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -183,6 +185,7 @@ bool ModuleRunner::adopt() {
     pid_ = peer.pid;
     ours_ = false;
     phase_ = Phase::starting;
+    set_state({"WAIT", "Transient", "the running stead-host has not answered this steadd yet"});
     watch(Fd(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0))));
     log_.write(log::Level::event, "steadd", "adopted the running stead-host, pid " + std::to_string(pid_));
     hello();
@@ -485,7 +488,10 @@ void ModuleRunner::on_exit() {
     const std::string how = !code         ? "without a word"
                             : *code > 128 ? std::string("by signal ") + ::strsignal(*code - 128)
                                           : "with exit code " + std::to_string(*code);
-    if (was_starting && stop_asked_) {
+    if (was_starting && !ours_ && !clean) { // it was dying as it was adopted
+        return found_dead();
+    }
+    if (was_starting && (stop_asked_ || !ours_)) {
         set_state({});
     } else if (was_starting) {
         const std::string output = early_output();
@@ -551,6 +557,7 @@ void ModuleRunner::begin_again() {
     if (loop("inc")) {
         runs_no_more();
         log_.write(log::Level::error, "steadd", "Action stop called by maxloop: stead-host died too often");
+        finish_start(Error{Errc::refused, "", "stead-host died too often"});
         return clean_up([self = shared_from_this()] { self->set_state({"STOP", "NotReady", "died too often"}); });
     }
     log_.write(log::Level::event, "steadd", "Action start called by steadd: stead-host died");
@@ -563,11 +570,16 @@ void ModuleRunner::runs_no_more() {
     std::filesystem::remove(paths_.running_mark(module_), ignored);
 }
 
-void ModuleRunner::found_dead(bool wanted) {
+bool ModuleRunner::is_dead() const {
+    const Fd lock(::open(paths_.host_lock(module_).c_str(), O_RDWR | O_CLOEXEC));
+    return phase_ == Phase::down && (!lock || ::flock(lock.get(), LOCK_EX | LOCK_NB) == 0);
+}
+
+void ModuleRunner::found_dead() {
     log_.write(log::Level::error, "steadd", "stead-host died while steadd did not run");
     std::error_code ignored;
     std::filesystem::remove(paths_.host_socket(module_), ignored);
-    if (wanted) {
+    if (std::filesystem::exists(paths_.running_mark(module_), ignored)) {
         return begin_again();
     }
     clean_up([self = shared_from_this()] { self->set_state({}); });

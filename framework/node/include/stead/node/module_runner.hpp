@@ -63,9 +63,11 @@ public:
     void start(const std::string& by, Done done, bool at_boot = false);
     /// Connects to a host that runs already. False when there is none.
     bool adopt();
-    /// A host died while there was no steadd, as its socket shows, which nobody serves. `wanted`: nobody had stopped
-    /// the module, so it starts again and is counted, as after any death.
-    void found_dead(bool wanted);
+    /// No process holds the lock of the host.
+    [[nodiscard]] bool is_dead() const;
+    /// A host died while there was no steadd, as its socket shows, which it left behind. Unless somebody had stopped
+    /// the module it starts again and is counted, as after any death.
+    void found_dead();
     /// Done when the host has exited, however long its scripts take; with timed_out when it answers nothing for
     /// `silence_max` (the stop stays asked). By force a silent host is killed after `forced_silence_max`, any other
     /// after 20 s.
