@@ -54,9 +54,11 @@ json::object make_request(const control::Invocation& invocation) {
     for (const std::string& argument : invocation.arguments) {
         arguments.emplace_back(argument);
     }
-    return json::object{{"verb", invocation.command->verb}, {"module", invocation.module},
-                        {"nodes", invocation.nodes},        {"by", invocation.by},
-                        {"options", std::move(options)},    {"arguments", std::move(arguments)}};
+    const char* hook = std::getenv("STEAD_HOOK_ID") != nullptr ? std::getenv("SAFEMODULE") : nullptr;
+    return json::object{
+        {"verb", invocation.command->verb}, {"module", invocation.module}, {"hook", hook != nullptr ? hook : ""},
+        {"nodes", invocation.nodes},        {"by", invocation.by},         {"options", std::move(options)},
+        {"arguments", std::move(arguments)}};
 }
 
 std::string text_of(const json::object& object, std::string_view name) {

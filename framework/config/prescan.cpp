@@ -3,17 +3,21 @@
 
 #include <stead/base/utf8.hpp>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
+#include <regex>
 #include <vector>
 
 namespace stead::config {
 
 namespace {
 
+constexpr std::size_t declaration_bytes_max = 200;
+
 class Scanner {
 public:
-    Scanner(std::string_view xml, Report& report) : text_(xml), report_(report) {}
+    Scanner(std::string xml, Report& report) : text_(std::move(xml)), report_(report) {}
 
     bool run() {
         if (!characters()) {
@@ -53,7 +57,9 @@ private:
             }
             const auto length = utf8_length(std::string_view{text_}.substr(at));
             if (length == 0) {
-                report_.error(line, "byte " + std::to_string(c) + " is not UTF-8; save the file as UTF-8");
+                report_.error(line, "byte " + std::to_string(c) +
+                                        " is not UTF-8; save the file as UTF-8, or begin it with " +
+                                        "<?xml version=\"1.0\" encoding=\"ISO-8859-1\"?> if that is what it is");
                 return false;
             }
             at += length;
@@ -245,6 +251,38 @@ private:
     char quote_{};
 };
 
+bool is_utf8(std::string_view text) {
+    while (!text.empty()) {
+        const std::size_t length = utf8_length(text);
+        if (length == 0) {
+            return false;
+        }
+        text.remove_prefix(length);
+    }
+    return true;
+}
+
+/// Older classic modules are in Latin-1, and say so. What is UTF-8 all the same stays as it is.
+std::string to_utf8(std::string_view xml) {
+    static const std::regex latin("<\\?xml[^>]*\\sencoding\\s*=\\s*[\"'](iso-8859-1|latin1)[\"'][^>]*",
+                                  std::regex::icase);
+    const std::string_view declaration = xml.substr(0, std::min(xml.find("?>"), declaration_bytes_max));
+    if (!std::regex_match(declaration.begin(), declaration.end(), latin) || is_utf8(xml)) {
+        return std::string(xml);
+    }
+    std::string text;
+    for (const char c : xml) {
+        const auto byte = static_cast<unsigned char>(c);
+        if (byte < 0x80) {
+            text += c;
+        } else {
+            text += static_cast<char>(0xC0 | (byte >> 6));
+            text += static_cast<char>(0x80 | (byte & 0x3F));
+        }
+    }
+    return text;
+}
+
 } // namespace
 
 std::optional<std::string> prescan(std::string_view xml, Report& report) {
@@ -255,7 +293,7 @@ std::optional<std::string> prescan(std::string_view xml, Report& report) {
     if (xml.starts_with("\xEF\xBB\xBF")) {
         xml.remove_prefix(3);
     }
-    Scanner scanner{xml, report};
+    Scanner scanner{to_utf8(xml), report};
     if (!scanner.run()) {
         return std::nullopt;
     }

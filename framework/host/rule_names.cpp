@@ -2,6 +2,7 @@
 #include "rule_names.hpp"
 
 #include <stead/base/files.hpp>
+#include <stead/base/utf8.hpp>
 #include <stead/control/command.hpp>
 
 #include <algorithm>
@@ -324,8 +325,9 @@ std::vector<config::Finding> unknown_labels(const RuleBook& book, const config::
 Result<void> may_be_set(std::string_view resource) {
     const std::size_t dot = resource.find('.');
     const std::string_view kind = resource.substr(0, dot);
-    if (kind.empty() || dot == resource.npos || dot + 1 == resource.size()) {
-        return Error{Errc::refused, "resource '" + std::string{resource} + "'",
+    const bool odd = std::ranges::any_of(resource, [](unsigned char c) { return c <= ' ' || c == 0x7F; });
+    if (odd || kind.empty() || dot == resource.npos || dot + 1 == resource.size()) {
+        return Error{Errc::refused, "resource '" + printable(resource) + "'",
                      "no rule can name it; allowed: CLASS.NAME, such as custom.disk"};
     }
     if (resource == "farm.gate" || std::ranges::find(own_classes, kind) == own_classes.end()) {

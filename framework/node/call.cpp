@@ -118,7 +118,7 @@ Result<Request> parse_request(const json::value& body) {
     Request request;
     for (const auto& [name, field] :
          {std::pair{"verb", &request.verb}, std::pair{"module", &request.module}, std::pair{"nodes", &request.nodes},
-          std::pair{"by", &request.by}, std::pair{"caller", &request.caller}}) {
+          std::pair{"by", &request.by}, std::pair{"hook", &request.hook}, std::pair{"caller", &request.caller}}) {
         Result<std::string> text = text_field(object, name);
         if (!text) {
             return text.error();

@@ -168,8 +168,13 @@ Result<void> Daemon::start() {
     }
     server_ = std::move(*server);
     make_web_face();
-    adopt_hosts();
+    const std::vector<std::string> dead = adopt_hosts();
     join_cluster();
+    for (const std::string& module : dead) {
+        if (cluster_ && runner(module)->is_dead()) {
+            runner(module)->found_dead();
+        }
+    }
     web_->start(cluster_ ? cluster_->cluster.web : config::ClusterWeb{}, web_names());
     return {};
 }
@@ -583,13 +588,15 @@ void Daemon::on_host_died(const std::string& module, const std::string& session)
     }
 }
 
-void Daemon::adopt_hosts() {
+std::vector<std::string> Daemon::adopt_hosts() {
+    std::vector<std::string> dead;
     for (const InstalledModule& module : registry_.list()) {
         std::error_code ignored;
-        if (fs::exists(paths_.host_socket(module.name), ignored)) {
-            runner(module.name)->adopt();
+        if (fs::exists(paths_.host_socket(module.name), ignored) && !runner(module.name)->adopt()) {
+            dead.push_back(module.name);
         }
     }
+    return dead;
 }
 
 void Daemon::start_boot_modules() {
@@ -604,7 +611,7 @@ void Daemon::start_boot_modules() {
     }
     for (const InstalledModule& module : registry_.list()) {
         const std::string boot = registry_.boot(module.name);
-        const bool ran = fs::exists(paths_.module(module.name) / "running", ignored);
+        const bool ran = fs::exists(paths_.running_mark(module.name), ignored);
         if (module.configured && (boot == "on" || (boot == "auto" && ran))) {
             start_at_boot(module.name, registry_.boot_delay(module.name));
         }

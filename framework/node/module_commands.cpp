@@ -143,9 +143,10 @@ void Daemon::start_then(const CallPtr& call, std::function<void(const json::obje
         return call->finish(Answer::failed(exit_code::conflict, "its configuration is being changed; try again"));
     }
     boot_timers_.erase(module);
-    if (const Result<void> marked = write_file_atomically(paths_.module(module) / "running", "\n"); !marked) {
-        return call->finish(Answer::failed(marked.error()));
+    if (const Result<void> marked = write_file_atomically(paths_.running_mark(module), "\n"); !marked) {
+        call->progress("warning: " + marked.error().text() + "; a boot=\"auto\" will not know that it ran");
     }
+    const bool going_down = call->request.hook == module && runner(module)->running();
     runner(module)->start(caller_of(call->request),
                           [call, module, then = std::move(then)](const Result<json::object>& started) {
                               if (!started) {
@@ -155,12 +156,15 @@ void Daemon::start_then(const CallPtr& call, std::function<void(const json::obje
                               }
                               then(*started);
                           });
+    if (going_down) {
+        call->finish(Answer::done("module '" + module + "' starts again once it has stopped"));
+    }
 }
 
 void Daemon::stop_module(const CallPtr& call) {
     const std::string& module = call->request.module;
     std::error_code ignored;
-    std::filesystem::remove(paths_.module(module) / "running", ignored);
+    std::filesystem::remove(paths_.running_mark(module), ignored);
     boot_timers_.erase(module);
     runner(module)->stop(call->request.verb == "forcestop", caller_of(call->request), !call->request.by.empty(),
                          [call, module](const Result<json::object>& stopped) {
@@ -170,6 +174,9 @@ void Daemon::stop_module(const CallPtr& call) {
                              const std::string text = text_of(*stopped, "text");
                              call->finish(Answer::done(text.empty() ? "module '" + module + "' is stopped" : text));
                          });
+    if (call->request.hook == module) {
+        call->finish(Answer::done("module '" + module + "' stops; its own script does not wait for that"));
+    }
 }
 
 void Daemon::shutdown(const CallPtr& call) {
@@ -194,6 +201,9 @@ void Daemon::shutdown(const CallPtr& call) {
             call->progress("stopping " + name);
             one->stop(false, caller_of(call->request), false, one_less);
         }
+    }
+    if (const auto asking = runners_.find(call->request.hook); asking != runners_.end() && asking->second->running()) {
+        call->finish(Answer::done("all modules stop; a script of one of them does not wait for that"));
     }
     one_less(json::object{});
 }

@@ -8,6 +8,8 @@
 
 #include <boost/asio/post.hpp>
 
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -95,7 +97,8 @@ ModuleRunner::ModuleRunner(asio::io_context& io, const control::Paths& paths, st
 // ----------------------------------------------------------------------------------------------
 
 void ModuleRunner::start(const std::string& by, Done done, bool at_boot) {
-    const bool leaving = phase_ == Phase::up && (state_.state == "STOP" || (stop_asked_ && !on_stop_.empty()));
+    const bool stopping = stop_asked_ && !on_stop_.empty();
+    const bool leaving = phase_ != Phase::down && (stopping || (phase_ == Phase::up && state_.state == "STOP"));
     if (phase_ == Phase::up && !leaving) {
         done(json::object{{"text", "module '" + module_ + "' is started already"}});
         return;
@@ -182,6 +185,7 @@ bool ModuleRunner::adopt() {
     pid_ = peer.pid;
     ours_ = false;
     phase_ = Phase::starting;
+    set_state({"WAIT", "Transient", "the running stead-host has not answered this steadd yet"});
     watch(Fd(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0))));
     log_.write(log::Level::event, "steadd", "adopted the running stead-host, pid " + std::to_string(pid_));
     hello();
@@ -356,9 +360,8 @@ void ModuleRunner::stop(bool force, const std::string& by, bool automatic, Done 
         done(json::object{{"text", "module '" + module_ + "' is stopped already"}});
         return;
     }
-    if (phase_ == Phase::up) { // the last word counts
-        finish_start(Error{Errc::refused, "", "module '" + module_ + "' was stopped before it started again"});
-    }
+    // The last word counts.
+    finish_start(Error{Errc::refused, "", "module '" + module_ + "' was stopped before it started"});
     stop_asked_ = true;
     on_stop_.push_back(std::move(done));
     if (phase_ == Phase::starting) {
@@ -465,12 +468,13 @@ void ModuleRunner::on_exit() {
     // A host that ended by itself has closed its lease; of another one steadd must have the lease to do so.
     const bool by_itself = code && *code <= 128;
     const bool closed = !clean && close_lease() && !leases_.empty();
+    std::error_code ignored;
     if (by_itself || closed) {
-        std::error_code ignored;
         std::filesystem::resize_file(paths_.host_lock(module_), 0, ignored);
     }
     reset_connection();
     leases_.clear();
+    std::filesystem::remove(paths_.host_socket(module_), ignored); // of one that was killed
     if (code && *code == control::host_protocol::exit_start_again && !stop_asked_) {
         return spawn();
     }
@@ -478,10 +482,18 @@ void ModuleRunner::on_exit() {
     if (code && *code == control::host_protocol::exit_reboot && !stop_asked_) {
         return reboot();
     }
+    if (clean && !stop_asked_) {
+        runs_no_more();
+    }
     const std::string how = !code         ? "without a word"
                             : *code > 128 ? std::string("by signal ") + ::strsignal(*code - 128)
                                           : "with exit code " + std::to_string(*code);
-    if (was_starting) {
+    if (was_starting && !ours_ && !clean) { // it was dying as it was adopted
+        return found_dead();
+    }
+    if (was_starting && (stop_asked_ || !ours_)) {
+        set_state({});
+    } else if (was_starting) {
         const std::string output = early_output();
         finish_start(Error{Errc::refused, "", "stead-host ended " + how + (output.empty() ? "" : ": " + output)});
         const std::string last = output.substr(output.rfind('\n') + 1); // npos + 1 = 0
@@ -538,12 +550,39 @@ void ModuleRunner::on_death(const std::string& how) {
     if (!output.empty()) {
         log_.write(log::Level::error, "steadd", "last words of stead-host: " + output);
     }
+    begin_again();
+}
+
+void ModuleRunner::begin_again() {
     if (loop("inc")) {
+        runs_no_more();
         log_.write(log::Level::error, "steadd", "Action stop called by maxloop: stead-host died too often");
+        finish_start(Error{Errc::refused, "", "stead-host died too often"});
         return clean_up([self = shared_from_this()] { self->set_state({"STOP", "NotReady", "died too often"}); });
     }
     log_.write(log::Level::event, "steadd", "Action start called by steadd: stead-host died");
     spawn();
+}
+
+/// It stopped by itself: boot="auto" does not start it.
+void ModuleRunner::runs_no_more() {
+    std::error_code ignored;
+    std::filesystem::remove(paths_.running_mark(module_), ignored);
+}
+
+bool ModuleRunner::is_dead() const {
+    const Fd lock(::open(paths_.host_lock(module_).c_str(), O_RDWR | O_CLOEXEC));
+    return phase_ == Phase::down && (!lock || ::flock(lock.get(), LOCK_EX | LOCK_NB) == 0);
+}
+
+void ModuleRunner::found_dead() {
+    log_.write(log::Level::error, "steadd", "stead-host died while steadd did not run");
+    std::error_code ignored;
+    std::filesystem::remove(paths_.host_socket(module_), ignored);
+    if (std::filesystem::exists(paths_.running_mark(module_), ignored)) {
+        return begin_again();
+    }
+    clean_up([self = shared_from_this()] { self->set_state({}); });
 }
 
 void ModuleRunner::clean_up(std::function<void()> then) {

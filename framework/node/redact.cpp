@@ -131,6 +131,28 @@ std::optional<Range> argument_password(std::string_view text, std::size_t begin,
     return colon == pair.npos || is_other ? std::nullopt : std::optional{Range{value.begin + colon + 1, value.end}};
 }
 
+/// Commands whose one-letter option is a password: `mysql -pPASSWORD`, `sshpass -p PASSWORD`, `redis-cli -a PASSWORD`.
+std::optional<Range> command_password(std::string_view text, std::size_t begin, std::size_t end) {
+    struct Option {
+        std::string_view command, option;
+        bool detached;
+    };
+    static constexpr std::array<Option, 4> options{
+        {{"mysql", "-p", false}, {"mariadb", "-p", false}, {"sshpass", "-p", true}, {"redis-cli", "-a", true}}};
+    const std::size_t line = text.rfind('\n', begin) + 1; // npos + 1 = 0
+    const std::string_view before = text.substr(line, begin - line), word = text.substr(begin, end - begin);
+    for (const auto& [command, option, detached] : options) {
+        if (!word.starts_with(option) || before.find(command) == before.npos) {
+            continue;
+        }
+        const bool alone = word.size() == option.size() && (end == text.size() || is_blank(text[end]));
+        if (!alone || detached) {
+            return value_at(text, alone ? after(text, end, blanks) : begin + option.size());
+        }
+    }
+    return std::nullopt;
+}
+
 /// The attributes of the element whose tag begins at `at`; values may hold > and line ends, the tag may be broken.
 template <class Found>
 void for_each_attribute(std::string_view text, std::size_t at, Found found) {
@@ -201,7 +223,8 @@ std::vector<Range> secrets_in(std::string_view text) {
             ++end;
         }
         if (begin == 0 || !is_name_byte(text[begin - 1])) {
-            const auto value = argument_password(text, begin, end);
+            auto value = argument_password(text, begin, end);
+            value = value ? value : command_password(text, begin, end);
             if (value && value->end > value->begin) {
                 ranges.push_back(*value);
             }

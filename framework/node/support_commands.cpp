@@ -16,6 +16,9 @@
 
 #include <stdlib.h>
 
+#include <algorithm>
+#include <array>
+
 namespace stead::node {
 namespace json = boost::json;
 namespace fs = std::filesystem;
@@ -46,8 +49,12 @@ private:
     fs::path path_;
 };
 
-/// Keys, certificates' keys and key stores never go out, whatever they contain.
+/// Keys, certificates' keys, key stores and files of passwords never go out, whatever they contain.
 bool is_secret_file(const fs::path& file) {
+    static constexpr std::array<std::string_view, 5> passwords{".pgpass", "pgpass", ".netrc", ".htpasswd", "shadow"};
+    if (std::ranges::find(passwords, file.filename().string()) != passwords.end()) {
+        return true;
+    }
     const std::string suffix = file.extension().string();
     return suffix == ".key" || suffix == ".next" || suffix == ".pem" || suffix == ".p12" || suffix == ".pfx" ||
            suffix == ".jks" || suffix == ".keytab" || file.filename().string().starts_with("id_") ||

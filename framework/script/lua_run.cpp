@@ -239,6 +239,10 @@ void LuaRun::check_end(lua_State* L) {
 HookResult LuaRun::result_of_values(lua_State* L, int first) {
     using End = HookResult::End;
     const int type = lua_gettop(L) >= first ? lua_type(L, first) : LUA_TNIL;
+    const bool reason_follows = lua_gettop(L) > first && lua_type(L, first + 1) == LUA_TSTRING;
+    if (type == LUA_TNIL && reason_follows) { // as functions of Lua, and ours, tell of an error
+        return {End::failed, 1, lua_tostring(L, first + 1), {}};
+    }
     if (type == LUA_TNIL || (type == LUA_TBOOLEAN && lua_toboolean(L, first) != 0)) {
         return {End::succeeded, 0, "", {}};
     }

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <regex>
 #include <sstream>
 
 namespace stead::script {
@@ -68,6 +69,35 @@ ShellSyntax shell_syntax(const fs::path& file, const std::string& place, const M
         result.error = at_line(said, file.string(), place);
     }
     return result;
+}
+
+std::string lone_test_at_end(const fs::path& file) {
+    if (interpreter_of(file).find("sh") == std::string::npos) {
+        return "";
+    }
+    std::vector<std::string> lines;
+    const auto read = read_file(file, file_bytes_max);
+    std::istringstream text(read ? *read : std::string());
+    for (std::string line; std::getline(text, line);) {
+        const std::size_t begin = line.find_first_not_of(" \t");
+        if (begin != std::string::npos && line[begin] != '#') {
+            lines.push_back(line.substr(begin, line.find_last_not_of(" \t\r;") + 1 - begin));
+        }
+    }
+    std::string command, first;
+    int open = 0;
+    constexpr std::size_t command_bytes_max = 4096;
+    for (auto line = lines.rbegin(); line != lines.rend() && command.size() < command_bytes_max; ++line) {
+        command.insert(0, *line + " ");
+        first = *line;
+        open += *line == "}" ? 1 : line->ends_with("{") ? -1 : 0;
+        if (open <= 0) {
+            break;
+        }
+    }
+    static const std::regex lone("(\\[|\\[\\[|test)\\s[^|&;]*&&([^|&]|>&|&>)*");
+    static const std::regex leaves("\\b(exit|return)\\b");
+    return open == 0 && std::regex_match(command, lone) && !std::regex_search(command, leaves) ? first : "";
 }
 
 std::vector<Error> check_shell_scripts(const ModuleFolders& folders) {

@@ -18,4 +18,8 @@ struct ShellSyntax {
 [[nodiscard]] ShellSyntax shell_syntax(const std::filesystem::path& file, const std::string& place,
                                        const ModuleFolders& folders);
 
+/// The last command of a shell script when that is a lone test with consequences, `[ $res -ne 0 ] && { …; }`, on one
+/// line or several, none of which is an exit or return: such a script exits 1 when all is well. Else empty.
+[[nodiscard]] std::string lone_test_at_end(const std::filesystem::path& file);
+
 } // namespace stead::script

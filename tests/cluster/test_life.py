@@ -128,12 +128,17 @@ def boot(node):
     check(booted.code() == STOP, "boot_delay: not at once")
     lab.wait_for("booted", lambda: node.ready("booted"), 20)
     check(time.monotonic() - begun > 1, "but later: it was running before")
+    looping = Module(node, "gaveup", {"start_both": SHELL}, xml=light_xml(attributes='boot="auto" maxloop="0"'))
+    looping.start()
+    looping.stead("restart -i checker")
+    looping.wait(STOP)
     booted.stead("stop")
     asked.stead("stop")
     asked.stead("boot off")
     reboot(node)
     time.sleep(4)  # longer than boot_delay: nothing may start
     check(booted.code() == asked.code() == STOP, "auto: stopped by a person, so not at boot; boot off: neither")
+    check(looping.code() == STOP, "auto: stopped by the loop guard, so it was not running either")
 
 
 def reboot(node):
@@ -197,6 +202,16 @@ def crossing(node):
     slow.stead("stop")
     check(first.wait(20) == 0 and again.wait(20) == 78 and "stopped before" in again.stderr.read()
           and slow.code() == STOP, "stop, start, stop: the last word counts")
+    hasty = Module(node, "hurried", {"start_both": SHELL})
+    stead = f"{node.lab.stage}/bin/stead"
+    for pause in (0.01, 0.02, 0.03, 0.04):
+        node.sh(f"{stead} start -m hurried & sleep {pause}; {stead} stop -m hurried; wait", check=False)
+        hasty.wait(STOP)
+        check("could not start" not in hasty.stead("state").stdout, "a stop before stead-host has said a word is no failure")
+        node.sh(f"{stead} start -m hurried & sleep {pause}; {stead} stop -m hurried & sleep {pause}; {stead} start -m hurried; wait",
+                check=False)
+        lab.wait_for("hurried Ready", lambda: node.ready("hurried"))
+        hasty.stead("stop")
 
     bytes_of = Module(node, "bytes", {"start_both": SHELL + '$SAFE/safekit printi "$(printf \'caf\\351\')" && echo said\n',
                                       "start_sec.lua": 'stead.resource.set("custom.x", "v\\233")'})
@@ -346,6 +361,7 @@ def lua_example(node):
 def support_files(node):
     secret = Module(node, "secret", {"start_both": SHELL + "echo the password is hunter2\nAPI_TOKEN=xyzzy1\n"},
                     xml=light_xml(user='<user><var name="DB_PASSWORD" value="hunter2"/><var name="P" value="v-80"/></user>'))
+    (secret.edited() / "conf" / ".pgpass").write_text("host:5432:shop:app:abracadabra7\n")
     secret.start()
     relative = node.stead("snapshot x.zip", check=False)
     check(relative.returncode == 64 and "absolute path" in relative.stderr, "a relative path is refused")
@@ -361,7 +377,7 @@ def support_files(node):
                  "modules/secret/log", "modules/secret/userlog"):
         check(name in names, f"it holds {name}")
     key = (node.disk / "etc/cluster.key").read_bytes()
-    check(state["state"] == "UP" and b"hunter2" not in everything and b"xyzzy1" not in everything
+    check(state["state"] == "UP" and b"hunter2" not in everything and b"xyzzy1" not in everything and b"abracadabra7" not in everything
           and key not in everything and b"v-80" in everything, "with the state, without passwords and keys")
     check(b"cluster.key" not in b"\n".join(name.encode() for name in names), "nor is the key file there")
     check(not [path for path in (node.disk / "var").iterdir() if path.name.startswith("snapshot-")], "nothing is left")

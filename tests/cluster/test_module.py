@@ -186,11 +186,36 @@ def adoption(node):
     lab.wait_for("adopted", lambda: kept.code() == UP)
     check(node.processes("stead-host") == host, "a new steadd adopts the running host")
     check(trace(kept) == [], "no script ran")
+    node.kill("stead-host", "STOP")
+    node.kill("steadd")
+    node.steadd.wait()
+    node.start_steadd()
+    check("stead-host has not answered this steadd yet" in kept.stead("state").stdout, "one that is frozen is no STOP")
+    node.kill("stead-host", "CONT")
+    lab.wait_for("adopted all the same", lambda: node.ready("kept"))
+    trace(kept)
     kept.stead("restart")
     lab.wait_for("restarted", lambda: "start UP UP restart" in trace(kept))
     lab.wait_for("ready again", lambda: node.ready("kept"))
+    lost = Module(node, "lost", COUNTING, attributes='maxloop="1"')
     kept.stead("stop")
     check(kept.code() == STOP, "and stops it")
+    lost.start()
+    for words in ("Action start called by steadd: stead-host died", "Action stop called by maxloop: stead-host died"):
+        trace(lost)
+        node.sh("pkill -KILL -x 'steadd|stead-host'")
+        node.steadd.wait()
+        node.start_steadd()
+        lab.wait_for("the death to be found", lambda: words in lost.log())
+        check(lost.log().count("stead-host died while steadd did not run"), f"killed together: {words}")
+        lost.wait(UP if "start called" in words else STOP)
+        lab.wait_for("the end of it", lambda: lost.code() == STOP or node.ready("lost"))
+        check(("prestart STOP WAIT start" in trace(lost)) == (lost.code() == UP), "begun anew, within the loop guard")
+    node.kill("steadd")
+    node.steadd.wait()
+    node.start_steadd()
+    time.sleep(1)  # longer than a host needs to be there
+    check(lost.code() == STOP and not node.processes("stead-host"), "what is stopped stays so, whoever comes and goes")
 
 
 def update(node):
@@ -238,6 +263,32 @@ def queries(node, told):
     lab.wait_for("its process is gone", lambda: told.running("sleep 4711") == 0, 5)
     for name in ("state", "level"):
         (bin_folder / name).unlink()
+
+
+def own_scripts(node):
+    """A script that asks for the end of its own module must not be waited for by what waits for it."""
+    for verb in ("stop -i stop_both", "stop", "forcestop", "shutdown"):
+        name = "own" + str(Module.last_id)
+        own = Module(node, name, {"start_both": SHELL, "stop_both": SHELL + f"$SAFE/safekit {verb}\necho exit $?\n"},
+                     user='<user nicestoptimeout="20s" forcestoptimeout="20s"/>')
+        own.start()
+        took = seconds_of(lambda: own.stead("stop"))
+        check(own.code() == STOP and took < 10, f"stop_both that says '{verb}': stopped after {took:.1f} s")
+        check("exit 0" in own.user_log(), "and got its answer")
+    again = Module(node, "again", {"start_both": SHELL, "stop_both": SHELL + '[ "$1" = force ] || $SAFE/safekit start\n'},
+                   user='<user nicestoptimeout="20s" forcestoptimeout="20s"/>')
+    again.start()
+    took = seconds_of(lambda: again.stead("stop", check=False))
+    check(took < 10, f"stop_both that says 'start' ({took:.1f} s)")
+    lab.wait_for("the start after the stop", lambda: node.ready("again"))
+    again.stead("forcestop")
+    unmarked = Module(node, "unmarked", {"start_both": SHELL})
+    (unmarked.folder() / "running" / "x").mkdir(parents=True)
+    done = unmarked.stead("start")
+    lab.wait_for("Ready", lambda: node.ready("unmarked"))
+    check("/running: " in done.stderr and 'boot="auto"' in done.stderr,
+          "a mark that cannot be written, as on a full disk, holds no start up: " + done.stderr.strip())
+    unmarked.stead("stop")
 
 
 TELL = SHELL + 'echo "$(basename "$0") $STEAD_NODE" >>"$SAFEUSERVAR/trace"; test -f "$SAFEUSERCONF/safeconf.xml" || exit 9\n'
@@ -363,7 +414,7 @@ def hostile(node):
     check("32" in refused.stdout + refused.stderr + target.log(), "a key of the wrong size is named")
 
 
-CASES = [failing_start, hanging, lua_limits, noisy, actions, loop_guard, adoption, update, configuration, keys, hostile]
+CASES = [failing_start, hanging, lua_limits, noisy, actions, loop_guard, adoption, own_scripts, update, configuration, keys, hostile]
 if __name__ == "__main__":
     lab.enter()
     wanted = sys.argv[1:] or [case.__name__ for case in CASES]

@@ -21,6 +21,21 @@ TEST(Document, AcceptsWhatRealFilesHold) {
     EXPECT_TRUE(module("<!DOCTYPE safe SYSTEM \"http://127.0.0.1:1/x.dtd\">" + farm_file("")).ok());
 }
 
+TEST(Document, ReadsLatin1ThatSaysSo) {
+    const std::string file = farm_file("<user><var name=\"A\" value=\"caf\xE9\"/></user>");
+    for (const char* encoding : {"ISO-8859-1", "iso-8859-1", "latin1"}) {
+        const auto read = module("<?xml version='1.0' encoding='" + std::string(encoding) + "'?>\n" + file);
+        ASSERT_TRUE(read.ok()) << encoding;
+        EXPECT_THAT(read.value->expanded_xml, HasSubstr("caf\xC3\xA9"));
+    }
+    const auto utf8 = module("<?xml version=\"1.0\" encoding=\"ISO-8859-1\"?>\n" +
+                             farm_file("<user><var name=\"A\" value=\"caf\xC3\xA9\"/></user>"));
+    ASSERT_TRUE(utf8.ok());
+    EXPECT_THAT(utf8.value->expanded_xml, HasSubstr("caf\xC3\xA9")) << "UTF-8 that claims to be something else";
+    EXPECT_THAT(first("<?xml version=\"1.0\" encoding=\"ISO-8859-15\"?>\n" + file), HasSubstr("is not UTF-8"));
+    EXPECT_THAT(first(file), HasSubstr("encoding=\"ISO-8859-1\""));
+}
+
 TEST(Document, LinesSurviveTheDoctype) {
     EXPECT_EQ(first("<!DOCTYPE safe\n[\n]>\n<safe>\n<x/><service mode=\"light\"/></safe>"),
               "u.xml:5: unknown element <x> in <safe>; allowed: <macro> and one <service>");

@@ -118,10 +118,11 @@ TEST(Set, WhatSteadAndItsServicesWriteIsTheirs) {
         EXPECT_EQ(done.error().code, Errc::refused);
         EXPECT_THAT(done.error().text(), AllOf(HasSubstr(name), HasSubstr("allowed: custom.NAME"))) << name;
     }
-    for (const char* name : {"nodot", "", ".disk", "custom."}) {
+    for (const char* name : {"nodot", "", ".disk", "custom.", "custom.a b", " custom.a", "custom.\n"}) {
         const auto done = may_be_set(name);
         ASSERT_FALSE(done) << name;
         EXPECT_THAT(done.error().text(), HasSubstr("no rule can name it; allowed: CLASS.NAME")) << name;
+        EXPECT_EQ(done.error().text().find('\n'), std::string::npos) << name;
     }
     EXPECT_THAT(may_be_set("usersetting.errd").error().text(), HasSubstr("'stead errd'"));
     for (const char* name : {"custom.app", "weather.rain", "farm.gate", "tcp.web80"}) {

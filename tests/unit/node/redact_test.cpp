@@ -44,6 +44,18 @@ TEST(Redact, XmlLosesThemAndNothingElse) {
     EXPECT_THAT(clean, HasSubstr(R"(user="app")"));
 }
 
+TEST(Redact, OptionsOfCommandsThatTakeAPassword) {
+    EXPECT_EQ(
+        redacted("mysql -u root -pHunter2 shop\nmysqladmin '-phunter3' ping; /usr/bin/mariadb -p\"hunter 4\" x", {}),
+        "mysql -u root -p(removed) shop\nmysqladmin '-p(removed)' ping; /usr/bin/mariadb -p\"(removed)\" x");
+    EXPECT_EQ(redacted("sshpass -p hunter5 ssh -p 22 h\nredis-cli -a hunter6 -p 6379 ping", {}),
+              "sshpass -p (removed) ssh -p (removed) h\nredis-cli -a (removed) -p 6379 ping");
+    for (const char* same :
+         {"mysql -p shop", "mkdir -p /srv/x; cp -a /x /y", "mysql shop\nmkdir -p/srv/x", "ps -p 12"}) {
+        EXPECT_EQ(redacted(same, {}), same);
+    }
+}
+
 // Goal: what applications print is the value without XML's escapes; awkward tags hide nothing.
 TEST(Redact, EscapesAndAwkwardTags) {
     const std::string awkward =

@@ -87,6 +87,7 @@ TEST_F(ClassicModule, HelpersSayWhatIsWrong) {
     EXPECT_THAT(output, Contains(HasSubstr("boundcmd")));
     EXPECT_EQ(shell("$SAFE/safekit -r boundcmd soon true").exit_code, 64);
     EXPECT_EQ(shell("$SAFE/safekit -r processtree burn").exit_code, 64);
+    EXPECT_TRUE(shell("$SAFE/safekit -r errdpoll_running && $SAFEBIN/errdpoll_running").ok());
     EXPECT_EQ(shell("$SAFEBIN/xpathGet /no/such //x").exit_code, 2);
 }
 

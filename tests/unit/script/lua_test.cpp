@@ -30,7 +30,8 @@ TEST_F(LuaHook, ReachesItsHost) {
         assert(view.epoch == 7 and view.members[2].weight == 2)
         assert(stead.state() == "WAIT")
         print("to the user log", 1)
-    )", {"WAIT", "UP", "start"});
+    )",
+                                  {"WAIT", "UP", "start"});
     EXPECT_EQ(result.end, End::succeeded) << result.reason;
     EXPECT_THAT(host.lines, ElementsAre("1 WAIT>UP start", "3 two", "3 lines"));
     EXPECT_EQ(host.resources["custom.x"], "down");
@@ -39,6 +40,10 @@ TEST_F(LuaHook, ReachesItsHost) {
 
 TEST_F(LuaHook, EveryEndIsDistinct) {
     EXPECT_EQ(lua("return false, 'no disk'").reason, "no disk");
+    EXPECT_EQ(lua("return stead.tcp.ask{port = 1}").end, End::failed) << "nil and why, as functions tell of an error";
+    EXPECT_EQ(lua("return nil, 'no disk'").reason, "no disk");
+    EXPECT_EQ(lua("return nil").end, End::succeeded);
+    EXPECT_EQ(lua("return true, 'all of it'").end, End::succeeded);
     EXPECT_EQ(lua("return 4").exit_code, 4);
     for (const char* no_code :
          {"return 0/0", "return 0.5", "return 1 << 32", "return -1", "return 256", "return 1e300"}) {

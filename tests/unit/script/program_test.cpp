@@ -39,6 +39,29 @@ TEST_F(ProgramHook, SaysHowItFailed) {
     EXPECT_EQ(run("missing").end, End::not_found);
 }
 
+/// As classic scripts end, whose exit codes nobody looks at.
+TEST_F(ProgramHook, ALoneTestAtTheEndThatDoesNotHoldIsNoFailure) {
+    const auto ended = [&](const std::string& name, const std::string& text) {
+        put(name, "#!/bin/sh\nres=${RES:-0}\nsetsid sleep 6403 >/dev/null 2>&1 &\n" + text, true);
+        const HookResult result = run(name, {"WAIT", "UP", "start"});
+        const bool left = result.ok() ? soon([] { return processes_with("6403") > 0; }) : processes_with("6403") > 0;
+        (void)!std::system("pkill -f 'sleep 640[3]'");
+        EXPECT_EQ(left, result.ok()) << name << ": daemons of a script that succeeded stay, others do not";
+        return result.end;
+    };
+    EXPECT_EQ(ended("start_both", "[ $res -ne 0 ] && { $SAFE/safekit stop -i start_both; }\n\n# end\n"),
+              End::succeeded);
+    EXPECT_THAT(host.lines.back(), HasSubstr("start_both: its exit code 1 is that of its last command, the test"));
+    EXPECT_EQ(ended("start_prim", "[ $res -ne 0 ] && {\n  echo failed >&2\n  false\n}\n"), End::succeeded);
+    EXPECT_EQ(ended("stop_both", "[[ $res != 0 ]] && echo failed 2>&1"), End::failed) << "sh has no [[: 127";
+    EXPECT_EQ(ended("prestart", "test $res -ne 0 && echo failed >/dev/null 2>&1;\n"), End::succeeded);
+    EXPECT_EQ(ended("start_sec", "[ $res -ne 0 ] && exit 1\n"), End::failed) << "means its code";
+    EXPECT_EQ(ended("start_second", "[ -e /nothing ] && true || false\n"), End::failed);
+    EXPECT_EQ(ended("poststop", "f() {\n[ $res -ne 0 ] && echo x\n}\nf\n"), End::failed) << "no lone test";
+    EXPECT_EQ(ended("transition", "exit 3\n[ $res -ne 0 ] && echo x\n"), End::failed);
+    EXPECT_EQ(ended("check", "[ $res -ne 0 ] && echo x\n"), End::failed) << "the script of a check";
+}
+
 TEST_F(ProgramHook, RefusesTwinsAndFilesThatAreNotExecutable) {
     put("both", "#!/bin/sh\n", true);
     put("both.lua", "", false);

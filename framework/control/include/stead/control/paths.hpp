@@ -71,6 +71,8 @@ struct Paths {
     [[nodiscard]] std::filesystem::path module(std::string_view module) const { return modules() / module; }
     /// {conf,bin} in force, and what `--check` left beside them.
     [[nodiscard]] std::filesystem::path active(std::string_view name) const { return module(name) / "active"; }
+    /// Is there while the module runs, or ran when the node went down: for boot="auto".
+    [[nodiscard]] std::filesystem::path running_mark(std::string_view name) const { return module(name) / "running"; }
     [[nodiscard]] std::filesystem::path module_log(std::string_view name) const { return module(name) / "log"; }
     [[nodiscard]] std::filesystem::path user_log(std::string_view name) const { return module(name) / "userlog"; }
     [[nodiscard]] std::filesystem::path module_id(std::string_view name) const { return module(name) / "id"; }

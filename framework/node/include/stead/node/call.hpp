@@ -58,6 +58,7 @@ struct Request {
     std::string caller; ///< "root (pid 12)", "peer 10.0.0.2:4711, root (pid 12)": for logs. Read from peers only
     bool from_peer{};
     bool from_web{}; ///< reads only: none of the module's own programs run for it
+    std::string hook{}; ///< the module one of whose scripts asks, or what it started; it must not wait for its own end
 
     [[nodiscard]] bool has(std::string_view option) const { return options.contains(option); }
     [[nodiscard]] std::string option(std::string_view name, std::string_view otherwise = {}) const;

@@ -62,7 +62,7 @@ private:
     [[nodiscard]] Result<void> leave_cluster();
     void start_bus();
     void start_peer_server();
-    void adopt_hosts();
+    std::vector<std::string> adopt_hosts(); ///< the modules whose host turned out to be dead
     void start_boot_modules();
     void make_web_face();
     void start_at_boot(const std::string& module, nanoseconds delay);

@@ -63,6 +63,11 @@ public:
     void start(const std::string& by, Done done, bool at_boot = false);
     /// Connects to a host that runs already. False when there is none.
     bool adopt();
+    /// No process holds the lock of the host.
+    [[nodiscard]] bool is_dead() const;
+    /// A host died while there was no steadd, as its socket shows, which it left behind. Unless somebody had stopped
+    /// the module it starts again and is counted, as after any death.
+    void found_dead();
     /// Done when the host has exited, however long its scripts take; with timed_out when it answers nothing for
     /// `silence_max` (the stop stays asked). By force a silent host is killed after `forced_silence_max`, any other
     /// after 20 s.
@@ -118,6 +123,8 @@ private:
     void on_exit();
     [[nodiscard]] std::optional<int> exit_code();
     void on_death(const std::string& how);
+    void begin_again(); ///< within the loop guard
+    void runs_no_more();
     void reboot();
     void on_reboot_failed(const std::string& why);
     void clean_up(std::function<void()> then);
