@@ -26,13 +26,11 @@ fs::path prefix_of(const fs::path& program) {
 
 } // namespace
 
-fs::path Paths::host_socket(std::string_view name) const {
-    return host_folder() / (std::string(name) + ".sock");
-}
+fs::path Paths::host_socket(std::string_view name) const { return host_folder() / (std::string(name) + ".sock"); }
 
-fs::path Paths::host_lock(std::string_view name) const {
-    return host_folder() / (std::string(name) + ".lock");
-}
+fs::path Paths::host_lock(std::string_view name) const { return host_folder() / (std::string(name) + ".lock"); }
+
+fs::path Paths::host_end(std::string_view name) const { return host_folder() / (std::string(name) + ".end"); }
 
 Paths paths_for_program(const fs::path& program) {
     return Paths{from_environment("STEAD_PREFIX", prefix_of(program)), from_environment("STEAD_ETC", "/etc/stead"),

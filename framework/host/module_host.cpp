@@ -464,6 +464,10 @@ void ModuleHost::finish(int exit_code) {
     exit_code_ = exit_code;
     finished_ = true;
     broadcast({{"event", "finished"}, {"exit", exit_code}});
+    const std::string last_word = std::to_string(exit_code) + " " + automaton_.reason();
+    if (const auto said = write_file_atomically(facts_.paths.host_end(facts_.module), last_word); !said) {
+        write(log::Level::warning, "host", said.error().text());
+    }
     for (auto slot = slots_.rbegin(); slot != slots_.rend(); ++slot) {
         (*slot)->stop();
     }

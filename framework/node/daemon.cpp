@@ -175,6 +175,12 @@ Result<void> Daemon::start() {
             runner(module)->found_dead();
         }
     }
+    for (const InstalledModule& module : registry_.list()) {
+        const Result<std::string> said = read_file(paths_.host_end(module.name), 4096);
+        if (cluster_ && said && !runner(module.name)->running() && runner(module.name)->is_dead()) {
+            runner(module.name)->found_ended(*said);
+        }
+    }
     web_->start(cluster_ ? cluster_->cluster.web : config::ClusterWeb{}, web_names());
     return {};
 }

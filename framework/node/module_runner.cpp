@@ -131,6 +131,7 @@ void ModuleRunner::spawn() {
     std::filesystem::create_directories(paths_.host_folder(), ignored);
     const std::filesystem::path output = paths_.host_folder() / (module_ + ".out");
     std::filesystem::remove(output, ignored);
+    std::filesystem::remove(paths_.host_end(module_), ignored);
     Result<Child> child = spawn_detached({paths_.host().string(), "--module", module_}, output);
     if (!child) {
         return finish_start(child.error());
@@ -475,6 +476,7 @@ void ModuleRunner::on_exit() {
     reset_connection();
     leases_.clear();
     std::filesystem::remove(paths_.host_socket(module_), ignored); // of one that was killed
+    std::filesystem::remove(paths_.host_end(module_), ignored);
     if (code && *code == control::host_protocol::exit_start_again && !stop_asked_) {
         return spawn();
     }
@@ -562,6 +564,20 @@ void ModuleRunner::begin_again() {
     }
     log_.write(log::Level::event, "steadd", "Action start called by steadd: stead-host died");
     spawn();
+}
+
+void ModuleRunner::found_ended(std::string_view last_word) {
+    int code = 0;
+    const auto [end, failed] = std::from_chars(last_word.data(), last_word.data() + last_word.size(), code);
+    std::error_code ignored;
+    std::filesystem::remove(paths_.host_end(module_), ignored);
+    if (failed != std::errc{} || code == control::host_protocol::exit_stopped) {
+        const std::string_view rest = last_word.substr(static_cast<std::size_t>(end - last_word.data()));
+        set_state({"STOP", "NotReady", std::string(rest.substr(std::min<std::size_t>(rest.size(), 1)))});
+        return runs_no_more();
+    }
+    log_.write(log::Level::event, "steadd", "stead-host ended while steadd did not run, to be started again");
+    code == control::host_protocol::exit_reboot ? reboot() : spawn();
 }
 
 /// It stopped by itself: boot="auto" does not start it.

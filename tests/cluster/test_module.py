@@ -211,6 +211,22 @@ def adoption(node):
         lost.wait(UP if "start called" in words else STOP)
         lab.wait_for("the end of it", lambda: lost.code() == STOP or node.ready("lost"))
         check(("prestart STOP WAIT start" in trace(lost)) == (lost.code() == UP), "begun anew, within the loop guard")
+    app = SHELL + "cp -f /bin/sleep /run/awayapp; /run/awayapp 7040 >/dev/null 2>&1 &\n"
+    for action, code in (("stopstart", UP), ("stop", STOP)):
+        away = Module(node, f"away{action}", {"start_both": app, "stop_both": SHELL + "pkill -x awayapp || true\n"},
+                      xml=light_xml(more=f'<errd><proc name="awayapp" action="{action}"/></errd>'))
+        away.start()
+        lab.wait_for("the process", lambda: away.stead("get -r proc.awayapp").stdout == "up\n")
+        node.kill("steadd")
+        node.steadd.wait()
+        node.kill("awayapp")
+        lab.wait_for("the end of the host", lambda: not node.processes("stead-host"))
+        node.start_steadd()
+        away.wait(code)
+        lab.wait_for("its end", lambda: code == STOP or node.ready(away.name))
+        said = away.stead("state").stdout
+        check(code == UP or "stopped by checkers.process" in said, f"{action} without a steadd: {said.splitlines()[-1]}")
+        away.stead("stop")
     node.kill("steadd")
     node.steadd.wait()
     node.start_steadd()

@@ -61,6 +61,8 @@ struct Paths {
     [[nodiscard]] std::filesystem::path tries() const { return run / "try"; }
     [[nodiscard]] std::filesystem::path host_socket(std::string_view module) const;
     [[nodiscard]] std::filesystem::path host_lock(std::string_view module) const;
+    /// What a host says last, for a steadd that was not there then: its exit code, a blank and the reason.
+    [[nodiscard]] std::filesystem::path host_end(std::string_view module) const;
 
     // Module
     [[nodiscard]] std::filesystem::path edited_modules() const { return etc / "modules"; }

@@ -68,6 +68,8 @@ public:
     /// A host died while there was no steadd, as its socket shows, which it left behind. Unless somebody had stopped
     /// the module it starts again and is counted, as after any death.
     void found_dead();
+    /// A host ended as it should while there was no steadd; what it left in host_end(): it may have to start again.
+    void found_ended(std::string_view last_word);
     /// Done when the host has exited, however long its scripts take; with timed_out when it answers nothing for
     /// `silence_max` (the stop stays asked). By force a silent host is killed after `forced_silence_max`, any other
     /// after 20 s.
