@@ -251,17 +251,6 @@ private:
     char quote_{};
 };
 
-bool is_utf8(std::string_view text) {
-    while (!text.empty()) {
-        const std::size_t length = utf8_length(text);
-        if (length == 0) {
-            return false;
-        }
-        text.remove_prefix(length);
-    }
-    return true;
-}
-
 /// Older classic modules are in Latin-1, and say so. What is UTF-8 all the same stays as it is.
 std::string to_utf8(std::string_view xml) {
     static const std::regex latin("<\\?xml[^>]*\\sencoding\\s*=\\s*[\"'](iso-8859-1|latin1)[\"'][^>]*",

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The file system of a mirror beside the disk below it and GlusterFS replica 2, alternating in one run, medians of three: fio
 lines of a database's kind, files by name, then PostgreSQL itself. The resync after scattered writes: what moves, and how long it
-takes. All of it, or the parts named."""
+takes; a full copy. All of it, or the parts named."""
 import json
 import os
 import pathlib
@@ -14,11 +14,12 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "cluster"), str(HERE.parent / "support")]
 import mirror  # noqa: E402
+import mirror_copy  # noqa: E402
 import mirror_postgres  # noqa: E402
 
 ROUNDS = 3
 COMMON = "--fallocate=none --runtime=5 --time_based --output-format=json"
-PARTS = ("data", "names", "postgresql", "resync")
+PARTS = ("data", "names", "postgresql", "resync", "copy")
 NAMES = ("create 4 KiB file, ops/s", "stat, ops/s", "rename, ops/s", "unlink, ops/s")
 FIO = {
     "4 KiB random write, iops": ("--rw=randwrite --bs=4k --size=256M", "iops"),
@@ -136,6 +137,9 @@ def main(wanted):
         if "resync" in wanted:
             moved, seconds = resync(module)
             print(f"\nresync after 1,000 random 4 KiB writes in 512 MiB: {moved:.1f} MB in {seconds:.1f} s, start of the node included")
+        if "copy" in wanted:
+            module.stop()
+            mirror_copy.measure(pair)
 
 
 if __name__ == "__main__":
