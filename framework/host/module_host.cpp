@@ -2,6 +2,7 @@
 #include "module_host.hpp"
 
 #include <stead/base/assert.hpp>
+#include <stead/base/files.hpp>
 #include <stead/control/host_protocol.hpp>
 
 #include <boost/asio/post.hpp>

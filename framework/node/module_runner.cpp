@@ -16,6 +16,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
 #include <cstring>
@@ -577,7 +578,10 @@ void ModuleRunner::found_ended(std::string_view last_word) {
         return runs_no_more();
     }
     log_.write(log::Level::event, "steadd", "stead-host ended while steadd did not run, to be started again");
-    code == control::host_protocol::exit_reboot ? reboot() : spawn();
+    if (code == control::host_protocol::exit_reboot) {
+        return reboot();
+    }
+    spawn();
 }
 
 /// It stopped by itself: boot="auto" does not start it.

@@ -130,6 +130,7 @@ constexpr stead_elem_schema element(const char* path, std::uint32_t flags, const
 inline constexpr std::array schema{
     element("heart", 0, heart_attributes, "how the two nodes watch each other"),
     element("heart/heartbeat", STEAD_ELEM_REPEATABLE, heartbeat_attributes, "a network for heartbeats"),
+    element("heart/server", STEAD_ELEM_REPEATABLE, server_attributes, "before 7.2"),
     element("heart/heartbeat/server", STEAD_ELEM_REPEATABLE, server_attributes, "before 7.2"),
     stead_elem_schema{"vip/interface_list/interface/real_interface", "mirror", 0, 0, nullptr,
                       "addresses that only the active node has"},
