@@ -75,7 +75,7 @@ void Pacer::turn(Instant now) {
         figures_.quiet_p95 = figures_.p95;
     }
     figures_.quiet_p95 = std::min(figures_.quiet_p95, figures_.p95 * 2);
-    rate_ = figures_.p95 > figures_.quiet_p95 * 2 ? rate_ / 10 * 7 : rate_ + rate_ / 8 + (1u << 20);
+    rate_ = figures_.p95 > figures_.quiet_p95 * 3 / 2 ? rate_ / 10 * 7 : rate_ + rate_ / 8 + (1u << 20);
     const std::uint64_t per_second = over.dirtied * static_cast<std::uint64_t>(seconds{1} / milliseconds{1}) /
                                      static_cast<std::uint64_t>(std::max<std::int64_t>(1, lasted / milliseconds{1}));
     rate_ = std::max({rate_, floor_bytes, per_second + per_second / 4});

@@ -10,9 +10,9 @@
 namespace stead::mirror {
 
 /// How fast a resync may read: as fast as it can while the application is idle, else so that the application's slower
-/// operations (p95) take at most about twice as long as without a resync (additive increase, multiplicative decrease;
-/// Chiu and Jain 1989). Never below floor_bytes, nor below what the application itself makes dirty. An application
-/// whose few operations take long is not idle, but slow.
+/// operations (p95) take at most about twice as long as without a resync (additive increase, multiplicative decrease
+/// from one and a half times on; Chiu and Jain 1989). Never below floor_bytes, nor below what the application itself
+/// makes dirty. An application whose few operations take long is not idle, but slow.
 ///
 /// Threading: every member from any thread.
 class Pacer {
