@@ -75,6 +75,7 @@ std::string lone_test_at_end(const fs::path& file) {
     if (interpreter_of(file).find("sh") == std::string::npos) {
         return "";
     }
+    static const std::regex may_exit_1("\\bexit\\b(?!\\s*0\\b)|\\bset\\s+-\\w*e|\\berrexit\\b");
     std::vector<std::string> lines;
     const auto read = read_file(file, file_bytes_max);
     std::istringstream text(read ? *read : std::string());
@@ -82,6 +83,9 @@ std::string lone_test_at_end(const fs::path& file) {
         const std::size_t begin = line.find_first_not_of(" \t");
         if (begin != std::string::npos && line[begin] != '#') {
             lines.push_back(line.substr(begin, line.find_last_not_of(" \t\r;") + 1 - begin));
+            if (std::regex_search(lines.back(), may_exit_1)) {
+                return "";
+            }
         }
     }
     std::string command, first;

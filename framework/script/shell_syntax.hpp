@@ -19,7 +19,8 @@ struct ShellSyntax {
                                        const ModuleFolders& folders);
 
 /// The last command of a shell script when that is a lone test with consequences, `[ $res -ne 0 ] && { …; }`, on one
-/// line or several, none of which is an exit or return: such a script exits 1 when all is well. Else empty.
+/// line or several, none of which is an exit or return: such a script exits 1 when all is well. Else empty; also where
+/// another line may be what exits 1: an exit with anything but 0, or set -e.
 [[nodiscard]] std::string lone_test_at_end(const std::filesystem::path& file);
 
 } // namespace stead::script

@@ -269,6 +269,8 @@ def queries(node, told):
     check(told.stead("level").stdout.endswith("\nlevel says UP UP level\n"), "level what the hook level says")
     hook = json.loads(told.stead("level --json").stdout)["hook"]
     check(hook == {"exit": 0, "output": "level says UP UP level\n"}, f"and --json: {hook}")
+    web = node.sh("curl -s 'http://127.0.0.1:9010/api/v1/modules/told/state?verbose=1'").stdout
+    check('"told"' in web and "says" not in web, "who asks over HTTP runs no program of the module")
     check(not user_log.exists(), "nobody's question fills the user log")
     (bin_folder / "level").write_text(SHELL + "echo cannot tell\nexit 3\n")
     failed = told.stead("level")

@@ -3,8 +3,6 @@
 
 #include <stead/base/time.hpp>
 
-#include <algorithm>
-
 namespace stead::mirror {
 
 /// How long a thread that has nothing to do keeps looking before it sleeps: to wake a processor that sleeps as well

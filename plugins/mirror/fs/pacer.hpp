@@ -32,7 +32,8 @@ public:
     [[nodiscard]] Instant admit(Instant now, std::uint64_t bytes);
     /// So many bytes are read to be compared.
     void compared(Instant now, std::uint64_t bytes);
-    /// How many zones may be locked at once, from the wait for admit() on: what the application writes there waits too.
+    /// How many zones (of `zone` bytes) may be locked at once, from the wait for admit() on: what the application
+    /// writes there waits too.
     [[nodiscard]] std::uint32_t at_once(Instant now, std::uint64_t zone);
 
     struct Figures {

@@ -56,6 +56,9 @@ TEST_F(ProgramHook, ALoneTestAtTheEndThatDoesNotHoldIsNoFailure) {
     EXPECT_EQ(ended("stop_both", "[[ $res != 0 ]] && echo failed 2>&1"), End::failed) << "sh has no [[: 127";
     EXPECT_EQ(ended("prestart", "test $res -ne 0 && echo failed >/dev/null 2>&1;\n"), End::succeeded);
     EXPECT_EQ(ended("start_sec", "[ $res -ne 0 ] && exit 1\n"), End::failed) << "means its code";
+    EXPECT_EQ(ended("start_sec", "false || exit 1\n[ $res -ne 0 ] && echo failed\n"), End::failed) << "it was that one";
+    EXPECT_EQ(ended("start_sec", "set -e\nfalse\n[ $res -ne 0 ] && echo failed\n"), End::failed);
+    EXPECT_EQ(ended("start_sec", "[ -n \"$NO\" ] && exit 0\n[ $res -ne 0 ] && echo failed\n"), End::succeeded);
     EXPECT_EQ(ended("start_second", "[ -e /nothing ] && true || false\n"), End::failed);
     EXPECT_EQ(ended("poststop", "f() {\n[ $res -ne 0 ] && echo x\n}\nf\n"), End::failed) << "no lone test";
     EXPECT_EQ(ended("transition", "exit 3\n[ $res -ne 0 ] && echo x\n"), End::failed);
