@@ -41,11 +41,12 @@ TEST_F(ProgramHook, SaysHowItFailed) {
 
 /// As classic scripts end, whose exit codes nobody looks at.
 TEST_F(ProgramHook, ALoneTestAtTheEndThatDoesNotHoldIsNoFailure) {
+    const std::string mark = std::to_string(::getpid()) + "3"; // others may run the same test
     const auto ended = [&](const std::string& name, const std::string& text) {
-        put(name, "#!/bin/sh\nres=${RES:-0}\nsetsid sleep 6403 >/dev/null 2>&1 &\n" + text, true);
+        put(name, "#!/bin/sh\nres=${RES:-0}\nsetsid sleep " + mark + " >/dev/null 2>&1 &\n" + text, true);
         const HookResult result = run(name, {"WAIT", "UP", "start"});
-        const bool left = result.ok() ? soon([] { return processes_with("6403") > 0; }) : processes_with("6403") > 0;
-        (void)!std::system("pkill -f 'sleep 640[3]'");
+        const bool left = result.ok() ? soon([&] { return processes_with(mark) > 0; }) : processes_with(mark) > 0;
+        (void)!std::system(("pkill -f 'sleep [" + mark.substr(0, 1) + "]" + mark.substr(1) + "'").c_str());
         EXPECT_EQ(left, result.ok()) << name << ": daemons of a script that succeeded stay, others do not";
         return result.end;
     };
