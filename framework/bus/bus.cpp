@@ -85,8 +85,8 @@ public:
     void peer_past(NodeId peer, SessionId session) override {
         engine_.post([=](Engine& engine) { engine.step(membership::PeerPast{peer, session}); });
     }
-    void witness_answer(bool granted) override {
-        engine_.post([granted](Engine& engine) { engine.step(membership::WitnessAnswer{granted}); });
+    void witness_answer(const membership::WitnessAnswer& answer) override {
+        engine_.post([answer](Engine& engine) { engine.step(answer); });
     }
 
     Result<void> publish(std::string_view name, std::optional<std::string_view> value) override {

@@ -264,10 +264,10 @@ void Engine::perform(const membership::Output& output) {
                 events->peer_ended(peer);
             }
         });
-    } else if (std::get_if<AskWitness>(&output) != nullptr) {
-        post_([events = events_] {
+    } else if (const auto* question = std::get_if<AskWitness>(&output)) {
+        post_([events = events_, claim = question->claim] {
             if (events->ask_witness) {
-                events->ask_witness();
+                events->ask_witness(claim);
             }
         });
     } else if (std::get_if<LeaveDone>(&output) != nullptr) {

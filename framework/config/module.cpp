@@ -166,6 +166,12 @@ private:
 
     /// Names that mean a LAN or a node of cluster.xml, whichever plugin owns the element.
     void cross_check(const Raw& raw, const Element& element) {
+        const auto witness = raw.name == "farm" ? element.attribute("witness") : std::nullopt;
+        if (cluster_ != nullptr && witness && !cluster_->find(*witness)) {
+            report_.error(raw.attribute("witness")->line, "farm/@witness: '" + shown(*witness) +
+                                                              "' is not a node of cluster.xml; allowed: " +
+                                                              join(cluster_->nodes, ", "));
+        }
         const auto name = element.attribute("name");
         if (cluster_ == nullptr || !name) {
             return;

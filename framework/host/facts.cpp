@@ -365,6 +365,26 @@ Result<stead_bus_wish> wish_of(const Facts& facts, const Registry& registry, std
     return wish;
 }
 
+/// The node that decides between two halves of the others, and so is none of them.
+Result<void> take_witness(const Facts& facts, const stead_bus_wish& wish, bus::BusOptions& options) {
+    if (options.partition != membership::Options::Partition::witness) {
+        return {};
+    }
+    const std::string name{wish.witness.data, wish.witness.size};
+    const std::optional<NodeId> witness = facts.cluster.find(name);
+    if (!witness) {
+        return Error{Errc::not_found, "witness '" + name + "'", "is no node of cluster.xml"};
+    }
+    if (*witness == facts.self) {
+        return Error{Errc::refused, facts.node(),
+                     "this node is the witness of the farm, which decides between two halves of the others: it cannot "
+                     "serve in it; name another node in farm/@witness, or run the module elsewhere"};
+    }
+    options.nodes.erase(*witness);
+    options.witness = name;
+    return {};
+}
+
 } // namespace
 
 Result<bus::BusOptions> bus_options(const Facts& facts, const Registry& registry) {
@@ -415,6 +435,9 @@ Result<bus::BusOptions> bus_options(const Facts& facts, const Registry& registry
         if (!to.local_address.empty()) {
             options.lans.push_back(std::move(to));
         }
+    }
+    if (auto named = take_witness(facts, *wish, options); !named) {
+        return named.error();
     }
     if (options.lans.empty()) {
         return Error{Errc::not_found, facts.node(), "this node is on none of the module's LANs"};

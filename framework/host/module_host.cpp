@@ -239,6 +239,8 @@ Result<void> ModuleHost::start_bus() {
             slot->on_peer_died(index(node));
         }
     };
+    events.ask_witness = [this](const membership::Grant& claim) { ask_bus_witness(claim); };
+    bus_witness_ = options->witness;
     if (mirror_) {
         heartbeats_ = heartbeat_resources(facts_.config, options->lans);
         heartbeats_init_.insert(heartbeats_.begin(), heartbeats_.end());

@@ -140,9 +140,12 @@ private:
     // module_witness.cpp
     [[nodiscard]] std::uint64_t ask_witness(Slot& slot, std::string node, std::string key, std::uint64_t counter,
                                             std::uint32_t holder, nanoseconds timeout) override;
-    void begin_question(Slot& slot, std::uint64_t token, std::string node, std::string key, std::uint64_t counter,
-                        std::uint32_t holder, nanoseconds timeout);
-    void end_question(std::uint64_t token, std::uint32_t verdict, const std::string& why);
+    void ask_bus_witness(const membership::Grant& claim);
+    void begin_question(std::uint64_t token, Slot* slot, const std::string& node, const std::string& key,
+                        const membership::Grant& claim, nanoseconds timeout);
+    void end_question(std::uint64_t token, std::uint32_t verdict, const std::string& why,
+                      const membership::Grant& held = {});
+    void tell_bus_witness(bool speaks, const std::string& why);
     [[nodiscard]] Result<boost::json::object> do_witness(const boost::json::object& request);
 
     // module_actions.cpp: actions, and commands of plugins
@@ -273,12 +276,15 @@ private:
     std::map<std::uint64_t, LateAnswer> late_answers_; ///< by the token that the plugin has
     std::uint64_t next_command_token_{1};
     struct Question {
-        Slot* slot{};
+        Slot* slot{}; ///< null: the module's bus
+        membership::Grant claim;
         std::string about;
         std::unique_ptr<boost::asio::steady_timer> timer;
     };
     std::map<std::uint64_t, Question> questions_; ///< to witnesses, open
     std::atomic<std::uint64_t> next_question_token_{1};
+    std::string bus_witness_;            ///< the node that the bus asks; empty = none
+    std::optional<bool> witness_speaks_; ///< as it was said last
     std::int64_t since_seconds_{};
     std::string started_; ///< stamp of the last start of the application, empty before the first
     int exit_code_{};

@@ -44,22 +44,35 @@ ModuleState state_of(const json::object& object) {
             text_of(object, "started"), text_of(object, "share")};
 }
 
-/// Counters are text: JSON has no number that holds all of them everywhere.
+/// Text where it may be large: JSON has no number that holds all of them everywhere.
+bool take_word(const json::object& body, std::string_view name, std::uint64_t& word) {
+    const json::value* value = body.if_contains(name);
+    if (value != nullptr && value->is_int64() && value->get_int64() >= 0) {
+        word = static_cast<std::uint64_t>(value->get_int64());
+        return true;
+    }
+    if (value == nullptr || !value->is_string()) {
+        return false;
+    }
+    const std::string_view text = value->get_string();
+    const auto [last, failed] = std::from_chars(text.data(), text.data() + text.size(), word);
+    return failed == std::errc{} && last == text.data() + text.size();
+}
+
 std::optional<WitnessQuestion> question_in(const json::object& body) {
     const auto number = [&](std::string_view name) {
         const json::value* value = body.if_contains(name);
         return value != nullptr && value->is_int64() ? value->get_int64() : std::int64_t{-1};
     };
-    const std::string counter = text_of(body, "counter");
     WitnessQuestion question{.id = number("question"),
                              .node = text_of(body, "node"),
                              .key = text_of(body, "key"),
-                             .counter = 0,
-                             .holder = static_cast<std::uint32_t>(number("holder")),
+                             .claim = {},
                              .timeout = milliseconds{number("timeout_ms")}};
-    const auto [last, failed] = std::from_chars(counter.data(), counter.data() + counter.size(), question.counter);
-    const bool whole = failed == std::errc{} && last == counter.data() + counter.size();
-    const bool good = whole && question.id > 0 && number("holder") >= 0 && question.timeout > milliseconds{0};
+    const bool whole = take_word(body, "counter", question.claim.counter) &&
+                       take_word(body, "holder", question.claim.holder) &&
+                       (!body.contains("nodes") || take_word(body, "nodes", question.claim.nodes));
+    const bool good = whole && question.id > 0 && question.timeout > milliseconds{0};
     return good ? std::optional(std::move(question)) : std::nullopt;
 }
 
@@ -237,7 +250,7 @@ void ModuleRunner::on_frame(control::Frame frame) {
         set_session(text_of(body, "session"));
         return set_state(state_of(body));
     }
-    if (text_of(body, "event") == "witness") {
+    if (const std::string event = text_of(body, "event"); event == "witness" || event == "claim") {
         if (const std::optional<WitnessQuestion> question = question_in(body); question && events_.witness) {
             events_.witness(module_, *question);
         }

@@ -42,9 +42,12 @@ Result<std::optional<Claim>> WitnessStore::read(const fs::path& file) const {
     }
     std::string_view rest = *text;
     Claim claim;
-    if (!take(rest, claim.counter, ' ') || !take(rest, claim.holder, '\n') || !rest.empty()) {
+    const bool one = take(rest, claim.counter, ' ') && take(rest, claim.holder, '\n');
+    const bool many = !one && take(rest, claim.holder, ' ') && take(rest, claim.nodes, '\n');
+    if ((!one && !many) || !rest.empty()) {
         return Error{Errc::malformed, file.string(),
-                     "not 'COUNTER HOLDER'; nothing is granted for this key until the file is removed by hand"};
+                     "not 'COUNTER HOLDER' or 'COUNTER HOLDER NODES'; nothing is granted for this key until the file "
+                     "is removed by hand"};
     }
     return std::optional(claim);
 }
@@ -76,8 +79,8 @@ Result<WitnessStore::Verdict> WitnessStore::claim(std::string_view module, std::
     if (!stored) {
         return stored.error();
     }
-    if (!grants(*stored, asked)) {
-        return Verdict{false, **stored};
+    if (asked.counter == 0 || !grants(*stored, asked)) {
+        return Verdict{false, stored->value_or(Claim{})};
     }
     if (!*stored) {
         if (const Result<void> room = make_room(); !room) {
@@ -85,7 +88,8 @@ Result<WitnessStore::Verdict> WitnessStore::claim(std::string_view module, std::
         }
     }
     // Also what is there already: it may have been seen before it was safe on the disk.
-    const std::string text = std::to_string(asked.counter) + " " + std::to_string(asked.holder) + "\n";
+    const std::string text = std::to_string(asked.counter) + " " + std::to_string(asked.holder) +
+                             (asked.nodes != 0 ? " " + std::to_string(asked.nodes) : "") + "\n";
     if (const Result<void> written = write_file_atomically(file, text); !written) {
         return written.error();
     }

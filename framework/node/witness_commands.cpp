@@ -2,6 +2,8 @@
 // Claims: those of our modules, asked of other nodes, and those of other nodes, decided here.
 #include <stead/node/daemon.hpp>
 
+#include <stead/base/ids.hpp>
+
 #include <boost/asio/post.hpp>
 
 #include <charconv>
@@ -25,7 +27,13 @@ json::object verdict_of(const Answer& answer) {
     if (answer.exit != control::exit_code::ok || granted == nullptr || !granted->is_bool()) {
         return {{"verdict", "unanswered"}, {"why", answer.error.empty() ? "it gave no verdict" : answer.error}};
     }
-    return {{"verdict", granted->get_bool() ? "granted" : "refused"}, {"why", answer.text}};
+    json::object verdict{{"verdict", granted->get_bool() ? "granted" : "refused"}, {"why", answer.text}};
+    for (const char* word : {"counter", "holder", "nodes"}) { // an older witness does not tell
+        if (const json::value* value = data->if_contains(word)) {
+            verdict[word] = *value;
+        }
+    }
+    return verdict;
 }
 
 Answer answer_of(const Result<json::object>& body) {
@@ -49,13 +57,25 @@ Answer answer_of(const Result<json::object>& body) {
 
 } // namespace
 
-/// "_claim KEY COUNTER HOLDER" for a module that need not be on this node.
+std::string name_of(const Claim& claim, const std::vector<std::string>& nodes) {
+    const auto name = [&](std::uint64_t node) {
+        return node < nodes.size() ? nodes[node] : "node number " + std::to_string(node);
+    };
+    std::string text = claim.nodes == 0 ? name(claim.holder) : "";
+    for (const NodeId node : NodeSet{claim.nodes}) {
+        text += (text.empty() ? "" : ", ") + name(index(node));
+    }
+    return text;
+}
+
+/// "_claim KEY COUNTER HOLDER [NODES]" for a module that need not be on this node.
 void Daemon::take_claim(const CallPtr& call) {
     const Request& request = call->request;
     Claim asked;
-    if (request.arguments.size() != 3 || !parse(request.arguments[1], asked.counter) ||
-        !parse(request.arguments[2], asked.holder)) {
-        return call->finish(Answer::failed(control::exit_code::usage, "a claim is KEY COUNTER HOLDER"));
+    const std::vector<std::string>& words = request.arguments;
+    if (words.size() < 3 || words.size() > 4 || !parse(words[1], asked.counter) || !parse(words[2], asked.holder) ||
+        (words.size() == 4 && !parse(words[3], asked.nodes))) {
+        return call->finish(Answer::failed(control::exit_code::usage, "a claim is KEY COUNTER HOLDER [NODES]"));
     }
     const std::vector<std::string> nodes = cluster_ ? cluster_->cluster.nodes : std::vector<std::string>{};
     const auto decide = [this, asked, nodes, module = request.module, key = request.arguments[0]] {
@@ -64,15 +84,19 @@ void Daemon::take_claim(const CallPtr& call) {
             log::error("witness", verdict.error().text());
             return Answer::failed(verdict.error());
         }
-        const auto name = [&](std::uint32_t node) {
-            return node < nodes.size() ? nodes[node] : "node number " + std::to_string(node);
-        };
-        const std::string line = "claim " + std::to_string(asked.counter) + " of " + name(asked.holder) + " to '" +
-                                 key + "' of module '" + module + "'";
-        const std::string held = std::to_string(verdict->held.counter) + " of " + name(verdict->held.holder);
-        log::event("witness", line + (verdict->granted ? " granted" : " refused: it holds " + held));
+        const std::string held = verdict->held.counter == 0
+                                     ? "nothing yet"
+                                     : std::to_string(verdict->held.counter) + " of " + name_of(verdict->held, nodes);
+        if (asked.counter != 0) { // else it only asked
+            const std::string line = "claim " + std::to_string(asked.counter) + " of " + name_of(asked, nodes) +
+                                     " to '" + key + "' of module '" + module + "'";
+            log::event("witness", line + (verdict->granted ? " granted" : " refused: it holds " + held));
+        }
         Answer answer = Answer::done(verdict->granted ? "it holds " + held + " from now on" : "it holds " + held);
-        answer.data = json::object{{"granted", verdict->granted}};
+        answer.data = json::object{{"granted", verdict->granted},
+                                   {"counter", std::to_string(verdict->held.counter)},
+                                   {"holder", std::to_string(verdict->held.holder)},
+                                   {"nodes", std::to_string(verdict->held.nodes)}};
         return answer;
     };
     asio::post(claims_, [this, call, decide]() mutable {
@@ -95,7 +119,11 @@ void Daemon::ask_witness(const std::string& module, const WitnessQuestion& quest
     Request request;
     request.verb = "_claim";
     request.module = module;
-    request.arguments = {question.key, std::to_string(question.counter), std::to_string(question.holder)};
+    const Claim& claim = question.claim;
+    request.arguments = {question.key, std::to_string(claim.counter), std::to_string(claim.holder)};
+    if (claim.nodes != 0 || claim.counter == 0) {
+        request.arguments.push_back(std::to_string(claim.nodes));
+    }
     if (*node == cluster_->self) {
         return take_claim(std::make_shared<Call>(
             std::move(request), [](const std::string&) {}, finish));

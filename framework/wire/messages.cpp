@@ -207,6 +207,8 @@ void encode_heartbeat(const Heartbeat& from, v1::Heartbeat& to) {
     to.set_echoes(pack_echoes(from));
     to.set_whiteboard_digest(from.whiteboard_digest);
     to.set_state(from.state);
+    to.set_witness_ended(from.witness_ended);
+    to.set_dropped(from.dropped.bits());
 }
 
 Error malformed(std::string what) { return Error{Errc::malformed, "datagram", std::move(what)}; }
@@ -228,6 +230,8 @@ Result<Heartbeat> decode_heartbeat(const v1::Heartbeat& from, const PeerClocks& 
     to.view_members = NodeSet{from.view_members()};
     to.whiteboard_digest = from.whiteboard_digest();
     to.state = from.state();
+    to.witness_ended = from.witness_ended();
+    to.dropped = NodeSet{from.dropped()};
     if (!unpack_heard(from.heard(), to) || !unpack_echoes(from.echoes(), to, clocks)) {
         return malformed("heartbeat: heard sets or echoes of a wrong size");
     }

@@ -193,12 +193,17 @@ void read_farm(const plugin::Config& farm, FarmOptions& options, const Finding& 
             finding(farm.line(), true, "farm: pulse is written, so profile is not used");
         }
     }
-    if (farm.attribute("partition").value_or("serve") == "witness") {
-        finding(
-            farm.line(), true,
-            "farm/@partition: 'witness': a farm asks no witness yet, <splitbrain> neither: a part goes on with more "
-            "than half of the nodes that served before, and of two equal halves both wait; partition=\"majority\" "
-            "says what you get, partition=\"serve\" lets both go on");
+    options.partition = farm.attribute("partition").value_or("serve");
+    options.witness = farm.attribute("witness").value_or("");
+    if (options.partition == "witness" && options.witness.empty()) {
+        finding(farm.line(), false,
+                "farm/@witness: missing; partition=\"witness\" needs a node of cluster.xml that runs stead, but not "
+                "this module");
+    }
+    if (options.partition != "witness" && !options.witness.empty()) {
+        finding(farm.line(), true,
+                "farm/@witness: '" + options.witness + "' is asked nothing with partition=\"" + options.partition +
+                    "\"");
     }
 }
 
@@ -316,6 +321,9 @@ std::uint64_t FarmOptions::digest(const std::array<std::uint64_t, 2>& seed) cons
                     std::to_string(rule.protocol) + " " + std::to_string(rule.port) + " " +
                     std::to_string(static_cast<int>(rule.key)) + "\n";
         }
+    }
+    if (partition != "serve") { // who does not know of it could serve beside it
+        text += "p" + partition + " " + witness + "\n";
     }
     const std::uint64_t digest = sip_hash(seed, text);
     return digest == 0 ? 1 : digest; // 0 would mean "no requirement"

@@ -45,6 +45,7 @@ struct FarmOptions {
     nanoseconds drain{}, movecap{}, slowstart{};
     nanoseconds period{milliseconds{50}}; ///< T of the heartbeats, as far as the farm's element says
     shim::Backend backend{};
+    std::string partition{"serve"}, witness; ///< what a part of the farm does: serve, majority, witness
     bool script_control{}; ///< the gate follows resource farm.gate
     bool tcp_reset{true};  ///< connections that are left when the address goes are reset
 

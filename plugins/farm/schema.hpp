@@ -25,8 +25,10 @@ inline constexpr stead_attr_schema farm_attributes[]{
     {"backend", STEAD_TYPE_CHOICE, 0, "auto", "auto|ebpf|nfqueue", nullptr, 0, 0,
      "packet filter; auto takes eBPF and falls back to NFQUEUE"},
     {"partition", STEAD_TYPE_CHOICE, 0, "serve", "serve|majority|witness", nullptr, 0, 0,
-     "what a part of a cut farm does: go on, or only with more than half of all nodes (majority) or of those that "
-     "served before (witness; no witness is asked yet)"},
+     "what a part of a cut farm does: go on; or only with more than half of all nodes (majority); or that, and of two "
+     "equal halves the one to which the witness gives its word (witness)"},
+    {"witness", STEAD_TYPE_NAME, 0, nullptr, nullptr, nullptr, 0, 0,
+     "with partition=\"witness\": a node of cluster.xml that runs stead, but not this module"},
 };
 inline constexpr stead_attr_schema lan_attributes[]{
     {"name", STEAD_TYPE_NAME, STEAD_ATTR_REQUIRED, nullptr, nullptr, nullptr, 0, 0,

@@ -160,6 +160,9 @@ void FarmPlugin::bus_wish(plugin::Config config, stead_bus_wish& wish) {
     wish.partition = partition == "majority"  ? STEAD_PARTITION_MAJORITY
                      : partition == "witness" ? STEAD_PARTITION_WITNESS
                                               : STEAD_PARTITION_SERVE;
+    if (wish.partition == STEAD_PARTITION_WITNESS) {
+        wish.witness = plugin::to_c(farm->attribute("witness").value_or(std::string_view{}));
+    }
     for (const auto& lan : farm->children("lan")) {
         if (wish.lan_count == STEAD_LANS_MAX) {
             throw std::runtime_error("farm: more than 8 lans");

@@ -23,7 +23,8 @@ static_assert(offsetof(stead_view, member) == 48);
 static_assert(sizeof(stead_transition) == 40);
 static_assert(offsetof(stead_transition, timeout_ns) == 32);
 static_assert(sizeof(stead_address) == 32);
-static_assert(sizeof(stead_bus_wish) == 192); // 176 in 1.1
+static_assert(sizeof(stead_bus_wish) == 208); // 176 in 1.1, 192 in 1.3
+static_assert(offsetof(stead_bus_wish, witness) == 192);
 static_assert(offsetof(stead_bus_wish, port_base) == 176);
 static_assert(offsetof(stead_bus_wish, pulse_ns) == 16);
 static_assert(offsetof(stead_bus_wish, lans) == 48);

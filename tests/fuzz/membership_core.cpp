@@ -66,6 +66,8 @@ Heartbeat any_heartbeat(Bytes& in, const Core& core, Instant now) {
     beat.clear_in = nanoseconds{static_cast<std::int64_t>(in.number() >> 1)};
     beat.known = {in.number(), in.number(), NodeSet{in.number()},
                   nanoseconds{static_cast<std::int64_t>(in.number() >> 24)}};
+    beat.witness_ended = in.byte() % 4u;
+    beat.dropped = NodeSet{in.byte() % 16u};
     for (unsigned count = in.byte() % 4; count > 0; --count) {
         const Instant echoed =
             in.byte() % 4 != 0 ? now - milliseconds{in.byte()} : from_ns(static_cast<std::int64_t>(in.number() >> 1));
@@ -79,7 +81,11 @@ Input any_input(Bytes& in, const Core& core, Instant now) {
     switch (in.byte() % 16) {
     case 0: return SetLocal{static_cast<std::uint16_t>(in.number()), in.byte(), in.number() % 3, in.number()};
     case 1: return PeerDied{NodeId{in.byte()}, {3, in.number()}};
-    case 2: return WitnessAnswer{in.byte() % 2 == 0};
+    case 2: { // of the claim that this node would make, or of any
+        const Grant asked{in.byte() % 4u, in.number(), core.proposal().members};
+        return WitnessAnswer{asked,
+                             in.byte() % 2 == 0 ? asked : Grant{in.byte() % 4u, in.number(), NodeSet{in.number()}}};
+    }
     case 3: return in.byte() == 7 ? Input{Leave{}} : Input{Tick{}};
     case 4: return PeerPast{NodeId{in.byte()}, in.byte() % 2 == 0 ? SessionId{} : SessionId{3, in.number()}};
     case 5:

@@ -29,7 +29,7 @@ std::string names(NodeSet set) {
 
 Cluster::Cluster(const Setup& setup)
     : setup_(setup), network_(setup.seed * 3 + 1), faults_(setup.seed * 3 + 2), steadds_(setup.seed * 104'723 + 3),
-      nodes_(setup.nodes) {
+      claims_(setup.seed * 15'485'863 + 4), nodes_(setup.nodes) {
     for (Node& node : nodes_) {
         node.offset = faults_.between(seconds{1000}, seconds{100'000});
         if (setup.drift_ppm_max > 0) {
@@ -114,14 +114,18 @@ void Cluster::tell_past(std::uint8_t of, std::uint8_t to) {
     const bool over = node.core ? node.past_over : gate_closed(node);
     if (over && links_[0][of][to].up && links_[0][to][of].up && steadds_.chance(800'000)) {
         const PeerPast word{NodeId{of}, node.core ? node.session : SessionId{}};
-        push({now_ + steadds_.between(setup_.delay_min, 2 * setup_.timing.period), 0, Kind::deliver, to, 0,
-              Packet{0, nullptr, word}});
+        push({now_ + steadds_.between(setup_.delay_min, 2 * setup_.timing.period), 0, Happens::deliver, to, 0,
+              Packet{0, nullptr, word, {}, {}}});
     }
 }
 
 void Cluster::take(std::uint8_t id, const Packet& packet) {
     if (packet.beat) {
         step(id, Received{LanId{packet.lan}, *packet.beat});
+    } else if (packet.answer) {
+        if (packet.to == nodes_[id].session) {
+            step(id, *packet.answer);
+        }
     } else {
         step(id, packet.word);
     }
@@ -153,7 +157,7 @@ void Cluster::pause(std::uint8_t id, nanoseconds length) {
         return;
     }
     node.paused = true;
-    push({now_ + length, 0, Kind::resume, id, node.timer, {}});
+    push({now_ + length, 0, Happens::resume, id, node.timer, {}});
 }
 
 void Cluster::pause_machine(std::uint8_t id, nanoseconds length) {
@@ -221,7 +225,7 @@ void Cluster::set_config(std::uint8_t id, std::uint64_t config) {
     }
 }
 
-void Cluster::witness_died(std::uint8_t id) {
+void Cluster::seen_dead(std::uint8_t id) {
     const SessionId session = nodes_[id].session;
     crash(id, true);
     for (std::uint8_t other = 0; other < setup_.nodes; ++other) {
@@ -244,8 +248,14 @@ void Cluster::cut(NodeSet from, NodeSet to, int only) {
     }
 }
 
+void Cluster::cut_witness(NodeSet from) {
+    trace(0, "cut " + names(from) + " from the witness");
+    cut_from_witness_ = cut_from_witness_ | from;
+}
+
 void Cluster::heal() {
     trace(0, "heal");
+    cut_from_witness_ = NodeSet{};
     for (auto& lan : links_) {
         for (auto& row : lan) {
             for (Link& link : row) {
@@ -270,12 +280,15 @@ void Cluster::run_for(nanoseconds length) {
 }
 
 void Cluster::handle(const Event& event) {
+    if (event.kind == Happens::claim) {
+        return take_claim(event);
+    }
     Node& node = nodes_[event.node];
     if (!node.core) {
         return;
     }
     switch (event.kind) {
-    case Kind::deliver:
+    case Happens::deliver:
         if (const nanoseconds next = node.read_at + longest_wait();
             setup_.gather && !node.paused && node.core->at_rest() && node.read_at < now_ && now_ < next) {
             Event later = event;
@@ -291,16 +304,17 @@ void Cluster::handle(const Event& event) {
             node.inbox.push_back(event.packet);
         }
         break;
-    case Kind::timer:
+    case Happens::timer:
         if (!node.paused && event.timer == node.timer) {
             step(event.node, Tick{});
         }
         break;
-    case Kind::resume:
+    case Happens::resume:
         if (node.paused) {
             resume(event.node);
         }
         break;
+    case Happens::claim: break; // handled above: who asked may be dead by now
     }
 }
 
@@ -326,7 +340,7 @@ void Cluster::arm(std::uint8_t id) {
     Node& node = nodes_[id];
     const nanoseconds wait = std::max<nanoseconds>(node.core->next_deadline() - local(node, now_), nanoseconds{1});
     // Timers are never early, on any clock rate.
-    push({now_ + wait + nanoseconds{wait.count() / 1000} + microseconds{1}, 0, Kind::timer, id, ++node.timer, {}});
+    push({now_ + wait + nanoseconds{wait.count() / 1000} + microseconds{1}, 0, Happens::timer, id, ++node.timer, {}});
 }
 
 void Cluster::perform(std::uint8_t id, const Output& output) {
@@ -354,8 +368,8 @@ void Cluster::perform(std::uint8_t id, const Output& output) {
         log(id, "excluded, " + excluded->reason);
     } else if (std::holds_alternative<LeaveDone>(output)) {
         log(id, "leave done");
-    } else if (std::holds_alternative<AskWitness>(output)) {
-        log(id, "asks the witness");
+    } else if (const auto* question = std::get_if<AskWitness>(&output)) {
+        ask_witness(id, question->claim);
     } else if (const auto* said = std::get_if<Note>(&output); said != nullptr && setup_.trace) {
         log(id, "(" + said->text + ")");
     }
@@ -371,9 +385,38 @@ void Cluster::send(std::uint8_t from, const Send& out) {
             const int copies = network_.chance(setup_.duplicate_ppm) ? 2 : 1;
             for (int copy = 0; copy < copies; ++copy) {
                 const nanoseconds delay = network_.between(setup_.delay_min, setup_.delay_max);
-                push({now_ + delay, 0, Kind::deliver, index(to), 0, Packet{lan, beat, {}}});
+                push({now_ + delay, 0, Happens::deliver, index(to), 0, Packet{lan, beat, {}, {}, {}}});
             }
         }
+    }
+}
+
+/// Mostly quick; sometimes a connection hangs for longer than any other time here.
+nanoseconds Cluster::way_of_witness() {
+    return claims_.chance(setup_.slow_witness_ppm) ? claims_.between(setup_.timing.period, 20 * setup_.timing.takeover)
+                                                   : claims_.between(setup_.delay_min, setup_.timing.period / 2);
+}
+
+void Cluster::ask_witness(std::uint8_t from, const Grant& claim) {
+    if (claim.counter != 0) {
+        log(from, "claims " + std::to_string(claim.counter) + " for " + names(claim.members));
+    }
+    if (!cut_from_witness_.contains(NodeId{from})) {
+        const Packet question{0, nullptr, {}, WitnessAnswer{claim, {}}, nodes_[from].session};
+        push({now_ + way_of_witness(), 0, Happens::claim, from, 0, question});
+    }
+}
+
+void Cluster::take_claim(const Event& event) {
+    Packet packet = event.packet;
+    const Grant& claim = packet.answer->asked;
+    if (claim.counter > held_.counter) {
+        held_ = claim;
+        trace(event.node, "the witness grants " + std::to_string(claim.counter) + " to " + names(claim.members));
+    }
+    packet.answer->held = held_;
+    if (!cut_from_witness_.contains(NodeId{event.node})) {
+        push({now_ + way_of_witness(), 0, Happens::deliver, event.node, 0, packet});
     }
 }
 
@@ -480,6 +523,11 @@ nanoseconds Cluster::news_time() const noexcept {
 void Cluster::check_pair(std::uint8_t a, std::uint8_t b) {
     const bool excused = now_ < nodes_[a].excused_until || now_ < nodes_[b].excused_until;
     const bool both = accepting(a) && accepting(b) && (nodes_[a].mine & nodes_[b].mine) != 0;
+    const bool strict = setup_.partition != Options::Partition::serve;
+    if (both && !excused && strict) {
+        fail("nodes " + std::to_string(a) + " and " + std::to_string(b) +
+             " accept the same bucket, which the policy forbids");
+    }
     if (!both || excused || !joined(a, b)) {
         overlap_since_.erase({a, b});
         return;

@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <queue>
 #include <string>
 #include <vector>
@@ -39,6 +40,7 @@ struct Setup {
     Options::Partition partition{Options::Partition::serve};
     std::uint32_t loss_ppm{};
     std::uint32_t duplicate_ppm{};
+    std::uint32_t slow_witness_ppm{}; ///< of questions and answers that take up to 20 takeovers
     nanoseconds delay_min{microseconds{50}};
     nanoseconds delay_max{microseconds{500}};
     std::uint32_t drift_ppm_max{}; ///< each node's clock rate, +- up to this
@@ -66,10 +68,12 @@ public:
     void leave(std::uint8_t node);
     void set_weight(std::uint8_t node, std::uint16_t weight);
     void set_config(std::uint8_t node, std::uint64_t config);
-    void witness_died(std::uint8_t node);             ///< crash of the process with its gate closed, told to all others
+    void seen_dead(std::uint8_t node);                ///< crash of the process with its gate closed, told to all others
     void cut(NodeSet from, NodeSet to, int lan = -1); ///< one way
+    void cut_witness(NodeSet from);                   ///< from now on their questions are lost, and the answers
     void heal();
-    void set_loss(std::uint32_t per_million) { setup_.loss_ppm = per_million; }
+    /// Nothing is lost or late any more.
+    void calm() { setup_.loss_ppm = setup_.slow_witness_ppm = 0; }
     void run_for(nanoseconds length);
 
     [[nodiscard]] bool failed() const noexcept { return !failure_.empty(); }
@@ -102,6 +106,8 @@ private:
         std::uint8_t lan;
         std::shared_ptr<const Heartbeat> beat;
         PeerPast word{}; ///< of a steadd, when there is no heartbeat
+        std::optional<WitnessAnswer> answer{};
+        SessionId to{}; ///< of the answer
     };
     struct Node {
         std::unique_ptr<Core> core;
@@ -126,11 +132,11 @@ private:
         std::uint64_t received{};
         unsigned exclusions{};
     };
-    enum class Kind : std::uint8_t { deliver, timer, resume };
+    enum class Happens : std::uint8_t { deliver, timer, resume, claim };
     struct Event {
         nanoseconds at;
         std::uint64_t order;
-        Kind kind;
+        Happens kind;
         std::uint8_t node;
         std::uint64_t timer;
         Packet packet;
@@ -151,6 +157,9 @@ private:
     void tell_past(std::uint8_t of, std::uint8_t to);
     [[nodiscard]] bool gate_closed(const Node& node) const noexcept;
     void send(std::uint8_t from, const Send& out);
+    void ask_witness(std::uint8_t from, const Grant& claim);
+    void take_claim(const Event& event);
+    [[nodiscard]] nanoseconds way_of_witness();
     void arm(std::uint8_t node);
     void resume(std::uint8_t node);
     void handle(const Event& event);
@@ -172,6 +181,9 @@ private:
     Random network_;
     Random faults_;
     Random steadds_;
+    Random claims_;
+    Grant held_; ///< by the witness
+    NodeSet cut_from_witness_;
     nanoseconds now_{};
     std::uint64_t order_{};
     std::uint64_t steps_{};
@@ -192,8 +204,14 @@ private:
 
 [[nodiscard]] std::string names(NodeSet set);
 
+enum class Kind : std::uint8_t {
+    usual,
+    gather,  ///< nodes at rest read late
+    witness, ///< an even number of nodes, cut into halves more often, and a witness that decides between them
+};
+
 /// One history full of faults, then quiet. Returns an empty string, or what went wrong.
 [[nodiscard]] std::string run_history(std::uint64_t seed, std::uint64_t* steps = nullptr, bool trace = false,
-                                      bool gather = false);
+                                      Kind kind = Kind::usual);
 
 } // namespace stead::sim

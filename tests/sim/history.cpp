@@ -6,11 +6,11 @@
 namespace stead::sim {
 namespace {
 
-Setup make_setup(std::uint64_t seed, bool trace, bool gather, Random& random) {
+Setup make_setup(std::uint64_t seed, bool trace, Kind kind, Random& random) {
     Setup setup;
     setup.seed = seed;
     setup.trace = trace;
-    setup.gather = gather;
+    setup.gather = kind == Kind::gather;
     setup.nodes = static_cast<std::uint8_t>(1 + random.below(random.chance(100'000) ? 12 : 5));
     setup.lans = static_cast<std::uint8_t>(1 + random.below(2));
     const std::uint64_t profile = random.below(4);
@@ -27,14 +27,19 @@ Setup make_setup(std::uint64_t seed, bool trace, bool gather, Random& random) {
         setup.timing = classic_timing(milliseconds{100}, 20);
         setup.timing.lease = setup.timing.takeover / 4 * 3;
     }
+    if (kind == Kind::witness) {
+        setup.partition = Options::Partition::witness;
+        setup.slow_witness_ppm = 100'000;
+        setup.nodes = static_cast<std::uint8_t>(2 + 2 * Random{seed * 32'452'843}.below(3));
+    }
     return setup;
 }
 
 class History {
 public:
-    History(std::uint64_t seed, bool trace, bool gather)
-        : random_(seed * 7919 + 13), setup_(make_setup(seed, trace, gather, random_)), cluster_(setup_),
-          t_(setup_.timing) {}
+    History(std::uint64_t seed, bool trace, Kind kind)
+        : random_(seed * 7919 + 13), halves_(seed * 49'979'687 + 5), setup_(make_setup(seed, trace, kind, random_)),
+          cluster_(setup_), t_(setup_.timing) {}
 
     std::string run(std::uint64_t* steps) {
         for (std::uint8_t node = 0; node < setup_.nodes; ++node) {
@@ -60,7 +65,29 @@ private:
     std::uint8_t any() { return static_cast<std::uint8_t>(random_.below(setup_.nodes)); }
     NodeSet some() { return NodeSet{random_.next() & ((std::uint64_t{1} << setup_.nodes) - 1)}; }
 
+    /// Halves are what the witness is for.
+    void disturb_witness() {
+        const NodeSet all{(std::uint64_t{1} << setup_.nodes) - 1};
+        NodeSet half;
+        while (2 * half.size() < setup_.nodes) {
+            half.insert(NodeId{static_cast<std::uint8_t>(halves_.below(setup_.nodes))});
+        }
+        switch (halves_.below(6)) {
+        case 0: cluster_.cut_witness(NodeSet{halves_.next() & all.bits()}); break;
+        case 1: cluster_.heal(); break;
+        case 2:
+        case 3:
+            cluster_.cut(half, all - half);
+            cluster_.cut(all - half, half);
+            break;
+        default: break;
+        }
+    }
+
     void disturb() {
+        if (setup_.partition == Options::Partition::witness) {
+            disturb_witness();
+        }
         const std::uint8_t node = any();
         const NodeSet all{(std::uint64_t{1} << setup_.nodes) - 1};
         switch (random_.below(14)) {
@@ -90,7 +117,7 @@ private:
         case 12: cluster_.leave(node); break;
         default:
             if (cluster_.up(node)) {
-                cluster_.witness_died(node);
+                cluster_.seen_dead(node);
             }
             break;
         }
@@ -108,7 +135,7 @@ private:
     /// Faults stop: one view, and every bucket owned, in bounded time; and then nothing moves any more.
     void settle() {
         cluster_.heal();
-        cluster_.set_loss(0);
+        cluster_.calm();
         cluster_.run_for(4 * t_.takeover); // the longest pause is over
         unsigned most = 0;
         for (std::uint8_t node = 0; node < setup_.nodes; ++node) {
@@ -120,6 +147,9 @@ private:
         }
         const nanoseconds listening = t_.takeover + 2 * t_.period;
         cluster_.run_for(listening + t_.takeover + 4 * t_.period);
+        if (setup_.partition == Options::Partition::witness) { // a half changes nothing without it
+            cluster_.run_for(membership::witness_patience);
+        }
         if (!cluster_.all_owned()) {
             cluster_.run_for(t_.period / 2); // a join may just be changing hands
         }
@@ -140,6 +170,7 @@ private:
     }
 
     Random random_;
+    Random halves_;
     Setup setup_;
     Cluster cluster_;
     Timing t_;
@@ -147,8 +178,8 @@ private:
 
 } // namespace
 
-std::string run_history(std::uint64_t seed, std::uint64_t* steps, bool trace, bool gather) {
-    return History(seed, trace, gather).run(steps);
+std::string run_history(std::uint64_t seed, std::uint64_t* steps, bool trace, Kind kind) {
+    return History(seed, trace, kind).run(steps);
 }
 
 } // namespace stead::sim

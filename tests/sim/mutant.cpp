@@ -6,8 +6,10 @@
 
 /// Exit 1 and the seed when a history fails; 0 when none does within the budget of seeds.
 int main(int argc, char** argv) {
+    using stead::sim::Kind;
+    const Kind kind = STEAD_MEMBERSHIP_MUTANT >= 10 || std::getenv("STEAD_SIM_WITNESS") ? Kind::witness : Kind::usual;
     if (argc > 2) { // one seed, told in full
-        std::puts(stead::sim::run_history(std::strtoull(argv[2], nullptr, 10), nullptr, true).c_str());
+        std::puts(stead::sim::run_history(std::strtoull(argv[2], nullptr, 10), nullptr, true, kind).c_str());
         return 0;
     }
     const std::uint64_t seeds = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 1000;
@@ -15,7 +17,7 @@ int main(int argc, char** argv) {
     const bool go_on = std::getenv("STEAD_SIM_GO_ON") != nullptr;
     bool failed = false;
     for (std::uint64_t seed = from != nullptr ? std::strtoull(from, nullptr, 10) : 1; seed <= seeds; ++seed) {
-        const std::string failure = stead::sim::run_history(seed);
+        const std::string failure = stead::sim::run_history(seed, nullptr, false, kind);
         if (!failure.empty()) {
             std::printf("mutant %d: %s\n", STEAD_MEMBERSHIP_MUTANT, failure.c_str());
             std::fflush(stdout);

@@ -6,23 +6,6 @@
 namespace stead::membership {
 namespace {
 
-std::string names(NodeSet set) {
-    std::string text = "{";
-    for (const NodeId node : set) {
-        text += (text.size() > 1 ? "," : "") + std::to_string(index(node));
-    }
-    return text + "}";
-}
-
-struct Digest {
-    std::uint64_t value{0xcbf29ce484222325u};
-    void add(std::uint64_t word) noexcept {
-        for (int i = 0; i < 8; ++i, word >>= 8) {
-            value = (value ^ (word & 0xffu)) * 0x100000001b3u;
-        }
-    }
-};
-
 /// Of two views that do not hold the same nodes: which one should go on?
 bool outranks(std::uint64_t epoch_a, NodeSet a, std::uint64_t id_a, std::uint64_t epoch_b, NodeSet b,
               std::uint64_t id_b) noexcept {
@@ -185,37 +168,6 @@ int Core::State::proposer_rank(NodeSet members) const noexcept {
     return view.id != 0 ? holders_before : holders + others_before;
 }
 
-bool Core::State::policy_allows(NodeSet members) {
-    const int all = options.nodes.size();
-    bool allowed = true;
-    std::string why;
-    const auto counted = [&why](int here, int of, const char* more) {
-        why = "only " + std::to_string(here) + " of " + std::to_string(of) + " nodes are here; " + more;
-    };
-    if (options.partition == Options::Partition::majority) {
-        allowed = 2 * members.size() > all;
-        counted(members.size(), all, "partition=\"majority\" needs more than half");
-    } else if (options.partition == Options::Partition::witness) {
-        const int of = view.id != 0 ? view.members.size() : all;
-        int missing = 0;
-        for (const NodeId node : (view.id != 0 ? view.members : options.nodes) - members) {
-            missing += peers[index(node)].gone ? 0 : 1; // who said goodbye is not on the other side
-        }
-        allowed = 2 * (of - missing) > of || witness_granted;
-        counted(of - missing, of, "partition=\"witness\" needs more than half, or a witness; none has answered");
-        if (!allowed && (witness_asked == Instant{} || now - witness_asked >= seconds{1})) {
-            witness_asked = now;
-            out.emplace_back(std::in_place_type<AskWitness>, AskWitness{});
-        }
-    }
-    if (!allowed && !policy_noted) { // without a view this is what the node waits for
-        view.id != 0 ? note("view " + names(members) + " waits: " + why)
-                     : static_cast<void>(out.emplace_back(std::in_place_type<Excluded>, Excluded{std::move(why)}));
-    }
-    policy_noted = !allowed;
-    return allowed;
-}
-
 /// When the parts of all that `members` leaves out are free, as far as this node's own echoes could have kept them.
 Instant Core::State::own_clear(NodeSet members) const noexcept {
     Instant clear = now;
@@ -310,10 +262,11 @@ void Core::State::learn_claims() {
 void Core::State::leave_view(std::string reason, bool damped) {
     view = View{};
     proposal = View{};
+    dropped = NodeSet{};
     clear_at = Instant{};
     phase = Phase::listening;
     urgent = true;
-    policy_noted = false;
+    policy_said.clear();
     if (damped) {
         std::copy_backward(exclusions.begin(), exclusions.end() - 1, exclusions.end());
         exclusions[0] = now;
@@ -349,7 +302,7 @@ void Core::State::stand_back() {
     // A lease that nobody has renewed for so long will not come back by itself: start over as one that wants in. Who
     // said goodbye renews nothing either, and leaves the time to agree on a view without it.
     const Instant since = std::max({installed_at, lease_until, gone_at});
-    if (lease_until <= now && now - since > t.takeover + 6 * t.period && proposal.id == 0) {
+    if (lease_until <= now && now - since > t.takeover + 6 * t.period && (proposal.id == 0 || witness.awaited)) {
         leave_view("nobody renews the lease of this node", true);
     }
 }
@@ -382,7 +335,8 @@ bool Core::State::majority_misses_us() const noexcept {
         const Peer& peer = peers[index(node)];
         holders += node != options.self && !peer.gone && fresh(peer) && peer.beat.view_id != 0 ? 1 : 0;
     }
-    return options.partition == Options::Partition::majority && 2 * holders <= options.nodes.size();
+    const int enough = options.partition == Options::Partition::witness ? 2 * holders + 1 : 2 * holders;
+    return options.partition != Options::Partition::serve && enough <= options.nodes.size();
 }
 
 /// Somebody left out of `proposal` without a word is heard by a third node: of two that cannot hear each other the one
@@ -435,9 +389,16 @@ void Core::State::vote(const View& wanted) {
     if (proposal.id != 0 && proposal.id != wanted.id) {
         ++counters.proposals_failed;
     }
+    for (const NodeId node :
+         proposal.members - wanted.members) { // unheard, it may have installed what we vote for no more
+        Peer& peer = peers[index(node)];
+        peer.risk_until = std::max(peer.risk_until, peer.received + t.takeover);
+    }
+    dropped = dropped | ((view.members | proposal.members) - wanted.members);
     clear_at = own_clear(wanted.members);
     proposal = wanted;
     voted_at = now;
+    witness.read_at = is_half(wanted.members) ? Instant{} : witness.read_at; // it may read our own claim
     epoch_max = std::max(epoch_max, wanted.epoch);
     phase = Phase::prepared;
     urgent = true;
@@ -513,7 +474,7 @@ void Core::State::maybe_propose() {
     const bool as_proposal =
         proposal.id != 0 && target.members == proposal.members && target.weights == proposal.weights;
     const nanoseconds patience = t.takeover + 4 * t.period; // a vote that leads nowhere for so long has failed
-    if ((proposal.id == 0 && as_view) || (as_proposal && now - voted_at < patience)) {
+    if ((proposal.id == 0 && as_view) || (as_proposal && (now - voted_at < patience || witness.awaited))) {
         return;
     }
     const Instant due = target_since + stability(target) + proposer_rank(target.members) * 2 * t.period;
@@ -524,6 +485,7 @@ void Core::State::maybe_propose() {
 }
 
 void Core::State::maybe_install() {
+    witness.awaited = false;
     if (proposal.id == 0) {
         return;
     }
@@ -549,7 +511,8 @@ void Core::State::maybe_install() {
     if (lease_frozen) {
         return; // somebody we hear is about to install a better one without us
     }
-    if (now >= std::max(clear, voted_at + courtesy()) || mutant == Mutant::no_takeover_wait) {
+    const bool free = now >= std::max(clear, voted_at + courtesy()) || mutant == Mutant::no_takeover_wait;
+    if (free && witness_allows()) {
         install();
     }
 }
@@ -566,12 +529,15 @@ void Core::State::install() {
     }
     view = proposal;
     proposal = View{};
+    dropped = NodeSet{};
     for (const NodeId node : view.members) {
         view_sessions[index(node)] = node == options.self ? options.session : peers[index(node)].session;
     }
     phase = Phase::member;
     epoch_installed = view.epoch;
     installed_at = now;
+    witness.read_due = now;
+    policy_said.clear();
     urgent = true;
     ++counters.views_installed;
     note("view " + std::to_string(view.epoch) + " " + names(view.members) +

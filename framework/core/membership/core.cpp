@@ -128,7 +128,9 @@ void Core::State::take_grant(Peer& peer, const Heartbeat& beat) {
     }
     const NodeSet commitment = beat.proposal.id != 0 ? beat.proposal.members : beat.view_members;
     const auto ours = [&](std::uint64_t id) { return id != 0 && (id == view.id || id == proposal.id); };
-    const bool with_us = commitment.contains(options.self) && (ours(beat.view_id) || ours(beat.proposal.id));
+    const bool left_out = beat.dropped.contains(options.self);
+    const bool with_us =
+        commitment.contains(options.self) && !left_out && (ours(beat.view_id) || ours(beat.proposal.id));
     if (!with_us && mutant != Mutant::lease_from_any_echo) {
         return;
     }
@@ -184,7 +186,7 @@ void Core::State::handle(const Received& input) {
     const bool known_lan = index(input.lan) < options.lans;
     if (!known_lan || index(beat.sender) >= limits::nodes_max || beat.sender == options.self ||
         !options.nodes.contains(beat.sender) ||
-        std::max({beat.view_epoch, beat.proposal.epoch, beat.known.epoch}) > epoch_limit) {
+        std::max({beat.view_epoch, beat.proposal.epoch, beat.known.epoch, beat.witness_ended}) > epoch_limit) {
         ++counters.heartbeats_ignored;
         return;
     }
@@ -226,6 +228,7 @@ void Core::State::handle(const Received& input) {
         update_risk(peer); // a fresh session that holds nothing says nothing about the one before it
     }
     epoch_max = std::max({epoch_max, beat.view_epoch, beat.proposal.epoch, beat.known.epoch});
+    witness.ended = std::max(witness.ended, beat.witness_ended);
 }
 
 void Core::State::is_gone(Peer& peer) {
@@ -275,8 +278,6 @@ void Core::State::handle(const PeerPast& input) {
     }
 }
 
-void Core::State::handle(const WitnessAnswer& input) { witness_granted = input.granted; }
-
 void Core::State::update_lease() {
     Instant until{};
     if (view.id != 0 && view.members.contains(options.self)) {
@@ -288,16 +289,15 @@ void Core::State::update_lease() {
                 grants[count++] = peer.grant;
             }
         }
-        // A majority must hear us where a majority decides; else one peer that would wait for us is enough.
-        const bool majority = options.partition == Options::Partition::majority;
-        const auto needed = majority ? static_cast<std::size_t>(options.nodes.size()) / 2 : std::size_t{1};
-        if ((view.members.size() == 1 && !majority) || needed == 0) {
+        const std::size_t needed = echoes_needed();
+        if (needed == 0) {
             // From its last heartbeat, as for all: that is what the others count its silence from.
             until = (options.nodes.size() == 1 ? now : last_sent) + t.lease;
         } else if (needed <= count) {
             std::nth_element(grants.begin(), grants.begin() + static_cast<std::ptrdiff_t>(needed - 1),
                              grants.begin() + static_cast<std::ptrdiff_t>(count), std::greater<>{});
             until = grants[needed - 1] == Instant{} ? Instant{} : grants[needed - 1] + t.lease;
+            confirm_reading(grants[needed - 1]);
         }
     }
     if (lease_frozen && mutant != Mutant::lease_from_any_echo) {
@@ -322,7 +322,7 @@ void Core::State::set_lease(Instant until) {
 /// After a routine heartbeat only its sender's grant can have grown: the same as update_lease(), without asking all.
 void Core::State::renew_lease_from(NodeId sender) {
     const Peer& peer = peers[index(sender)];
-    if (options.partition == Options::Partition::majority) {
+    if (options.partition != Options::Partition::serve) {
         update_lease();
     } else if (view.members.contains(sender) && peer.session == view_sessions[index(sender)] && !peer.gone) {
         set_lease(std::max(lease_until, peer.grant + t.lease));
@@ -376,11 +376,13 @@ void Core::State::send() {
     beat.view_id = view.id;
     beat.view_members = view.members;
     beat.proposal = proposal;
+    beat.dropped = dropped;
     beat.clear_in = proposal.id != 0 ? clear_at - now : nanoseconds{0};
     if (known.id != 0) {
         beat.known = {known.epoch, known.id, known.members, now - known.seen};
     }
     fill_echoes(beat);
+    beat.witness_ended = witness.ended;
     beat.whiteboard_digest = digest;
     beat.state = state_code;
     NodeSet to = options.nodes;
@@ -433,6 +435,7 @@ void Core::State::plan_deadline() {
     if (phase == Phase::leaving) {
         at(leave_until);
     }
+    at(witness.awaited ? witness.asked + witness_patience : witness.read_due);
     deadline = next;
 }
 
@@ -481,6 +484,7 @@ std::vector<Output> Core::step(Instant now, const Input& input) {
     s.agree();
     s.send_if_due();
     s.update_lease();
+    s.read_witness_if_due();
     s.plan_deadline();
     s.settled = s.at_rest();
     return std::move(s.out);

@@ -27,12 +27,27 @@ enum class Mutant : int {
     no_standing_back = 7,              ///< a newer view without me is ignored
     vote_without_waiting_for_self = 8, ///< only the proposer's own takeover wait counts
     silent_is_absent = 9,              ///< of whom a steadd spoke, and who is not heard, no session runs
+    half_without_witness = 10,         ///< one half of the nodes asks nobody
+    unconfirmed_reading = 11,          ///< what the witness holds is over, whatever happened since it was asked
 };
 inline constexpr Mutant mutant{STEAD_MEMBERSHIP_MUTANT};
 
 inline constexpr std::size_t echoes_max = 16;
 inline constexpr std::uint64_t epoch_limit = std::uint64_t{1} << 62; ///< no honest cluster comes near: +1 never wraps
 inline constexpr nanoseconds claim_max = std::chrono::hours{1}; ///< longer waits and ages are not believed to a peer
+
+/// FNV-1a, of words.
+struct Digest {
+    std::uint64_t value{0xcbf29ce484222325u};
+    void add(std::uint64_t word) noexcept {
+        for (int i = 0; i < 8; ++i, word >>= 8) {
+            value = (value ^ (word & 0xffu)) * 0x100000001b3u;
+        }
+    }
+};
+
+/// "{0,2}", for the log.
+[[nodiscard]] std::string names(NodeSet set);
 
 struct Peer {
     bool validated{};              ///< echoed a send time of this session of ours
@@ -105,6 +120,20 @@ struct Core::State {
         out.emplace_back(std::in_place_type<Note>, Note{verbose, std::move(text)});
     }
 
+    // witness.cpp
+    [[nodiscard]] bool is_half(NodeSet members) const noexcept {
+        return options.partition == Options::Partition::witness && 2 * members.size() == options.nodes.size();
+    }
+    [[nodiscard]] bool outnumbers(NodeSet members) const noexcept { return 2 * members.size() > options.nodes.size(); }
+    [[nodiscard]] bool policy_allows(NodeSet members);
+    [[nodiscard]] std::size_t echoes_needed() const noexcept;
+    [[nodiscard]] std::uint64_t holder_of(const View& wanted) const noexcept;
+    [[nodiscard]] bool witness_allows();
+    void ask(const Grant& claim);
+    void read_witness_if_due();
+    void confirm_reading(Instant echoed);
+    void tell_policy(NodeSet members, const std::string& more);
+
     // agreement.cpp
     void agree();
     void leave_view(std::string reason, bool damped);
@@ -121,7 +150,6 @@ struct Core::State {
     [[nodiscard]] bool clean(NodeId node) const noexcept;
     [[nodiscard]] nanoseconds stability(const Target& target) const noexcept;
     [[nodiscard]] int proposer_rank(NodeSet members) const noexcept;
-    [[nodiscard]] bool policy_allows(NodeSet members);
     [[nodiscard]] Instant own_clear(NodeSet members) const noexcept;
     [[nodiscard]] Instant others_renewed(NodeId node, NodeSet members) const noexcept;
     [[nodiscard]] View make_view(const Target& wanted) const;
@@ -150,6 +178,7 @@ struct Core::State {
     View view;
     std::array<SessionId, limits::nodes_max> view_sessions{};
     View proposal;
+    NodeSet dropped; ///< Heartbeat::dropped
     Instant voted_at;
     Instant clear_at; ///< own part of the takeover wait of `proposal`
     std::uint64_t epoch_max{};
@@ -177,10 +206,20 @@ struct Core::State {
     NodeSet leave_waits;
     Instant leave_until;
     bool leave_done{};
-    bool policy_noted{};
+    std::string policy_said; ///< why the policy forbids a view; empty = nothing was said
     bool config_excluded{};
-    bool witness_granted{};
-    Instant witness_asked;
+    struct Witness {
+        std::uint64_t ended{};   ///< Heartbeat::witness_ended
+        std::uint64_t reading{}; ///< what it held at `read_at`, not confirmed yet
+        Instant read_at;
+        Instant read_due;          ///< when to ask again what it holds
+        std::uint64_t granted{};   ///< the holder that has its word
+        Grant held;                ///< what it holds instead, as it said last
+        Instant asked;             ///< when a claim was last sent
+        std::uint64_t asked_for{}; ///< its holder
+        bool refused{};            ///< it answered that claim
+        bool awaited{};            ///< nothing but its word is missing for `proposal`
+    } witness;
     Counters counters;
     std::vector<Output> out;
 };

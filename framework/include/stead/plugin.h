@@ -26,6 +26,7 @@
  *        port_base, port_step, lease_ns
  *   1.3  host: hook_reason, explain, start_check; schema: ATTR_NUMERIC (an older host lets a name through, which the
  *        plugin then refuses itself)
+ *   1.4  wish: witness (without it PARTITION_WITNESS is refused)
  */
 #ifndef STEAD_PLUGIN_H
 #define STEAD_PLUGIN_H
@@ -39,7 +40,7 @@ extern "C" {
 
 #define STEAD_PLUGIN_MAGIC 0x53544541u /* "STEA" */
 #define STEAD_ABI_MAJOR 1u
-#define STEAD_ABI_MINOR 3u
+#define STEAD_ABI_MINOR 4u
 #define STEAD_PLUGIN_SYMBOL "stead_plugin_v1"
 #define STEAD_LANS_MAX 8u
 #define STEAD_PLUGIN_EXPORT __attribute__((visibility("default")))
@@ -306,7 +307,7 @@ typedef enum stead_witness_verdict {
 typedef enum stead_partition {
     STEAD_PARTITION_SERVE = 0,    /* each side of a cut goes on */
     STEAD_PARTITION_MAJORITY = 1, /* only the side with more than half of the nodes */
-    STEAD_PARTITION_WITNESS = 2
+    STEAD_PARTITION_WITNESS = 2   /* that, and of two halves the one to which `witness` gives its word */
 } stead_partition;
 
 /* Zeroed by the host, so a plugin fills in only what it cares about. Strings point into `config` or are static. */
@@ -323,6 +324,8 @@ typedef struct stead_bus_wish {
     /* 1.2 */
     uint32_t port_base, port_step; /* with port 0 and a base: the port is base + (module id - 1) * step */
     uint64_t lease_ns;             /* with pulse_ns: shorter than slost_count * pulse_ns; 0 = as the classic timing */
+    /* 1.4 */
+    stead_str witness; /* with PARTITION_WITNESS: a node of cluster.xml that is none of this group */
 } stead_bus_wish;
 
 /* ---- The plugin ------------------------------------------------------------------------------------------------- */

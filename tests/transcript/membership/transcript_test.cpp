@@ -35,7 +35,9 @@ public:
             Setup setup;
             setup.nodes = static_cast<std::uint8_t>(std::stoi(a));
             setup.record = true;
-            setup.partition = b == "majority" ? Options::Partition::majority : Options::Partition::serve;
+            setup.partition = b == "majority"  ? Options::Partition::majority
+                              : b == "witness" ? Options::Partition::witness
+                                               : Options::Partition::serve;
             cluster_ = std::make_unique<Cluster>(setup);
             return true;
         }
@@ -67,6 +69,8 @@ private:
         } else if (verb == "part") { // both ways
             cluster_->cut(parse_nodes(a), parse_nodes(b));
             cluster_->cut(parse_nodes(b), parse_nodes(a));
+        } else if (verb == "witness-cut") { // from whom
+            cluster_->cut_witness(parse_nodes(a));
         } else if (verb == "serving") {
             return says_serving(a);
         } else {
@@ -84,7 +88,7 @@ private:
         } else if (verb == "kill") { // the process only: its last lease runs on
             cluster_->crash(node, false);
         } else if (verb == "died") {
-            cluster_->witness_died(node);
+            cluster_->seen_dead(node);
         } else if (verb == "pause") {
             cluster_->pause(node, milliseconds{value});
         } else if (verb == "leave") {

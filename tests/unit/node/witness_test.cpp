@@ -21,6 +21,7 @@ static_assert(grants(std::nullopt, {0, 0}));
 static_assert(grants(Claim{7, 1}, {8, 2}), "a higher counter wins");
 static_assert(grants(Claim{7, 1}, {7, 1}), "again, to the same holder: the answer may have been lost");
 static_assert(!grants(Claim{7, 1}, {7, 2}), "the first of two is the only one");
+static_assert(!grants(Claim{7, 1, 3}, {7, 1, 12}), "nodes that claim together are part of the holder");
 static_assert(!grants(Claim{7, 1}, {6, 1}), "what is over is over, for its holder too");
 static_assert(!grants(Claim{7, 1}, {6, 2}));
 static_assert(grants(Claim{std::numeric_limits<std::uint64_t>::max(), 1},
@@ -57,13 +58,31 @@ TEST_F(Witness, KeepsWhatItGrantedOverARestart) {
 TEST_F(Witness, ADamagedFileGrantsNothing) {
     WitnessStore store(folder());
     EXPECT_TRUE(granted(store, "db", std::numeric_limits<std::uint64_t>::max(), 63));
-    for (const char* text :
-         {"", "5", "5 ", "5 1", "x 1\n", "5 1\nmore", "-5 1\n", "99999999999999999999 1\n", "5 99999999999\n"}) {
+    for (const char* text : {"", "5", "5 ", "5 1", "x 1\n", "5 1\nmore", "-5 1\n", "99999999999999999999 1\n",
+                             "5 1 2 3\n", "5 1 x\n", "5 99999999999999999999\n"}) {
         ASSERT_TRUE(write_file_atomically(folder() / "db:claim", text));
         const auto verdict = store.claim("db", "claim", {9, 1});
         ASSERT_FALSE(verdict) << text;
         EXPECT_THAT(verdict.error().text(), HasSubstr("db:claim: not 'COUNTER HOLDER'"));
     }
+}
+
+TEST_F(Witness, TellsWhatItHoldsToWhoOnlyAsks) {
+    const Claim of_two{6, std::numeric_limits<std::uint64_t>::max(), 0b101};
+    {
+        WitnessStore store(folder());
+        const auto nothing = store.claim("web", "half", {});
+        ASSERT_TRUE(nothing);
+        EXPECT_EQ(nothing->held, Claim{});
+        EXPECT_FALSE(nothing->granted);
+        EXPECT_FALSE(std::filesystem::exists(folder())) << "a question leaves nothing behind";
+        EXPECT_TRUE(store.claim("web", "half", of_two)->granted);
+    }
+    WitnessStore store(folder());
+    const auto told = store.claim("web", "half", {});
+    ASSERT_TRUE(told);
+    EXPECT_EQ(told->held, of_two);
+    EXPECT_FALSE(told->granted);
 }
 
 TEST_F(Witness, NamesStayInTheFolder) {

@@ -40,6 +40,7 @@ struct BusOptions {
     bool past_over{};                    ///< membership::Options::past_over
     membership::Timing timing{};
     membership::Options::Partition partition{};
+    std::string witness; ///< with Partition::witness: the node that events.ask_witness is to ask; none of `nodes`
     bool realtime{true};                 ///< SCHED_FIFO and mlockall where permitted, else one warning
     /// Kernel id of the thread that runs what is posted: with `realtime` it is SCHED_RR for the second after a change
     /// of view, so that a busy machine does not delay what the change is for. 0 = leave it as it is.
@@ -74,7 +75,7 @@ struct BusEvents {
     std::function<void(NodeId, std::uint32_t state)> peer_state;
     std::function<void(NodeId)> peer_ended; ///< peer_died() was about the session that is known, not an older one
     std::function<void(const std::string& line)> debug; ///< lines for -A only
-    std::function<void()> ask_witness;                  ///< answered by witness_answer()
+    std::function<void(const membership::Grant&)> ask_witness; ///< answered by witness_answer(), or never
     /// Whose heartbeats come over this LAN, each time that it changes; nobody is heard at first. Leave it empty in a
     /// large group: every heartbeat has its look.
     std::function<void(LanId, NodeSet)> heard;
@@ -110,7 +111,7 @@ public:
     virtual void leave() = 0; ///< events.leave_done follows
     virtual void peer_died(NodeId peer, SessionId session) = 0;
     virtual void peer_past(NodeId peer, SessionId session) = 0; ///< membership::PeerPast
-    virtual void witness_answer(bool granted) { static_cast<void>(granted); }
+    virtual void witness_answer(const membership::WitnessAnswer& answer) = 0;
 
     /// Writes an own resource; an empty optional removes it. Errors: out_of_range beyond limits.hpp.
     [[nodiscard]] virtual Result<void> publish(std::string_view name, std::optional<std::string_view> value) = 0;

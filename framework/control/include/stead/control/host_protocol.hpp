@@ -15,6 +15,8 @@
 ///       that differ "25%..50%"
 ///   {"event":"witness", "question":3, "node":"node3", "key":"claim", "counter":"17", "holder":0, "timeout_ms":2000}
 ///       a claim for the steadd of that node to decide; the request "witness" brings the answer
+///   {"event":"claim", …}
+///       the same with "holder" and "nodes" (a bit each) as text: of several nodes together. Counter "0" only asks
 ///   {"event":"finished", "exit":75}
 ///       last, before the host exits with that code: for a steadd that adopted it
 ///
@@ -43,8 +45,9 @@
 /// |           | session of that node can act any more         | |
 /// | rekey     | -                                             | - : cluster.key and cluster.key.next are read again |
 /// |           |                                               | and given to the bus; refused says why not |
-/// | witness   | question; verdict: granted, refused,          | - : the answer to the event "witness" |
-/// |           | unanswered; why                               | |
+/// | witness   | question; verdict: granted, refused,          | - : the answer to the event "witness" or "claim" |
+/// |           | unanswered; why; counter, holder, nodes:      | |
+/// |           | what is held, as text                         | |
 /// | print     | level: i, w, e; text; by                      | - |
 /// | dump      | -                                             | everything, for support |
 ///

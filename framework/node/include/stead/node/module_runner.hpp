@@ -6,6 +6,7 @@
 #include <stead/control/paths.hpp>
 #include <stead/core/loop_guard.hpp>
 #include <stead/node/process.hpp>
+#include <stead/node/witness.hpp>
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
@@ -33,12 +34,11 @@ struct ModuleState {
     friend bool operator==(const ModuleState&, const ModuleState&) = default;
 };
 
-/// A claim that a plugin wants decided by the steadd of another node.
+/// A claim that a plugin, or the module's bus, wants decided by the steadd of another node.
 struct WitnessQuestion {
     std::int64_t id{}; ///< the host's; the answer brings it back
     std::string node, key;
-    std::uint64_t counter{};
-    std::uint32_t holder{};
+    Claim claim;
     milliseconds timeout{};
 };
 

@@ -72,6 +72,7 @@ struct Heartbeat {
     /// With `proposal`: how long after `sent` the parts of those it leaves out are free, as the sender knows; <= 0 =
     /// now.
     nanoseconds clear_in{};
+    NodeSet dropped; ///< left out by a vote since `view_id` was installed, even if by no later one: not renewed
     /// The highest view that the sender knows of besides its own, heard or relayed; a relay lets a node that hears no
     /// member of that view stand back. id 0 = none.
     struct Known {
@@ -86,7 +87,8 @@ struct Heartbeat {
         Instant sent{};    ///< the peer's own clock, as it stood in its last heartbeat here
         nanoseconds ago{}; ///< how long before this heartbeat's `sent` it was received
     };
-    std::vector<Echo> echoes; ///< everyone in small groups; a rotating 16 in large ones
+    std::vector<Echo> echoes;      ///< everyone in small groups; a rotating 16 in large ones
+    std::uint64_t witness_ended{}; ///< no grant of the witness up to this counter is in force, or ever will be again
     // Opaque to the protocol, carried for the bus:
     std::uint64_t whiteboard_digest{};
     std::uint32_t state{}; ///< the module's state code
@@ -101,6 +103,8 @@ struct Options {
     std::uint64_t config{};
     std::uint64_t random_seed{}; ///< jitter only
     bool past_over{};            ///< no earlier session of this node can act: listening may end early
+    /// Who may act: each side of a cut; more than half of `nodes`; or that, and of two halves the one that the witness
+    /// names.
     enum class Partition : std::uint8_t { serve, majority, witness } partition{Partition::serve};
 };
 
@@ -125,8 +129,16 @@ struct PeerPast { ///< its steadd says: none but this session of it can act
     NodeId peer{};
     SessionId session; ///< zero: none runs
 };
+/// What the witness holds: the last grant. Counter 0: none yet.
+struct Grant {
+    std::uint64_t counter{};
+    std::uint64_t holder{}; ///< digest of the view, and of the sessions of its members
+    NodeSet members;
+    friend bool operator==(const Grant&, const Grant&) = default;
+};
 struct WitnessAnswer {
-    bool granted{};
+    Grant asked;
+    Grant held; ///< equal to `asked` when that was granted
 };
 using Input = std::variant<Tick, Received, SetLocal, Leave, PeerDied, PeerPast, WitnessAnswer>;
 
@@ -151,7 +163,14 @@ struct Excluded { ///< no view holds this node any more (voted out, or it distru
 struct PeerEnded { ///< PeerDied was about the session that we know: the peer of these heartbeats acts no more
     NodeId peer{};
 };
-struct AskWitness {};
+inline constexpr nanoseconds witness_patience =
+    std::chrono::seconds{1}; ///< an answer that takes longer is asked for again
+
+/// A compare-and-set for the witness: `claim` replaces what is held if its counter is higher; the answer tells what is
+/// held then. Counter 0 only asks. Asked again when no answer comes; an answer may be late or never come.
+struct AskWitness {
+    Grant claim;
+};
 struct LeaveDone {}; ///< everyone acknowledged the leave, or time is up
 struct Note {        ///< one line for the log; `verbose` only with -A
     bool verbose{};
