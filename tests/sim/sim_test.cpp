@@ -6,6 +6,8 @@
 #include <chrono>
 #include <cstdlib>
 #include <fstream>
+#include <numeric>
+#include <vector>
 
 namespace stead::sim {
 namespace {
@@ -52,10 +54,15 @@ TEST(Membership, OneHalfActsWhereAWitnessDecides) {
     if (environment("STEAD_SIM_SEED", 0) != 0) {
         return;
     }
-    const std::uint64_t seeds = environment("STEAD_SIM_SEEDS", 1000);
-    for (std::uint64_t seed = 1; seed <= seeds && !testing::Test::HasFailure(); ++seed) {
+    std::vector<std::uint64_t> seeds(environment("STEAD_SIM_SEEDS", 1000));
+    std::iota(seeds.begin(), seeds.end(), 1);
+    seeds.insert(seeds.end(), {7147, 14'999, 17'206}); // failed once
+    for (const std::uint64_t seed : seeds) {
         const std::string failure = run_history(seed, nullptr, false, Kind::witness);
         EXPECT_TRUE(failure.empty()) << failure;
+        if (testing::Test::HasFailure()) {
+            break;
+        }
     }
 }
 
