@@ -644,7 +644,7 @@ void Daemon::start_at_boot(const std::string& module, nanoseconds delay) {
     auto& timer = boot_timers_.emplace(module, asio::steady_timer(io_)).first->second;
     timer.expires_after(delay);
     timer.async_wait([this, module, start](const boost::system::error_code& error) {
-        if (!error && boot_timers_.contains(module)) {
+        if (!error && boot_timers_.erase(module) != 0) {
             start();
         }
     });

@@ -333,7 +333,12 @@ json::array Daemon::module_table(const std::string& only) {
         if (!only.empty() && module.name != only) {
             continue;
         }
-        const ModuleState state = runner(module.name)->state();
+        ModuleState state = runner(module.name)->state();
+        if (const auto timer = boot_timers_.find(module.name); timer != boot_timers_.end() && state.reason.empty()) {
+            const auto left =
+                std::chrono::ceil<seconds>(timer->second.expiry() - boost::asio::steady_timer::clock_type::now());
+            state.reason = "starts in " + std::to_string(std::max<std::int64_t>(left.count(), 0)) + " s (boot_delay)";
+        }
         json::array peers;
         const auto with_share = [](json::object line, const std::string& share) {
             if (!share.empty()) {

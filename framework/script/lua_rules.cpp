@@ -30,7 +30,6 @@ namespace {
 
 using rules::Place;
 
-constexpr std::string_view header = "--Lua Rules";
 constexpr int instructions_between_checks = 1000;
 constexpr int lines_of_a_call_max = 20;
 constexpr std::size_t drafts_max = 2 * rules::rules_max; // if_then calls, labelled or not
@@ -457,7 +456,7 @@ private:
 
 bool is_lua_rules(std::string_view text) noexcept {
     text.remove_prefix(std::min(text.find_first_not_of(" \t\r\n"), text.size()));
-    return text.starts_with(header);
+    return text.starts_with("--"); // "--Lua Rules", however written: no classic rule begins with a comment of Lua
 }
 
 LuaRules load_lua_rules(std::string_view text, const Place& start, const rules::Dialect& dialect, nanoseconds hold) {

@@ -5,6 +5,7 @@ their rehearsal, support files. One node, real processes."""
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -126,6 +127,7 @@ def boot(node):
     begun = time.monotonic()
     lab.wait_for("asked", lambda: node.ready("asked"), 20)
     check(booted.code() == STOP, "boot_delay: not at once")
+    check(re.search(r"starts in [0-3] s \(boot_delay\)", booted.stead("state").stdout), "and state says when")
     lab.wait_for("booted", lambda: node.ready("booted"), 20)
     check(time.monotonic() - begun > 1, "but later: it was running before")
     looping = Module(node, "gaveup", {"start_both": SHELL}, xml=light_xml(attributes='boot="auto" maxloop="0"'))

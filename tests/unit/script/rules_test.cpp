@@ -52,6 +52,7 @@ Rules.disable("ip_failure"))lua");
 
 TEST(LuaRules, AreToldByTheirFirstLine) {
     EXPECT_TRUE(is_lua_rules("\n  --Lua Rules\nRules = Rules + {}"));
+    EXPECT_TRUE(is_lua_rules("-- lua rules\nRules = Rules + {}")) << "a blank, and other letters";
     EXPECT_FALSE(is_lua_rules("a: if (x.y == down) then stop();"));
     EXPECT_FALSE(is_lua_rules(""));
 }

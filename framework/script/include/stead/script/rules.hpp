@@ -26,7 +26,7 @@ struct LuaRules {
     std::vector<rules::Problem> problems; ///< with one, nothing else is to be used
 };
 
-/// Does a text begin with the line that says so, "--Lua Rules"?
+/// Does a text begin with a comment of Lua, as "--Lua Rules"?
 [[nodiscard]] bool is_lua_rules(std::string_view text) noexcept;
 
 /// Runs the text once, in a state of its own with limits. `start`: where its first character stands; `hold`: hold time
