@@ -10,6 +10,7 @@ constexpr std::uint64_t ns_per_ms = 1'000'000;
 constexpr std::uint64_t settle_limit = 2000 * ns_per_ms; ///< OPEN and CLOSE do not wait longer for a move
 constexpr std::uint64_t probe_limit = 3000 * ns_per_ms;  ///< a member's MAC may still be on its way to us, and
                                                          ///< the kernel may still look for duplicates (about 2 s)
+constexpr std::uint64_t rule_limit = 2000 * ns_per_ms;   ///< a rule that acts does so at once
 } // namespace
 
 // ---- The gate: weight 0 or not --------------------------------------------------------------------------------------
@@ -118,23 +119,30 @@ void FarmPlugin::prepare(const stead_transition& transition) {
     pending_ = Pending{transition, host_.now(), host_.now() + probe_limit};
 }
 
-void FarmPlugin::poll_prepare() {
+/// This node's own weight is 0 while it starts.
+bool FarmPlugin::members_serve() const {
+    return std::ranges::any_of(mover_.view().weights, [](auto weight) { return weight != 0; });
+}
+
+std::string FarmPlugin::foreign_owner() {
     std::vector<shim::Mac> friends;
     for (const auto& [key, value] : member_resources_) {
         if (const auto mac = parse_mac(std::string_view{value}.substr(0, 17))) {
             friends.push_back(*mac);
         }
     }
-    const bool alone = mover_.view().members == NodeSet{NodeId(host_.self())};
-    const std::string foreign = network_.foreign_owner(friends, alone);
+    return network_.foreign_owner(friends, members_serve());
+}
+
+void FarmPlugin::poll_prepare() {
+    const std::string foreign = foreign_owner();
     const bool last = host_.now() >= pending_->limit;
     if (!foreign.empty() && !last) {
         return;
     }
     if (!foreign.empty()) {
-        const auto& weights = mover_.view().weights; // this node's is 0
-        if (std::ranges::all_of(weights, [](auto weight) { return weight == 0; })) {
-            finish(foreign);
+        if (!members_serve()) {
+            refuse_taken(foreign);
             return;
         }
         host_.warning(foreign + "; the other members serve all the same, and so will this node");
@@ -145,6 +153,33 @@ void FarmPlugin::poll_prepare() {
     released_ = false;
     const std::string error = network_.add_addresses();
     finish(error);
+}
+
+/// The plugin's rule takes the module back to WAIT, until the address is free. Where rules do not act, the start fails.
+void FarmPlugin::refuse_taken(const std::string& foreign) {
+    if (taken_) {
+        finish(foreign);
+        return;
+    }
+    taken_ = true;
+    free_looks_ = 0;
+    pending_->limit = host_.now() + rule_limit;
+    host_.warning(foreign + "; this node waits until it is free");
+    host_.publish(address_resource, "down");
+    host_.explain(address_resource, foreign);
+}
+
+/// Once a second while the address is taken. A busy owner may miss one question.
+void FarmPlugin::look_whether_free() {
+    if (!taken_ || pending_) {
+        return;
+    }
+    free_looks_ = members_serve() || foreign_owner().empty() ? free_looks_ + 1 : 0;
+    if (free_looks_ == 2) {
+        taken_ = false;
+        host_.event("the virtual addresses are free, or served by members of this farm");
+        host_.publish(address_resource, "up");
+    }
 }
 
 void FarmPlugin::poll_close() {

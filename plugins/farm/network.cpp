@@ -61,7 +61,7 @@ bool Network::links_up() const {
     return std::all_of(places_.begin(), places_.end(), [](const Place& place) { return place.up; });
 }
 
-std::string Network::foreign_owner(const std::vector<shim::Mac>& friends, bool alone) {
+std::string Network::foreign_owner(const std::vector<shim::Mac>& friends, bool served) {
     for (const auto& place : places_) {
         plugin::Mac mac{};
         if (host_.probe({place.interface, place.vip.address}, probe_time, mac) != plugin::Host::Probe::taken ||
@@ -71,9 +71,9 @@ std::string Network::foreign_owner(const std::vector<shim::Mac>& friends, bool a
         const std::string taken = "virtual_addr " + place.vip.address + " is in use: " + net::to_text(mac) + " on " +
                                   place.interface + " answers for it and is ";
         if (mac != place.vip.vmac) {
-            return taken + "no member of this farm";
+            return taken + "no member of this farm, or one that runs with another cluster.xml or key";
         }
-        if (alone) {
+        if (!served) {
             return taken + "another farm, or members of this one that this node does not hear ('stead cluster check' "
                            "compares the modules' ids and looks at the networks)";
         }

@@ -33,8 +33,8 @@ public:
     [[nodiscard]] bool links_up() const;
 
     /// Somebody else answers for one of our addresses: "192.0.2.50 is answered for by 02:…". `friends`: MACs of
-    /// members. `alone`: this node hears no other member, so that the virtual MAC is not theirs.
-    [[nodiscard]] std::string foreign_owner(const std::vector<shim::Mac>& friends, bool alone);
+    /// members. Not `served`: no member that this node hears serves, so that the virtual MAC is not theirs.
+    [[nodiscard]] std::string foreign_owner(const std::vector<shim::Mac>& friends, bool served);
     /// An interface with an IPv6 virtual address has one of its own that is still probed for duplicates: without it the
     /// kernel cannot ask for the MAC of a client it does not know.
     [[nodiscard]] bool own_addresses_tentative() const;

@@ -99,6 +99,7 @@ void FarmPlugin::second() {
         }
         published_ = published;
     }
+    look_whether_free();
     tell_clients(false);
     if (flooding_) {
         watch_flooding();

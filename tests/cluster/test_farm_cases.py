@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Single cases of the farm. usage: test_farm_cases.py arp|flooding|two|tempo|lans"""
+"""Single cases of the farm. usage: test_farm_cases.py arp|flooding|two|tempo|lans|grown"""
 import contextlib
 import json
+import re
 import shutil
 import sys
 import time
@@ -165,4 +166,49 @@ def lans():
         wait_served(farm)
 
 
-{"arp": arp, "flooding": flooding, "two": two, "tempo": tempo, "lans": lans}[sys.argv[1]]()
+def grown():
+    """A node is added to cluster.xml while the farm runs, and the nodes are restarted one after the other: those that do
+    not hear the old ones wait, nothing is answered twice, and all serve once the last one has stopped."""
+    lab.enter()
+    folder = lab.temporary("case") / "echo_farm"
+    shutil.copytree(HERE / "echo_farm", folder)
+    config = folder / "conf" / "userconfig.xml"
+    config.write_text(re.sub("<cluster>.*</cluster>", "", config.read_text(), flags=re.DOTALL))
+    archive, macros = archive_of(folder), {"TRAFFIC": lab.traffic_program(), "TYPE": "vmac_invisible"}
+    with lab.Lab(nodes=3) as farm:
+        larger, everyone = farm.cluster_xml(), farm.nodes
+        node1, node2, node3 = everyone
+        farm.nodes = [node1, node2]
+        farm.form_cluster()
+        farm.install("echo", archive, macros=macros)
+        farm.start("echo")
+        wait_served(farm)
+        for node in farm.nodes:
+            (node.disk / "etc" / "cluster.xml").write_text(larger)
+            check("on every node" in node.stead("cluster config").stdout, "cluster config says what running modules need")
+        for name in ("cluster.xml", "cluster.key"):
+            shutil.copy(node1.disk / "etc" / name, node3.disk / "etc" / name)
+        node3.start_steadd()
+        farm.nodes = [node3]
+        farm.install("echo", archive, macros=macros)
+        farm.nodes = everyone
+        probe = udp(farm, "--flows", 200, "--rate", 500, "--seconds", 60, "--deadline-ms", 300)
+
+        def waits(node):
+            return "address_taken" in node.stead("state -m echo").stdout
+        node3.stead("start -m echo")
+        lab.wait_for("node3 waits", lambda: waits(node3), 10)
+        node1.stead("stopstart -m echo")
+        lab.wait_for("node1 waits too", lambda: waits(node1), 20)
+        check(node2.ready("echo"), "node2 serves")
+        node2.stead("stopstart -m echo")
+        for node in everyone:
+            lab.wait_for(f"{node.name} serves", lambda node=node: node.ready("echo"), 20)
+        wait_served(farm)
+        probe.send_signal(15)
+        seen = lab.result(probe)
+        check(seen["answered_more"] == 0, "nothing was answered twice")
+        check(seen["outage_ms"] < 6000, f"outage {seen['outage_ms']} ms: the last one's stop, and the others' start")
+
+
+{"arp": arp, "flooding": flooding, "two": two, "tempo": tempo, "lans": lans, "grown": grown}[sys.argv[1]]()

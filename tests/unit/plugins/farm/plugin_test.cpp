@@ -251,9 +251,41 @@ TEST_F(FarmPluginTest, RefusesToStartBesideAForeignOwner) {
     const Xml xml{configuration("vmac_directed", {web_rule()})};
     create(xml);
     move(STEAD_MOMENT_PREPARE);
-    EXPECT_THAT(answer(), HasSubstr("192.0.2.50 is in use"));
+    EXPECT_THAT(answer(), HasSubstr("192.0.2.50 is in use")); // the rules are switched off: nothing acts
     plugin_->stop(self_);
     plugin_->destroy(self_);
+}
+
+// The rule takes the module back to WAIT until the stranger has gone: a node that runs with the cluster.xml of before,
+// or that is not heard, must not cost this node its start.
+TEST_F(FarmPluginTest, WaitsUntilAForeignOwnerHasGone) {
+    ASSERT_EQ(std::system("ip addr add 192.0.2.50/32 dev b0"), 0);
+    const Xml xml{configuration("vmac_directed", {web_rule()})};
+    create(xml);
+    EXPECT_THAT(host_->rules(), Contains("address_taken: if (farm.address == down) then wait();"));
+    move(STEAD_MOMENT_PREPARE);
+    for (const Instant end = BootClock::now() + seconds{6};
+         host_->resource("farm.address") != "down" && BootClock::now() < end;) {
+        look();
+    }
+    EXPECT_EQ(host_->resource("farm.address"), "down");
+    EXPECT_THAT(host_->reason("farm.address"), HasSubstr("192.0.2.50 is in use"));
+    EXPECT_TRUE(host_->answers.empty()) << "it is the rule's to end the start";
+    move(STEAD_MOMENT_RELEASE);
+    EXPECT_EQ(answer(), "");
+    for (int looks = 0; looks < 4; ++looks) {
+        look();
+    }
+    EXPECT_EQ(host_->resource("farm.address"), "down");
+    ASSERT_EQ(std::system("ip addr del 192.0.2.50/32 dev b0"), 0);
+    look();
+    EXPECT_EQ(host_->resource("farm.address"), "down") << "one unanswered question may be a lost one";
+    look();
+    EXPECT_EQ(host_->resource("farm.address"), "up");
+    move(STEAD_MOMENT_PREPARE);
+    EXPECT_EQ(answer(), "");
+    EXPECT_TRUE(has_address());
+    leave();
 }
 
 TEST_F(FarmPluginTest, StartsBesideAForeignOwnerWhereOthersServe) {
@@ -433,8 +465,7 @@ TEST_F(FarmPluginTest, CheckNamesWhatTheSchemaCannotSay) {
         EXPECT_EQ(findings(named).find("take another name") != std::string::npos, taken) << name;
     }
     const auto of_address = [&](const std::string& address, const std::string& vip) {
-        return findings(
-            configuration("vmac_directed", {rule({{"proto", "tcp"}, {"virtual_addr", address}})}, vip));
+        return findings(configuration("vmac_directed", {rule({{"proto", "tcp"}, {"virtual_addr", address}})}, vip));
     };
     for (const char* wrong : {"192.0.2.500", "192.0.2.5O", "vip.example.com", ""}) { // not "all of them"
         EXPECT_THAT(of_address(wrong, "192.0.2.50"), HasSubstr("is no virtual_addr of this module")) << wrong;
