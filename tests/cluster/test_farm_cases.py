@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Single cases of the farm. usage: test_farm_cases.py arp|flooding|two|tempo|lans|grown"""
+"""Single cases of the farm. usage: test_farm_cases.py arp|flooding|two|tempo|lans|grown|nic"""
 import contextlib
 import json
 import re
@@ -211,4 +211,31 @@ def grown():
         check(seen["outage_ms"] < 6000, f"outage {seen['outage_ms']} ms: the last one's stop, and the others' start")
 
 
-{"arp": arp, "flooding": flooding, "two": two, "tempo": tempo, "lans": lans, "grown": grown}[sys.argv[1]]()
+def nic():
+    """The interface is taken out of a running node, addresses and all, and put in again: the node comes back by itself.
+    Until then it can be stopped."""
+    with farm_with(macros={"DRAIN": "0s"}) as farm:
+        node3 = farm.nodes[2]
+
+        def take_out():
+            lab.sh(f"ip link del {node3.port()}")
+            lab.wait_for("the start fails, and is to be tried again",
+                         lambda: "could not start" in node3.stead("state -m echo").stdout and node3.state("echo") == 1, 20)
+        probe = udp(farm, "--flows", 200, "--rate", 500, "--seconds", 60, "--deadline-ms", 300)
+        take_out()
+        check(node3.stead("waitstart -m echo -t 1", check=False).returncode == 75, "waitstart waits")
+        check(node3.stead("waitstop -m echo -t 1", check=False).returncode == 75, "it is not stopped")
+        node3.plug_in("default")
+        lab.wait_for("node3 serves again", lambda: node3.ready("echo"), 40)
+        wait_served(farm)
+        probe.send_signal(15)
+        seen = lab.result(probe)
+        check(seen["outage_ms"] < 1000 and seen["answered_more"] == 0, f"outage {seen['outage_ms']} ms, nothing twice")
+        take_out()
+        check("is stopped" in node3.stead("stop -m echo").stdout and node3.state("echo") == 0, "a stop ends the attempts")
+        node3.plug_in("default")
+        time.sleep(5)
+        check(node3.state("echo") == 0, "and it stays stopped")
+
+
+{"arp": arp, "flooding": flooding, "two": two, "tempo": tempo, "lans": lans, "grown": grown, "nic": nic}[sys.argv[1]]()
