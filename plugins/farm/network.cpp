@@ -146,6 +146,21 @@ void Network::set_link(std::uint32_t ifindex, bool up, std::uint64_t now) {
     }
 }
 
+void Network::look_at_macs(std::uint64_t now) {
+    const auto all = net::interfaces();
+    for (const auto& link : all ? all.value() : std::vector<net::Interface>{}) {
+        for (auto& place : places_) {
+            if (place.ifindex != link.index || place.mac == link.mac) {
+                continue;
+            }
+            host_.event(place.interface + " has another MAC now: " + net::to_text(link.mac));
+            place.mac = link.mac;
+            place.burst = 0;
+            place.announce_at = place.receiver ? now : 0;
+        }
+    }
+}
+
 void Network::set_receiver(std::size_t index, bool receiver, std::uint64_t now) {
     auto& place = places_[index];
     if (place.receiver != receiver) {

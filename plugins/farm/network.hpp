@@ -43,6 +43,8 @@ public:
     void remove_addresses();
 
     void set_link(std::uint32_t ifindex, bool up, std::uint64_t now);
+    /// Whoever sends to the old MAC of the receiver must hear of the new one: a bond's failover, a bridge's new port.
+    void look_at_macs(std::uint64_t now);
     void set_receiver(std::size_t place, bool receiver, std::uint64_t now);
     /// While a member is missing that never said goodbye, it may announce as well, on another side of a cut: neighbours
     /// must hear us again soon after the cut heals, so announcements are repeated four times a second.

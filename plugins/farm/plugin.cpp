@@ -91,6 +91,8 @@ void FarmPlugin::on_link(std::uint32_t ifindex, bool up) {
 void FarmPlugin::second() {
     if (filter_) {
         audit();
+        network_.look_at_macs(host_.now());
+        on_timer(announce_timer);
         const auto published = network_.published();
         for (std::size_t i = 0; i < published.size(); ++i) {
             if (i >= published_.size() || published_[i] != published[i]) {

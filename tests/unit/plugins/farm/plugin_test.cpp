@@ -49,6 +49,7 @@ struct FarmHost : test::FakeHost {
     std::uint32_t weight{};
     std::uint64_t digest{};
     std::uint32_t ifindex{};
+    std::string announced; ///< the MAC
 
     static FarmHost& farm(void* context) { return static_cast<FarmHost&>(of(context)); }
 
@@ -67,6 +68,7 @@ struct FarmHost : test::FakeHost {
         c.announce = [](void* h, const stead_address* a, const std::uint8_t* mac, char*, std::uint32_t) {
             net::Mac copy{};
             std::copy_n(mac, 6, copy.begin());
+            farm(h).announced = net::to_text(copy);
             return net::announce(farm(h).ifindex, text(a->address), copy) ? 0 : -1;
         };
         c.probe = [](void* h, const stead_address* a, std::uint64_t timeout, std::uint8_t* mac) {
@@ -304,6 +306,17 @@ TEST_F(FarmPluginTest, StartsBesideAForeignOwnerWhereOthersServe) {
     EXPECT_EQ(answer(), "");
     plugin_->stop(self_);
     plugin_->destroy(self_);
+}
+
+// A bond's failover or a bridge's new port changes the MAC of the interface: clients know the old one.
+TEST_F(FarmPluginTest, AnnouncesANewMac) {
+    const Xml xml{configuration("vmac_directed", {web_rule()})};
+    serve(xml);
+    EXPECT_NE(host_->announced, "");
+    ASSERT_EQ(std::system("ip link set a0 address 02:00:00:00:00:77"), 0);
+    look();
+    EXPECT_EQ(host_->announced, "02:00:00:00:00:77");
+    leave();
 }
 
 Element& vip_of(Element& root) { return root.children[1]; }
