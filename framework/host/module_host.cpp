@@ -239,7 +239,7 @@ Result<void> ModuleHost::start_bus() {
             slot->on_peer_died(index(node));
         }
     };
-    if (mirror_) {
+    if (mirror_ || (facts_.config.mode == config::Module::Mode::farm && options->lans.size() > 1)) {
         heartbeats_ = heartbeat_resources(facts_.config, options->lans);
         heartbeats_init_.insert(heartbeats_.begin(), heartbeats_.end());
         for (const std::string& name : heartbeats_) {

@@ -17,12 +17,39 @@ constexpr std::uint64_t rule_limit = 2000 * ns_per_ms;   ///< a rule that acts d
 
 void FarmPlugin::apply_weight() {
     // A node whose network is down must not own buckets, even when it is heard on another LAN.
-    const bool serves = wish_.is_open() && network_.links_up();
+    const bool serves = wish_.is_open() && network_.links_up() && !cut_off_;
     const std::uint32_t wanted = serves ? mover_.weight(wish_.percent(), wish_.powers()) : 0u;
     if (wanted != weight_ || wanted == 0) {
         weight_ = wanted;
         host_.set_weight(wanted);
     }
+}
+
+/// The link is up, but whoever is heard elsewhere is not heard on the network of a virtual address: a switch's port or
+/// an uplink failed in silence. Of two nodes neither can tell by that alone which of them clients still reach: there
+/// the one whose interface hears nothing at all.
+void FarmPlugin::look_for_cut() {
+    const NodeSet members = mover_.view().members;
+    bool cut = false;
+    for (const auto& [key, up] : hears_) {
+        if (key.first != host_.self() || up || members.size() < 2) {
+            continue;
+        }
+        const bool others_hear = std::ranges::any_of(hears_, [&](const auto& one) {
+            return one.first.first != host_.self() && one.first.second == key.second && one.second &&
+                   members.contains(NodeId(one.first.first));
+        });
+        const auto address = host_.node_address(key.second, host_.self());
+        cut = cut || (address && network_.carries(*address, !others_hear));
+    }
+    if (cut == cut_off_) {
+        return;
+    }
+    cut_off_ = cut;
+    cut ? host_.warning("no other member is heard on the network of a virtual address, but on another one: this node "
+                        "gives its part away until they are")
+        : host_.event("members are heard on the network of the virtual addresses");
+    apply_weight();
 }
 
 void FarmPlugin::open_gate() {

@@ -2,6 +2,8 @@
 #include "network.hpp"
 
 #include <algorithm>
+#include <fstream>
+#include <sstream>
 #include <stdexcept>
 
 namespace stead::farm {
@@ -144,6 +146,37 @@ void Network::set_link(std::uint32_t ifindex, bool up, std::uint64_t now) {
         place.burst = 0; // neighbours and switches may have forgotten
         place.announce_at = up && place.receiver ? now : 0;
     }
+}
+
+void Network::count_frames() {
+    std::ifstream table{"/proc/net/dev"};
+    for (std::string line; std::getline(table, line);) {
+        const std::size_t colon = std::min(line.find(':'), line.size());
+        const std::size_t begin = std::min(line.find_first_not_of(' '), colon);
+        std::istringstream words{line.substr(std::min(colon + 1, line.size()))};
+        std::uint64_t bytes{}, frames{}; // received; more columns follow
+        if (!(words >> bytes >> frames)) {
+            continue;
+        }
+        for (auto& place : places_) {
+            if (place.interface == std::string_view{line}.substr(begin, colon - begin)) {
+                place.silent = frames == place.received;
+                place.received = frames;
+            }
+        }
+    }
+}
+
+bool Network::carries(const std::string& address, bool silent) const {
+    const auto all = net::interfaces();
+    return all && std::ranges::any_of(all.value(), [&](const net::Interface& link) {
+               const bool has = std::ranges::any_of(link.addresses, [&](const std::string& one) {
+                   return parse_address(one.substr(0, one.find('/'))) == parse_address(address);
+               });
+               return has && std::ranges::any_of(places_, [&](const Place& place) {
+                          return place.ifindex == link.index && (place.silent || !silent);
+                      });
+           });
 }
 
 void Network::look_at_macs(std::uint64_t now) {

@@ -24,6 +24,8 @@ public:
         shim::Mac mac{};
         bool receiver{};
         bool up{true};
+        std::uint64_t received{};    ///< frames, when they were counted last
+        bool silent{};               ///< none came since the time before
         std::uint32_t burst{};       ///< announcements of the burst already sent
         std::uint64_t announce_at{}; ///< 0 = nothing due
     };
@@ -43,6 +45,10 @@ public:
     void remove_addresses();
 
     void set_link(std::uint32_t ifindex, bool up, std::uint64_t now);
+    /// Once a second: which interfaces hear nothing at all.
+    void count_frames();
+    /// `address` is on an interface with a virtual address; `silent`: which hears nothing.
+    [[nodiscard]] bool carries(const std::string& address, bool silent) const;
     /// Whoever sends to the old MAC of the receiver must hear of the new one: a bond's failover, a bridge's new port.
     void look_at_macs(std::uint64_t now);
     void set_receiver(std::size_t place, bool receiver, std::uint64_t now);

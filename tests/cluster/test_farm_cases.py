@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Single cases of the farm. usage: test_farm_cases.py arp|flooding|two|tempo|lans|grown|nic"""
+"""Single cases of the farm. usage: test_farm_cases.py arp|flooding|two|tempo|lans|silent|grown|nic"""
 import contextlib
 import json
 import re
@@ -9,8 +9,8 @@ import sys
 import time
 
 from farm_load import nothing_lost
-from support import (HERE, PORT, archive_of, check, check_shares, echo_farm, exactly_once, lab, shares, tcp, udp,
-                     wait_served)
+from support import (HERE, PORT, archive_of, check, check_shares, echo_farm, exactly_once, lab, served_by, shares, tcp,
+                     udp, wait_served)
 
 
 @contextlib.contextmanager
@@ -166,6 +166,30 @@ def lans():
         wait_served(farm)
 
 
+def silent():
+    """A node's port on the virtual IP's network is pulled: its carrier stays up, and the others hear it on the other LAN."""
+    with farm_with(lans=("default", "repli"), macros={"TYPE": "vmac_directed"}) as farm:
+        node1, node2, node3 = farm.nodes
+
+        def pull(node, others, limit_ms):
+            probe = udp(farm, "--flows", 200, "--rate", 500, "--seconds", 60, "--deadline-ms", 300)
+            time.sleep(1.5)
+            node.unplug_silently()
+            lab.wait_for("the others serve all", lambda: served_by(farm, {one.name for one in others}), 10)
+            probe.send_signal(15)
+            seen = lab.result(probe)
+            check(seen["outage_ms"] <= limit_ms and seen["answered_by_two"] == 0,
+                  f"{node.name} is pulled: outage {seen['outage_ms']} ms")
+            node.plug_back()
+            wait_served(farm, [node.name, *(one.name for one in others)], timeout=30)
+        for node in farm.nodes:  # one of them receives for all
+            pull(node, [one for one in farm.nodes if one != node], 700)
+        node3.stead("stop -m echo")
+        wait_served(farm, ["node1", "node2"])
+        for node, other in ((node1, node2), (node2, node1)):
+            pull(node, [other], 4000)
+
+
 def grown():
     """A node is added to cluster.xml while the farm runs, and the nodes are restarted one after the other: those that do
     not hear the old ones wait, nothing is answered twice, and all serve once the last one has stopped."""
@@ -238,4 +262,4 @@ def nic():
         check(node3.state("echo") == 0, "and it stays stopped")
 
 
-{"arp": arp, "flooding": flooding, "two": two, "tempo": tempo, "lans": lans, "grown": grown, "nic": nic}[sys.argv[1]]()
+{"arp": arp, "flooding": flooding, "two": two, "tempo": tempo, "lans": lans, "silent": silent, "grown": grown, "nic": nic}[sys.argv[1]]()
