@@ -51,8 +51,8 @@ void ModuleHost::tell_view(Slot& slot) {
     slot.on_view(c_view(view, facts_.self, facts_.cluster.nodes, members));
 }
 
-/// The other node's heartbeats on one LAN of a mirror: a rule may want to know of a network that fails while another
-/// one still carries the module.
+/// The other nodes' heartbeats on one LAN of several: a rule, or the farm, may want to know of a network that fails
+/// while another one still carries the module.
 void ModuleHost::on_heard(LanId lan, NodeSet nodes) {
     nodes.erase(facts_.self);
     const std::string& name = heartbeats_.at(index(lan));

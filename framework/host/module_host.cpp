@@ -241,7 +241,7 @@ Result<void> ModuleHost::start_bus() {
     };
     events.ask_witness = [this](const membership::Grant& claim) { ask_bus_witness(claim); };
     bus_witness_ = options->witness;
-    if (mirror_) {
+    if (mirror_ || (facts_.config.mode == config::Module::Mode::farm && options->lans.size() > 1)) {
         heartbeats_ = heartbeat_resources(facts_.config, options->lans);
         heartbeats_init_.insert(heartbeats_.begin(), heartbeats_.end());
         for (const std::string& name : heartbeats_) {

@@ -230,7 +230,7 @@ private:
     std::optional<std::uint16_t> weight_;
     std::map<std::string, std::string> own_before_bus_; ///< published during create; shared_ guards it
     std::unique_ptr<bus::Bus> bus_;
-    std::vector<std::string> heartbeats_;   ///< of a mirror: heartbeat.<ident>, in the order of the bus's LANs
+    std::vector<std::string> heartbeats_;   ///< heartbeat.<ident>, in the order of the bus's LANs
     std::set<std::string> heartbeats_init_; ///< nothing was heard there yet, and the node has not listened to the end
 
     std::atomic<bool> log_output_{}; ///< <user logging=>; read by the threads of hooks

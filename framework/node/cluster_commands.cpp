@@ -186,7 +186,10 @@ void Daemon::apply_config(const CallPtr& call, const std::string& word) {
                                          " nodes is in force; this node is " + cluster_->name() + ", signature " +
                                          hex(cluster_->cluster.digest));
             if (!running.empty()) {
-                answer.text += "\nrunning modules use it after 'stead stopstart': " + running;
+                answer.text +=
+                    "\nrunning modules use it after 'stead stopstart' on every node, and do not hear those that "
+                    "have done so; a farm's node waits then until the last one stops: " +
+                    running;
             }
             call->finish(with_warnings(std::move(answer), *cluster_));
         });

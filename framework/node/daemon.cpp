@@ -391,6 +391,7 @@ void Daemon::join_cluster() {
 }
 
 void Daemon::use_cluster(ActiveCluster cluster) {
+    retry_timer_.cancel();
     bus_.reset();
     PeerServer::retire(std::move(peer_server_));
     cluster_ = std::move(cluster);
@@ -405,9 +406,40 @@ void Daemon::use_cluster(ActiveCluster cluster) {
     }
     log::event("cluster", "I am node " + cluster_->name() + " of " + std::to_string(cluster_->cluster.nodes.size()) +
                               ", LANs " + lans);
-    start_bus();
-    start_peer_server();
+    ports_problem_.clear();
+    open_ports();
     start_boot_modules();
+}
+
+/// Who has a port may give it back: a program that took it, or one that was just started by this one and has not let go
+/// of its sockets yet.
+void Daemon::open_ports() {
+    std::string problem;
+    const auto opened = [&problem](const Result<void>& done, const char* means) {
+        if (!done) {
+            problem += (problem.empty() ? "" : "; ") + std::string{means} + ": " + done.error().text();
+        }
+    };
+    if (!bus_) {
+        opened(start_bus(), "no contact with the other nodes");
+    }
+    if (!peer_server_) {
+        opened(start_peer_server(), "other nodes cannot reach this one with -H");
+    }
+    if (problem != ports_problem_) {
+        ports_problem_ = problem;
+        problem.empty()
+            ? log::event("cluster", "the ports are open now")
+            : log::error("cluster", problem + "; tried again every " + std::to_string(retry_interval.count()) + " s");
+    }
+    if (!problem.empty()) {
+        retry_timer_.expires_after(retry_interval);
+        retry_timer_.async_wait([this](const boost::system::error_code& error) {
+            if (!error && cluster_) {
+                open_ports();
+            }
+        });
+    }
 }
 
 Result<void> Daemon::leave_cluster() {
@@ -426,16 +458,17 @@ Result<void> Daemon::leave_cluster() {
     return {};
 }
 
-void Daemon::start_peer_server() {
+Result<void> Daemon::start_peer_server() {
     Result<std::unique_ptr<PeerServer>> server =
         PeerServer::start(io_, *cluster_, paths_.var, [this](const CallPtr& call) { handle(call); });
     if (!server) {
-        return log::error("cluster", "other nodes cannot reach this one with -H: " + server.error().text());
+        return server.error();
     }
     peer_server_ = std::move(*server);
+    return {};
 }
 
-void Daemon::start_bus() {
+Result<void> Daemon::start_bus() {
     bus::BusEvents events;
     events.view = [this](const membership::ViewInstalled& installed) {
         std::string names;
@@ -469,12 +502,13 @@ void Daemon::start_bus() {
         },
         [](std::uint64_t) {});
     if (!bus) {
-        return log::error("cluster", "no contact with the other nodes: " + bus.error().text());
+        return bus.error();
     }
     bus_ = std::move(*bus);
     for (const auto& [name, one] : runners_) {
         on_module_state(name, one->state());
     }
+    return {};
 }
 
 void Daemon::on_peer_message(const bus::PeerMessage& message) {

@@ -196,7 +196,7 @@ void Daemon::shutdown(const CallPtr& call) {
     };
     boot_timers_.clear(); // what has not started yet shall not
     for (const auto& [name, one] : runners_) {
-        if (one->running()) {
+        if (one->running() || one->state().state != "STOP") { // the latter: its start is to be tried again
             ++progress->left;
             call->progress("stopping " + name);
             one->stop(false, caller_of(call->request), false, one_less);
@@ -237,17 +237,18 @@ void Daemon::wait_state(const CallPtr& call) {
     }
     const std::shared_ptr<ModuleRunner> one = runner(call->request.module);
     std::function<bool()> condition;
+    const auto stopped = [one] { return !one->running() && one->state().state == "STOP"; };
     if (call->request.verb == "waitstop") {
-        condition = [one] { return !one->running(); };
+        condition = stopped;
     } else if (call->request.verb == "waitstart") {
-        condition = [one, ran = std::make_shared<bool>(false)] {
+        condition = [one, stopped, ran = std::make_shared<bool>(false)] {
             // It was on its way and stopped, or had failed before we looked.
-            const bool gave_up = !one->running() && (*ran || !one->state().reason.empty());
+            const bool gave_up = stopped() && (*ran || !one->state().reason.empty());
             *ran = one->running();
             return gave_up || (one->state().qualifier == "Ready" && one->state().state != "STOP");
         };
     } else if (call->request.arguments.at(0) == "STOP") {
-        condition = [one] { return !one->running(); };
+        condition = stopped;
     } else {
         condition = [one, wanted = call->request.arguments.at(0)] {
             return one->state().state == wanted && one->state().qualifier != "Transient";

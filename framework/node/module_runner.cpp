@@ -105,7 +105,8 @@ std::int64_t wall_seconds() { return static_cast<std::int64_t>(std::time(nullptr
 
 ModuleRunner::ModuleRunner(asio::io_context& io, const control::Paths& paths, std::string module, Events events)
     : io_(io), paths_(paths), module_(std::move(module)), events_(std::move(events)),
-      log_(paths_.module_log(module_), module_), connect_timer_(io), kill_timer_(io), stop_timer_(io) {}
+      log_(paths_.module_log(module_), module_), connect_timer_(io), kill_timer_(io), stop_timer_(io),
+      retry_timer_(io) {}
 
 // ---- Start and adoption
 // ----------------------------------------------------------------------------------------------
@@ -124,20 +125,22 @@ void ModuleRunner::start(const std::string& by, Done done, bool at_boot) {
         if (!at_boot) {
             [[maybe_unused]] const bool reset = loop("reset");
         }
-        spawn();
+        spawn(at_boot);
     } else if (leaving) { // again when it is gone
         [[maybe_unused]] const bool reset = loop("reset");
         on_stop_.push_back([self = shared_from_this()](const Result<json::object>& stopped) {
             if (!stopped) {
                 self->finish_start(stopped.error());
             } else if (self->phase_ == Phase::down && !self->on_start_.empty()) {
-                self->spawn();
+                self->spawn(false);
             }
         });
     }
 }
 
-void ModuleRunner::spawn() {
+void ModuleRunner::spawn(bool insist) {
+    retry_timer_.cancel();
+    insist_ = insist;
     stop_asked_ = false;
     said_exit_.reset();
     session_.clear();
@@ -228,6 +231,7 @@ void ModuleRunner::on_hello(control::Frame frame) {
     leases_ = std::move(frame.fds);
     config_ = text_of(answer, "config");
     phase_ = Phase::up;
+    retry_wait_ = retry_first;
     set_session(text_of(answer, "session"));
     if (!text_of(answer, "state").empty()) {
         set_state(state_of(answer));
@@ -372,7 +376,12 @@ void ModuleRunner::fail_pending(const std::string& why) {
 
 void ModuleRunner::stop(bool force, const std::string& by, bool automatic, Done done) {
     if (phase_ == Phase::down) {
-        done(json::object{{"text", "module '" + module_ + "' is stopped already"}});
+        const bool waited = retry_timer_.cancel() > 0;
+        if (waited) {
+            log_.write(log::Level::event, "steadd", "Action stop called by " + by);
+            set_state({});
+        }
+        done(json::object{{"text", "module '" + module_ + (waited ? "' is stopped" : "' is stopped already")}});
         return;
     }
     // The last word counts.
@@ -492,7 +501,7 @@ void ModuleRunner::on_exit() {
     std::filesystem::remove(paths_.host_socket(module_), ignored); // of one that was killed
     std::filesystem::remove(paths_.host_end(module_), ignored);
     if (code && *code == control::host_protocol::exit_start_again && !stop_asked_) {
-        return spawn();
+        return spawn(true);
     }
     phase_ = Phase::down;
     if (code && *code == control::host_protocol::exit_reboot && !stop_asked_) {
@@ -513,7 +522,11 @@ void ModuleRunner::on_exit() {
         const std::string output = early_output();
         finish_start(Error{Errc::refused, "", "stead-host ended " + how + (output.empty() ? "" : ": " + output)});
         const std::string last = output.substr(output.rfind('\n') + 1); // npos + 1 = 0
-        set_state({"STOP", "NotReady", "could not start" + (last.empty() ? "" : ": " + last)});
+        const std::string why = "could not start" + (last.empty() ? "" : ": " + last);
+        if (insist_) {
+            return retry(why);
+        }
+        set_state({"STOP", "NotReady", why});
     } else if (!clean && !stop_asked_) {
         return on_death(how);
     } else if (!clean) {
@@ -530,6 +543,25 @@ void ModuleRunner::on_exit() {
     for (const Done& done : std::exchange(on_stop_, {})) {
         done(json::object{});
     }
+}
+
+/// Nobody watches a start at boot or after a stopstart of its own, and what it lacks may come: a network that was away.
+void ModuleRunner::retry(const std::string& why) {
+    log_.write(log::Level::warning, "steadd",
+               "the start is tried again in " + std::to_string(retry_wait_.count()) + " s, until 'stead stop'");
+    set_state({"WAIT", "NotReady", why});
+    retry_timer_.expires_after(retry_wait_);
+    retry_wait_ = std::min(2 * retry_wait_, retry_longest);
+    retry_timer_.async_wait([self = shared_from_this()](const boost::system::error_code& error) {
+        std::error_code failed;
+        if (error || self->phase_ != Phase::down) {
+            return;
+        }
+        if (!std::filesystem::exists(self->paths_.active(self->module_), failed)) { // deconfigured meanwhile
+            return self->set_state({});
+        }
+        self->spawn(true);
+    });
 }
 
 // ---- automatic_reboot
@@ -553,7 +585,7 @@ void ModuleRunner::reboot() {
 void ModuleRunner::on_reboot_failed(const std::string& why) {
     log_.write(log::Level::error, "steadd", "the server does not reboot: " + why + "; a stopstart instead");
     if (phase_ == Phase::down) {
-        spawn();
+        spawn(true);
     }
 }
 
@@ -577,7 +609,7 @@ void ModuleRunner::begin_again() {
         return clean_up([self = shared_from_this()] { self->set_state({"STOP", "NotReady", "died too often"}); });
     }
     log_.write(log::Level::event, "steadd", "Action start called by steadd: stead-host died");
-    spawn();
+    spawn(true);
 }
 
 void ModuleRunner::found_ended(std::string_view last_word) {
@@ -594,7 +626,7 @@ void ModuleRunner::found_ended(std::string_view last_word) {
     if (code == control::host_protocol::exit_reboot) {
         return reboot();
     }
-    spawn();
+    spawn(true);
 }
 
 /// It stopped by itself: boot="auto" does not start it.

@@ -10,18 +10,46 @@ constexpr std::uint64_t ns_per_ms = 1'000'000;
 constexpr std::uint64_t settle_limit = 2000 * ns_per_ms; ///< OPEN and CLOSE do not wait longer for a move
 constexpr std::uint64_t probe_limit = 3000 * ns_per_ms;  ///< a member's MAC may still be on its way to us, and
                                                          ///< the kernel may still look for duplicates (about 2 s)
+constexpr std::uint64_t rule_limit = 2000 * ns_per_ms;   ///< a rule that acts does so at once
 } // namespace
 
 // ---- The gate: weight 0 or not --------------------------------------------------------------------------------------
 
 void FarmPlugin::apply_weight() {
     // A node whose network is down must not own buckets, even when it is heard on another LAN.
-    const bool serves = wish_.is_open() && network_.links_up();
+    const bool serves = wish_.is_open() && network_.links_up() && !cut_off_;
     const std::uint32_t wanted = serves ? mover_.weight(wish_.percent(), wish_.powers()) : 0u;
     if (wanted != weight_ || wanted == 0) {
         weight_ = wanted;
         host_.set_weight(wanted);
     }
+}
+
+/// The link is up, but whoever is heard elsewhere is not heard on the network of a virtual address: a switch's port or
+/// an uplink failed in silence. Of two nodes neither can tell by that alone which of them clients still reach: there
+/// the one whose interface hears nothing at all.
+void FarmPlugin::look_for_cut() {
+    const NodeSet members = mover_.view().members;
+    bool cut = false;
+    for (const auto& [key, up] : hears_) {
+        if (key.first != host_.self() || up || members.size() < 2) {
+            continue;
+        }
+        const bool others_hear = std::ranges::any_of(hears_, [&](const auto& one) {
+            return one.first.first != host_.self() && one.first.second == key.second && one.second &&
+                   members.contains(NodeId(one.first.first));
+        });
+        const auto address = host_.node_address(key.second, host_.self());
+        cut = cut || (address && network_.carries(*address, !others_hear));
+    }
+    if (cut == cut_off_) {
+        return;
+    }
+    cut_off_ = cut;
+    cut ? host_.warning("no other member is heard on the network of a virtual address, but on another one: this node "
+                        "gives its part away until they are")
+        : host_.event("members are heard on the network of the virtual addresses");
+    apply_weight();
 }
 
 void FarmPlugin::open_gate() {
@@ -118,23 +146,30 @@ void FarmPlugin::prepare(const stead_transition& transition) {
     pending_ = Pending{transition, host_.now(), host_.now() + probe_limit};
 }
 
-void FarmPlugin::poll_prepare() {
+/// This node's own weight is 0 while it starts.
+bool FarmPlugin::members_serve() const {
+    return std::ranges::any_of(mover_.view().weights, [](auto weight) { return weight != 0; });
+}
+
+std::string FarmPlugin::foreign_owner() {
     std::vector<shim::Mac> friends;
     for (const auto& [key, value] : member_resources_) {
         if (const auto mac = parse_mac(std::string_view{value}.substr(0, 17))) {
             friends.push_back(*mac);
         }
     }
-    const bool alone = mover_.view().members == NodeSet{NodeId(host_.self())};
-    const std::string foreign = network_.foreign_owner(friends, alone);
+    return network_.foreign_owner(friends, members_serve());
+}
+
+void FarmPlugin::poll_prepare() {
+    const std::string foreign = foreign_owner();
     const bool last = host_.now() >= pending_->limit;
     if (!foreign.empty() && !last) {
         return;
     }
     if (!foreign.empty()) {
-        const auto& weights = mover_.view().weights; // this node's is 0
-        if (std::ranges::all_of(weights, [](auto weight) { return weight == 0; })) {
-            finish(foreign);
+        if (!members_serve()) {
+            refuse_taken(foreign);
             return;
         }
         host_.warning(foreign + "; the other members serve all the same, and so will this node");
@@ -145,6 +180,33 @@ void FarmPlugin::poll_prepare() {
     released_ = false;
     const std::string error = network_.add_addresses();
     finish(error);
+}
+
+/// The plugin's rule takes the module back to WAIT, until the address is free. Where rules do not act, the start fails.
+void FarmPlugin::refuse_taken(const std::string& foreign) {
+    if (taken_) {
+        finish(foreign);
+        return;
+    }
+    taken_ = true;
+    free_looks_ = 0;
+    pending_->limit = host_.now() + rule_limit;
+    host_.warning(foreign + "; this node waits until it is free");
+    host_.publish(address_resource, "down");
+    host_.explain(address_resource, foreign);
+}
+
+/// Once a second while the address is taken. A busy owner may miss one question.
+void FarmPlugin::look_whether_free() {
+    if (!taken_ || pending_) {
+        return;
+    }
+    free_looks_ = members_serve() || foreign_owner().empty() ? free_looks_ + 1 : 0;
+    if (free_looks_ == 2) {
+        taken_ = false;
+        host_.event("the virtual addresses are free, or served by members of this farm");
+        host_.publish(address_resource, "up");
+    }
 }
 
 void FarmPlugin::poll_close() {

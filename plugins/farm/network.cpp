@@ -2,6 +2,8 @@
 #include "network.hpp"
 
 #include <algorithm>
+#include <fstream>
+#include <sstream>
 #include <stdexcept>
 
 namespace stead::farm {
@@ -61,7 +63,7 @@ bool Network::links_up() const {
     return std::all_of(places_.begin(), places_.end(), [](const Place& place) { return place.up; });
 }
 
-std::string Network::foreign_owner(const std::vector<shim::Mac>& friends, bool alone) {
+std::string Network::foreign_owner(const std::vector<shim::Mac>& friends, bool served) {
     for (const auto& place : places_) {
         plugin::Mac mac{};
         if (host_.probe({place.interface, place.vip.address}, probe_time, mac) != plugin::Host::Probe::taken ||
@@ -71,9 +73,9 @@ std::string Network::foreign_owner(const std::vector<shim::Mac>& friends, bool a
         const std::string taken = "virtual_addr " + place.vip.address + " is in use: " + net::to_text(mac) + " on " +
                                   place.interface + " answers for it and is ";
         if (mac != place.vip.vmac) {
-            return taken + "no member of this farm";
+            return taken + "no member of this farm, or one that runs with another cluster.xml or key";
         }
-        if (alone) {
+        if (!served) {
             return taken + "another farm, or members of this one that this node does not hear ('stead cluster check' "
                            "compares the modules' ids and looks at the networks)";
         }
@@ -143,6 +145,52 @@ void Network::set_link(std::uint32_t ifindex, bool up, std::uint64_t now) {
         place.up = up;
         place.burst = 0; // neighbours and switches may have forgotten
         place.announce_at = up && place.receiver ? now : 0;
+    }
+}
+
+void Network::count_frames() {
+    std::ifstream table{"/proc/net/dev"};
+    for (std::string line; std::getline(table, line);) {
+        const std::size_t colon = std::min(line.find(':'), line.size());
+        const std::size_t begin = std::min(line.find_first_not_of(' '), colon);
+        std::istringstream words{line.substr(std::min(colon + 1, line.size()))};
+        std::uint64_t bytes{}, frames{}; // received; more columns follow
+        if (!(words >> bytes >> frames)) {
+            continue;
+        }
+        for (auto& place : places_) {
+            if (place.interface == std::string_view{line}.substr(begin, colon - begin)) {
+                place.silent = frames == place.received;
+                place.received = frames;
+            }
+        }
+    }
+}
+
+bool Network::carries(const std::string& address, bool silent) const {
+    const auto all = net::interfaces();
+    return all && std::ranges::any_of(all.value(), [&](const net::Interface& link) {
+               const bool has = std::ranges::any_of(link.addresses, [&](const std::string& one) {
+                   return parse_address(one.substr(0, one.find('/'))) == parse_address(address);
+               });
+               return has && std::ranges::any_of(places_, [&](const Place& place) {
+                          return place.ifindex == link.index && (place.silent || !silent);
+                      });
+           });
+}
+
+void Network::look_at_macs(std::uint64_t now) {
+    const auto all = net::interfaces();
+    for (const auto& link : all ? all.value() : std::vector<net::Interface>{}) {
+        for (auto& place : places_) {
+            if (place.ifindex != link.index || place.mac == link.mac) {
+                continue;
+            }
+            host_.event(place.interface + " has another MAC now: " + net::to_text(link.mac));
+            place.mac = link.mac;
+            place.burst = 0;
+            place.announce_at = place.receiver ? now : 0;
+        }
     }
 }
 

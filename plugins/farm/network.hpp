@@ -24,6 +24,8 @@ public:
         shim::Mac mac{};
         bool receiver{};
         bool up{true};
+        std::uint64_t received{};    ///< frames, when they were counted last
+        bool silent{};               ///< none came since the time before
         std::uint32_t burst{};       ///< announcements of the burst already sent
         std::uint64_t announce_at{}; ///< 0 = nothing due
     };
@@ -33,8 +35,8 @@ public:
     [[nodiscard]] bool links_up() const;
 
     /// Somebody else answers for one of our addresses: "192.0.2.50 is answered for by 02:…". `friends`: MACs of
-    /// members. `alone`: this node hears no other member, so that the virtual MAC is not theirs.
-    [[nodiscard]] std::string foreign_owner(const std::vector<shim::Mac>& friends, bool alone);
+    /// members. Not `served`: no member that this node hears serves, so that the virtual MAC is not theirs.
+    [[nodiscard]] std::string foreign_owner(const std::vector<shim::Mac>& friends, bool served);
     /// An interface with an IPv6 virtual address has one of its own that is still probed for duplicates: without it the
     /// kernel cannot ask for the MAC of a client it does not know.
     [[nodiscard]] bool own_addresses_tentative() const;
@@ -43,6 +45,12 @@ public:
     void remove_addresses();
 
     void set_link(std::uint32_t ifindex, bool up, std::uint64_t now);
+    /// Once a second: which interfaces hear nothing at all.
+    void count_frames();
+    /// `address` is on an interface with a virtual address; `silent`: which hears nothing.
+    [[nodiscard]] bool carries(const std::string& address, bool silent) const;
+    /// Whoever sends to the old MAC of the receiver must hear of the new one: a bond's failover, a bridge's new port.
+    void look_at_macs(std::uint64_t now);
     void set_receiver(std::size_t place, bool receiver, std::uint64_t now);
     /// While a member is missing that never said goodbye, it may announce as well, on another side of a cut: neighbours
     /// must hear us again soon after the cut heals, so announcements are repeated four times a second.

@@ -15,6 +15,7 @@ void FarmPlugin::complain(const Result<void>& result, const char* what) {
 void FarmPlugin::start() {
     running_ = true;
     host_.watch("farm.mac.");
+    host_.watch(heartbeat_prefix);
     std::size_t number = 0;
     for (const auto& place : network_.places()) { // for the address checker: this MAC is no stranger's
         if (place.vip.delivery == shim::Delivery::invisible) {
@@ -31,7 +32,7 @@ void FarmPlugin::start() {
 void FarmPlugin::stop() {
     running_ = false;
     for (const auto id :
-         {mover_timer, second_timer, announce_timer, transition_timer, slow_start_timer, clients_timer}) {
+         {mover_timer, second_timer, announce_timer, transition_timer, slow_start_timer, clients_timer, cut_timer}) {
         host_.cancel_timer(id);
     }
 }
@@ -62,6 +63,7 @@ void FarmPlugin::on_timer(std::uint64_t id) {
     case transition_timer: poll_transition(); break;
     case slow_start_timer: step_slow_start(); break;
     case clients_timer: tell_clients(true); break;
+    case cut_timer: look_for_cut(); break;
     default: break;
     }
 }
@@ -69,6 +71,16 @@ void FarmPlugin::on_timer(std::uint64_t id) {
 void FarmPlugin::on_resource(std::uint32_t node, std::string_view name, std::optional<std::string_view> value) {
     if (node == host_.self() && options_.script_control && name == gate_resource) {
         script_gate(value.value_or("down") == "up");
+        return;
+    }
+    if (name.starts_with(heartbeat_prefix)) {
+        const std::pair key{node, std::string{name.substr(heartbeat_prefix.size())}};
+        if (value && *value != "init") {
+            hears_[key] = *value == "up";
+        } else {
+            hears_.erase(key);
+        }
+        host_.set_timer_in(cut_timer, milliseconds{100}); // both ends of a cut notice it a heartbeat apart
         return;
     }
     if (node == host_.self() || node >= limits::nodes_max || !name.starts_with("farm.mac.")) {
@@ -91,6 +103,10 @@ void FarmPlugin::on_link(std::uint32_t ifindex, bool up) {
 void FarmPlugin::second() {
     if (filter_) {
         audit();
+        network_.look_at_macs(host_.now());
+        network_.count_frames();
+        look_for_cut();
+        on_timer(announce_timer);
         const auto published = network_.published();
         for (std::size_t i = 0; i < published.size(); ++i) {
             if (i >= published_.size() || published_[i] != published[i]) {
@@ -99,6 +115,7 @@ void FarmPlugin::second() {
         }
         published_ = published;
     }
+    look_whether_free();
     tell_clients(false);
     if (flooding_) {
         watch_flooding();

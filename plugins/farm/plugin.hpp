@@ -51,10 +51,14 @@ private:
         announce_timer,
         transition_timer,
         slow_start_timer,
-        clients_timer
+        clients_timer,
+        cut_timer
     };
     /// scriptcontrol="on": the module's scripts set it to up or down.
     static constexpr std::string_view gate_resource = "farm.gate";
+    static constexpr std::string_view heartbeat_prefix = "heartbeat.";
+    /// down: the start found somebody else at a virtual address.
+    static constexpr std::string_view address_resource = "farm.address";
 
     struct Pending { ///< a transition that was not answered yet
         stead_transition transition{};
@@ -63,10 +67,15 @@ private:
         std::uint64_t drain_until{};
     };
 
+    void add_rules();
     void prepare(const stead_transition& transition);
     void release(const stead_transition& transition);
     void poll_transition();
     void poll_prepare();
+    [[nodiscard]] bool members_serve() const;
+    [[nodiscard]] std::string foreign_owner();
+    void refuse_taken(const std::string& foreign);
+    void look_whether_free();
     void poll_close();
     void finish(const std::string& error = {});
 
@@ -74,6 +83,7 @@ private:
     void close_gate();
     void script_gate(bool up);
     void apply_weight();
+    void look_for_cut();
     void step_slow_start();
     void reset_connections();
     void pump(); ///< the mover's effects: messages, tables, timer
@@ -113,6 +123,11 @@ private:
     std::atomic<bool> lease_lapsed_{true}; ///< since the previous view
     bool running_{}, released_{true};
     bool scripts_may_open_{}; ///< from PREPARE to RELEASE
+    /// By node and LAN: does it hear anybody there? Only where there are several LANs.
+    std::map<std::pair<std::uint32_t, std::string>, bool> hears_;
+    bool cut_off_{};   ///< from the network of a virtual address
+    bool taken_{};     ///< farm.address is down
+    int free_looks_{}; ///< in a row
     std::uint32_t weight_{};
     std::vector<std::string> published_;
     std::map<std::string, std::string> share_lines_; ///< last line of each kind and group

@@ -94,6 +94,7 @@ FarmPlugin::FarmPlugin(plugin::Host host, plugin::Config config)
     : host_(host), options_(read_checked(config)), network_(host, options_), mover_(mover_options(host, options_)),
       wish_(options_.powers(std::string{host.node()})), filter_(open_filter(host_, options_, network_)),
       flooding_(open_flooding_watch(host_, network_)) {
+    add_rules();
     listen_to_clients();
     host_.set_config(options_.digest(host_.seed()));
 }
@@ -104,7 +105,14 @@ FarmPlugin::~FarmPlugin() {
     } // else the addresses are still up: the filter stays, closed
 }
 
+void FarmPlugin::add_rules() {
+    if (const auto refused = host_.add_rule("address_taken: if (farm.address == down) then wait();")) {
+        throw std::runtime_error("rule address_taken: " + *refused);
+    }
+}
+
 void FarmPlugin::on_update(plugin::Config config) {
+    add_rules(); // the host forgets those of before
     if (wish_.configure(read_checked(config).powers(std::string{host_.node()}))) {
         std::string text;
         for (const auto power : wish_.powers()) {

@@ -424,6 +424,21 @@ def restart_steadd(node, until="cluster state"):
     node.start_steadd(until)
 
 
+def taken_port(farm, node):
+    """Another program has steadd's port at its start: when that gives it back, the node is in contact by itself."""
+    node.kill("steadd", "TERM")
+    node.steadd.wait()
+    program = f"import socket, time; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('{node.address()}', 4800)); time.sleep(600)"
+    node.spawn(["python3", "-c", program])
+    lab.wait_for("the port is taken", lambda: node.sh("ss -Hlun 'sport = :4800'").stdout)
+    node.start_steadd()
+    check("could not be opened" in node.stead("cluster check", check=False).stdout, "cluster check names the port")
+    node.sh("pkill -f SOCK_DGRAM", check=False)
+    lab.wait_for("node2 hears node1", lambda: [one for one in as_json(farm.nodes[1], "cluster state")["nodes"]
+                                               if one["node"] == "node1" and one["up"]], 15)
+    check("the ports are open now" in node.stead("log").stdout, "and the log says so")
+
+
 def leave_and_lock(farm, node):
     """The last: node1 is taken out of the cluster, stays out over a restart, and comes back."""
     fails(node, "cluster deconfig", CONFLICT, "running modules need the cluster: echo")
@@ -479,6 +494,7 @@ def main():
         configuration(farm, node)
         two_modules(farm)
         boot_and_shutdown(farm, node)
+        taken_port(farm, node)
         leave_and_lock(farm, node)
     print("all good")
 

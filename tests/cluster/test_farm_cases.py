@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Single cases of the farm. usage: test_farm_cases.py arp|flooding|two|tempo|lans"""
+"""Single cases of the farm. usage: test_farm_cases.py arp|flooding|two|tempo|lans|silent|grown|nic"""
 import contextlib
 import json
+import re
 import shutil
 import sys
 import time
 
 from farm_load import nothing_lost
-from support import (HERE, PORT, archive_of, check, check_shares, echo_farm, exactly_once, lab, shares, tcp, udp,
-                     wait_served)
+from support import (HERE, PORT, archive_of, check, check_shares, echo_farm, exactly_once, lab, served_by, shares, tcp,
+                     udp, wait_served)
 
 
 @contextlib.contextmanager
@@ -165,4 +166,100 @@ def lans():
         wait_served(farm)
 
 
-{"arp": arp, "flooding": flooding, "two": two, "tempo": tempo, "lans": lans}[sys.argv[1]]()
+def silent():
+    """A node's port on the virtual IP's network is pulled: its carrier stays up, and the others hear it on the other LAN."""
+    with farm_with(lans=("default", "repli"), macros={"TYPE": "vmac_directed"}) as farm:
+        node1, node2, node3 = farm.nodes
+
+        def pull(node, others, limit_ms):
+            probe = udp(farm, "--flows", 200, "--rate", 500, "--seconds", 60, "--deadline-ms", 300)
+            time.sleep(1.5)
+            node.unplug_silently()
+            lab.wait_for("the others serve all", lambda: served_by(farm, {one.name for one in others}), 10)
+            probe.send_signal(15)
+            seen = lab.result(probe)
+            check(seen["outage_ms"] <= limit_ms and seen["answered_by_two"] == 0,
+                  f"{node.name} is pulled: outage {seen['outage_ms']} ms")
+            node.plug_back()
+            wait_served(farm, [node.name, *(one.name for one in others)], timeout=30)
+        for node in farm.nodes:  # one of them receives for all
+            pull(node, [one for one in farm.nodes if one != node], 700)
+        node3.stead("stop -m echo")
+        wait_served(farm, ["node1", "node2"])
+        for node, other in ((node1, node2), (node2, node1)):
+            pull(node, [other], 4000)
+
+
+def grown():
+    """A node is added to cluster.xml while the farm runs, and the nodes are restarted one after the other: those that do
+    not hear the old ones wait, nothing is answered twice, and all serve once the last one has stopped."""
+    lab.enter()
+    folder = lab.temporary("case") / "echo_farm"
+    shutil.copytree(HERE / "echo_farm", folder)
+    config = folder / "conf" / "userconfig.xml"
+    config.write_text(re.sub("<cluster>.*</cluster>", "", config.read_text(), flags=re.DOTALL))
+    archive, macros = archive_of(folder), {"TRAFFIC": lab.traffic_program(), "TYPE": "vmac_invisible"}
+    with lab.Lab(nodes=3) as farm:
+        larger, everyone = farm.cluster_xml(), farm.nodes
+        node1, node2, node3 = everyone
+        farm.nodes = [node1, node2]
+        farm.form_cluster()
+        farm.install("echo", archive, macros=macros)
+        farm.start("echo")
+        wait_served(farm)
+        for node in farm.nodes:
+            (node.disk / "etc" / "cluster.xml").write_text(larger)
+            check("on every node" in node.stead("cluster config").stdout, "cluster config says what running modules need")
+        for name in ("cluster.xml", "cluster.key"):
+            shutil.copy(node1.disk / "etc" / name, node3.disk / "etc" / name)
+        node3.start_steadd()
+        farm.nodes = [node3]
+        farm.install("echo", archive, macros=macros)
+        farm.nodes = everyone
+        probe = udp(farm, "--flows", 200, "--rate", 500, "--seconds", 60, "--deadline-ms", 300)
+
+        def waits(node):
+            return "address_taken" in node.stead("state -m echo").stdout
+        node3.stead("start -m echo")
+        lab.wait_for("node3 waits", lambda: waits(node3), 10)
+        node1.stead("stopstart -m echo")
+        lab.wait_for("node1 waits too", lambda: waits(node1), 20)
+        check(node2.ready("echo"), "node2 serves")
+        node2.stead("stopstart -m echo")
+        for node in everyone:
+            lab.wait_for(f"{node.name} serves", lambda node=node: node.ready("echo"), 20)
+        wait_served(farm)
+        probe.send_signal(15)
+        seen = lab.result(probe)
+        check(seen["answered_more"] == 0, "nothing was answered twice")
+        check(seen["outage_ms"] < 6000, f"outage {seen['outage_ms']} ms: the last one's stop, and the others' start")
+
+
+def nic():
+    """The interface is taken out of a running node, addresses and all, and put in again: the node comes back by itself.
+    Until then it can be stopped."""
+    with farm_with(macros={"DRAIN": "0s"}) as farm:
+        node3 = farm.nodes[2]
+
+        def take_out():
+            lab.sh(f"ip link del {node3.port()}")
+            lab.wait_for("the start fails, and is to be tried again",
+                         lambda: "could not start" in node3.stead("state -m echo").stdout and node3.state("echo") == 1, 20)
+        probe = udp(farm, "--flows", 200, "--rate", 500, "--seconds", 60, "--deadline-ms", 300)
+        take_out()
+        check(node3.stead("waitstart -m echo -t 1", check=False).returncode == 75, "waitstart waits")
+        check(node3.stead("waitstop -m echo -t 1", check=False).returncode == 75, "it is not stopped")
+        node3.plug_in("default")
+        lab.wait_for("node3 serves again", lambda: node3.ready("echo"), 40)
+        wait_served(farm)
+        probe.send_signal(15)
+        seen = lab.result(probe)
+        check(seen["outage_ms"] < 1000 and seen["answered_more"] == 0, f"outage {seen['outage_ms']} ms, nothing twice")
+        take_out()
+        check("is stopped" in node3.stead("stop -m echo").stdout and node3.state("echo") == 0, "a stop ends the attempts")
+        node3.plug_in("default")
+        time.sleep(5)
+        check(node3.state("echo") == 0, "and it stays stopped")
+
+
+{"arp": arp, "flooding": flooding, "two": two, "tempo": tempo, "lans": lans, "silent": silent, "grown": grown, "nic": nic}[sys.argv[1]]()

@@ -66,6 +66,25 @@ TEST(Membership, OneHalfActsWhereAWitnessDecides) {
     }
 }
 
+// Goal: a clean leave closes nobody, not even the last one that stays. Method: looks every 20 us.
+TEST(Membership, ALeaveClosesNoLeaseOfOthers) {
+    for (const std::uint8_t nodes : {2, 3}) {
+        for (const Timing& timing : {fast_timing(), default_timing(), safe_timing()}) {
+            Cluster cluster({.seed = 1, .nodes = nodes, .timing = timing});
+            cluster.start_all();
+            cluster.run_for(8 * timing.takeover);
+            for (std::uint8_t leaver = 1; leaver < nodes; ++leaver) {
+                cluster.leave(leaver);
+                for (nanoseconds passed{0}; passed < 4 * timing.takeover; passed += microseconds{20}) {
+                    cluster.run_for(microseconds{20});
+                    ASSERT_TRUE(cluster.accepting(0)) << "after " << passed.count() / 1000 << " us";
+                }
+            }
+            EXPECT_FALSE(cluster.failed()) << cluster.failure();
+        }
+    }
+}
+
 // Goal: who voted for a view with a node that it then hears no more waits for the lease which that vote may have given.
 // Method: a node joins one that serves alone, and its cable dies in one direction, at each millisecond of that.
 TEST(Membership, AVoteThatIsReplacedMayHaveBeenEnough) {

@@ -285,7 +285,8 @@ void Core::State::update_lease() {
         std::size_t count = 0;
         for (const NodeId node : view.members) {
             const Peer& peer = peers[index(node)];
-            if (node != options.self && peer.session == view_sessions[index(node)] && !peer.gone) {
+            // Of one that said goodbye too: it will not take our part before what it echoed is over.
+            if (node != options.self && peer.session == view_sessions[index(node)]) {
                 grants[count++] = peer.grant;
             }
         }

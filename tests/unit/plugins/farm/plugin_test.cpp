@@ -49,6 +49,7 @@ struct FarmHost : test::FakeHost {
     std::uint32_t weight{};
     std::uint64_t digest{};
     std::uint32_t ifindex{};
+    std::string announced; ///< the MAC
 
     static FarmHost& farm(void* context) { return static_cast<FarmHost&>(of(context)); }
 
@@ -67,6 +68,7 @@ struct FarmHost : test::FakeHost {
         c.announce = [](void* h, const stead_address* a, const std::uint8_t* mac, char*, std::uint32_t) {
             net::Mac copy{};
             std::copy_n(mac, 6, copy.begin());
+            farm(h).announced = net::to_text(copy);
             return net::announce(farm(h).ifindex, text(a->address), copy) ? 0 : -1;
         };
         c.probe = [](void* h, const stead_address* a, std::uint64_t timeout, std::uint8_t* mac) {
@@ -251,9 +253,41 @@ TEST_F(FarmPluginTest, RefusesToStartBesideAForeignOwner) {
     const Xml xml{configuration("vmac_directed", {web_rule()})};
     create(xml);
     move(STEAD_MOMENT_PREPARE);
-    EXPECT_THAT(answer(), HasSubstr("192.0.2.50 is in use"));
+    EXPECT_THAT(answer(), HasSubstr("192.0.2.50 is in use")); // the rules are switched off: nothing acts
     plugin_->stop(self_);
     plugin_->destroy(self_);
+}
+
+// The rule takes the module back to WAIT until the stranger has gone: a node that runs with the cluster.xml of before,
+// or that is not heard, must not cost this node its start.
+TEST_F(FarmPluginTest, WaitsUntilAForeignOwnerHasGone) {
+    ASSERT_EQ(std::system("ip addr add 192.0.2.50/32 dev b0"), 0);
+    const Xml xml{configuration("vmac_directed", {web_rule()})};
+    create(xml);
+    EXPECT_THAT(host_->rules(), Contains("address_taken: if (farm.address == down) then wait();"));
+    move(STEAD_MOMENT_PREPARE);
+    for (const Instant end = BootClock::now() + seconds{6};
+         host_->resource("farm.address") != "down" && BootClock::now() < end;) {
+        look();
+    }
+    EXPECT_EQ(host_->resource("farm.address"), "down");
+    EXPECT_THAT(host_->reason("farm.address"), HasSubstr("192.0.2.50 is in use"));
+    EXPECT_TRUE(host_->answers.empty()) << "it is the rule's to end the start";
+    move(STEAD_MOMENT_RELEASE);
+    EXPECT_EQ(answer(), "");
+    for (int looks = 0; looks < 4; ++looks) {
+        look();
+    }
+    EXPECT_EQ(host_->resource("farm.address"), "down");
+    ASSERT_EQ(std::system("ip addr del 192.0.2.50/32 dev b0"), 0);
+    look();
+    EXPECT_EQ(host_->resource("farm.address"), "down") << "one unanswered question may be a lost one";
+    look();
+    EXPECT_EQ(host_->resource("farm.address"), "up");
+    move(STEAD_MOMENT_PREPARE);
+    EXPECT_EQ(answer(), "");
+    EXPECT_TRUE(has_address());
+    leave();
 }
 
 TEST_F(FarmPluginTest, StartsBesideAForeignOwnerWhereOthersServe) {
@@ -272,6 +306,17 @@ TEST_F(FarmPluginTest, StartsBesideAForeignOwnerWhereOthersServe) {
     EXPECT_EQ(answer(), "");
     plugin_->stop(self_);
     plugin_->destroy(self_);
+}
+
+// A bond's failover or a bridge's new port changes the MAC of the interface: clients know the old one.
+TEST_F(FarmPluginTest, AnnouncesANewMac) {
+    const Xml xml{configuration("vmac_directed", {web_rule()})};
+    serve(xml);
+    EXPECT_NE(host_->announced, "");
+    ASSERT_EQ(std::system("ip link set a0 address 02:00:00:00:00:77"), 0);
+    look();
+    EXPECT_EQ(host_->announced, "02:00:00:00:00:77");
+    leave();
 }
 
 Element& vip_of(Element& root) { return root.children[1]; }
@@ -433,8 +478,7 @@ TEST_F(FarmPluginTest, CheckNamesWhatTheSchemaCannotSay) {
         EXPECT_EQ(findings(named).find("take another name") != std::string::npos, taken) << name;
     }
     const auto of_address = [&](const std::string& address, const std::string& vip) {
-        return findings(
-            configuration("vmac_directed", {rule({{"proto", "tcp"}, {"virtual_addr", address}})}, vip));
+        return findings(configuration("vmac_directed", {rule({{"proto", "tcp"}, {"virtual_addr", address}})}, vip));
     };
     for (const char* wrong : {"192.0.2.500", "192.0.2.5O", "vip.example.com", ""}) { // not "all of them"
         EXPECT_THAT(of_address(wrong, "192.0.2.50"), HasSubstr("is no virtual_addr of this module")) << wrong;

@@ -60,8 +60,9 @@ private:
     void join_cluster();
     void use_cluster(ActiveCluster cluster);
     [[nodiscard]] Result<void> leave_cluster();
-    void start_bus();
-    void start_peer_server();
+    void open_ports();
+    [[nodiscard]] Result<void> start_bus();
+    [[nodiscard]] Result<void> start_peer_server();
     std::vector<std::string> adopt_hosts(); ///< the modules whose host turned out to be dead
     void start_boot_modules();
     void make_web_face();
@@ -166,6 +167,7 @@ private:
     std::map<std::string, std::shared_ptr<ModuleRunner>> runners_;
     std::set<std::string> changing_;
     std::optional<ActiveCluster> cluster_;
+    std::string ports_problem_; ///< which of its ports this node could not open; empty: none
     std::string cluster_problem_;
     bool seed_compared_{};
     std::string rotating_to_; ///< of a rotation that went through here

@@ -59,7 +59,8 @@ public:
     ModuleRunner(boost::asio::io_context& io, const control::Paths& paths, std::string module, Events events);
 
     /// Starts the host; done when it has said hello, or with what it wrote when it ended at once. At boot the count of
-    /// automatic restarts goes on: it may be one of them that rebooted the server.
+    /// automatic restarts goes on: it may be one of them that rebooted the server; and a start that fails is tried
+    /// again, as after each automatic stopstart, until stop().
     void start(const std::string& by, Done done, bool at_boot = false);
     /// Connects to a host that runs already. False when there is none.
     bool adopt();
@@ -115,7 +116,9 @@ private:
         std::unique_ptr<boost::asio::steady_timer> timer;
     };
 
-    void spawn();
+    /// insist: a start that fails is tried again.
+    void spawn(bool insist);
+    void retry(const std::string& why);
     void try_connect(int attempts_left);
     void hello();
     void on_hello(control::Frame frame);
@@ -165,7 +168,10 @@ private:
     bool stop_asked_{};
     std::optional<int> said_exit_; ///< what the host said of its end
     std::string started_by_;
-    boost::asio::steady_timer connect_timer_, kill_timer_, stop_timer_;
+    boost::asio::steady_timer connect_timer_, kill_timer_, stop_timer_, retry_timer_;
+    static constexpr seconds retry_first{1}, retry_longest{16};
+    seconds retry_wait_{retry_first};
+    bool insist_{};
     std::map<std::int64_t, Waiter> waiters_;
 };
 
