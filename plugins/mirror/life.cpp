@@ -198,8 +198,7 @@ void MirrorPlugin::lead() {
             break;
         }
         const std::string failure = text_of(status_, "storage_failure");
-        host_.set_role(STEAD_WAIT,
-                       why_waiting() + (failure.empty() ? "" : "; its storage failed (" + failure + ")"),
+        host_.set_role(STEAD_WAIT, why_waiting() + (failure.empty() ? "" : "; its storage failed (" + failure + ")"),
                        flag_of(status_, "deciding"));
         break;
     }
@@ -258,6 +257,9 @@ void MirrorPlugin::on_fs_end(int code, const std::string& how) {
     }
     if (peer_) { // it has our word that nothing here answers any more
         host_.send(std::uint64_t{1} << *peer_, "fs_died", 1, "");
+    }
+    for (const Order& order : std::exchange(waiting_commands_, {})) {
+        finish_command(order.token, false, reason_);
     }
     lead();
     transition_over();

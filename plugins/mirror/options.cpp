@@ -149,6 +149,10 @@ bool inside(const std::string& inner, const std::string& outer) { return (inner 
 /// Of the kernel, or of each server and its stead alone.
 constexpr std::array<const char*, 6> own_places{"/proc", "/sys", "/dev", "/run", "/etc/stead", "/var/lib/stead"};
 
+/// What every command needs: a node that does not serve has an empty directory in its place.
+constexpr std::array<const char*, 8> system_places{"/bin",     "/sbin",     "/lib",     "/lib64",
+                                                   "/usr/bin", "/usr/sbin", "/usr/lib", "/boot"};
+
 std::string path_of(const plugin::Config& replicated) {
     const auto path = std::filesystem::path{std::string{replicated.attribute("dir").value_or("")}}.lexically_normal();
     return path.has_filename() ? path.string() : path.parent_path().string();
@@ -169,6 +173,14 @@ ReplicatedDirectory read_directory(const plugin::Config& element, const std::str
                         ", which is each server's own; allowed: a directory of the application, such as /srv/data");
             break;
         }
+    }
+    const auto* const program =
+        std::ranges::find_if(system_places, [&](const char* place) { return inside(place, directory.path); });
+    if (program != system_places.end() && directory.path.size() > 1) {
+        finding(element.line(), false,
+                "replicated/@dir: '" + directory.path + "' holds " + *program +
+                    ", without which a server that does not serve could not run; allowed: a directory of the "
+                    "application, such as /srv/data");
     }
     directory.hidden_suffix = suffix;
     directory.read_only = element.attribute("mode").value_or("") == "read_only";

@@ -8,6 +8,7 @@
 #include <charconv>
 #include <cstdio>
 #include <ctime>
+#include <utility>
 
 namespace stead::mirror {
 namespace {
@@ -58,7 +59,10 @@ void MirrorPlugin::keep_schedule() {
             host_.event("syncat: the time of a synchronisation has come");
             child_->send({{"do", "let_in"}});
         }
-        next_sync_ = text_of(options_.sync_at->next(now));
+        const std::string next = text_of(options_.sync_at->next(now));
+        if (std::exchange(next_sync_, next) != next) {
+            lead(); // the state names it
+        }
     }
     if (options_.verify_at && has_come(*options_.verify_at) && serving()) {
         verify_now();

@@ -18,7 +18,7 @@ def resource(node, name):
 
 def waits(module, node, timeout=20):
     module.wait(node, WAIT, timeout=timeout)
-    lab.wait_for("it says what it waits for", lambda: "rfs_syncat_wait" in node.stead("state -m data", check=False).stdout)
+    lab.wait_for("it says what it waits for", lambda: "rfs_syncat_wait, the next synchronisation is at 2" in node.stead("state -m data", check=False).stdout)
 
 
 def file_at(node, name):

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What may be replicated: several directories, what is left out of them, what must be there, what the secondary shows; and
 what is refused, with file and line; and a disk that is full, or not mounted.
-Usage: test_mirror_dirs.py refused|several|read_only|full|disk"""
+Usage: test_mirror_dirs.py refused|several|read_only|full|disk|dead"""
 import sys
 import time
 
@@ -33,6 +33,7 @@ def refused(nodes):
         '<replicated dir="/srv/file"/>': (":2: ", "'/srv/file'", "a file", "allowed"),
         '<replicated dir="/proc/sys"/>': (":2: ", "'/proc/sys'", "/proc", "allowed"),
         '<replicated dir="/var"/>': (":2: ", "'/var'", "/var/lib/stead", "allowed"),
+        '<replicated dir="/usr"/>': (":2: ", "'/usr'", "/usr/bin", "allowed"),
         # All that is wrong in a file at once: values that the schema refuses, and what the plugin has to say of the rest.
         '<replicated dir="/srv/data" mode="r"/>\n<replicated dir="/srv/file"/>\n<replicated dir="/srv/d"><tocheck/></replicated>\n'
         '<replicated dir="/srv/other"><notreplicated path="/x"/></replicated>':
@@ -198,6 +199,8 @@ def disk(nodes):
     one.sh(f"umount /srv && mkdir -p {mirror.DATA}")
     module.stead(one, "start", check=False)
     lab.wait_for("it stops and says why", lambda: one.state("data") == STOP and "is its disk mounted?" in module.log(one))
+    refused = module.stead(one, "prim", check=False).stderr
+    check("is its disk mounted?" in refused, f"an order tells the same: {refused.strip()}")
     module.stead(two, "start")
     module.wait(two, mirror.WAIT)
     mirror.mount_srv(one)
@@ -209,7 +212,31 @@ def disk(nodes):
         check(node.sh(f"cat {mirror.DATA}/file").stdout == "kept\n", f"{node.name} has its data")
 
 
+def dead(nodes):
+    """The primary's disk dies under an application that only reads: the other node takes over, and the node with the new disk
+    follows again."""
+    module = mirror.Mirror(nodes)
+    one, two = module.form()
+    one.sh(f"echo kept >{mirror.DATA}/file; sync {mirror.DATA}/file")
+    one.sh("""python3 -c "import fcntl, os, struct
+fcntl.ioctl(os.open('/srv', os.O_RDONLY), 0x8004587D, struct.pack('I', 2))" """)  # EXT4_IOC_SHUTDOWN, without its log
+    read = one.sh(f"ls -l {mirror.DATA}; cat {mirror.DATA}/new; echo more >>{mirror.DATA}/file", check=False)
+    check("Input/output error" in read.stderr, f"its application is told: {read.stderr.strip()}")
+    module.wait_ready(two, ALONE, timeout=15)
+    check("the disk of the data failed here" in module.log(one), "the log says why")
+    check(two.sh(f"cat {mirror.DATA}/file").stdout == "kept\n", "the other node has the data")
+    two.sh(f"echo later >{mirror.DATA}/later")
+    module.stead(one, "stop")
+    one.sh("umount /srv")
+    mirror.mount_srv(one)
+    module.stead(one, "start")
+    module.wait_ready(one, SECOND, timeout=30)
+    module.wait_ready(two, PRIM)
+    module.stop()
+    check(one.sh(f"cat {mirror.DATA}/later").stdout == "later\n", "and follows when its disk is back")
+
+
 if __name__ == "__main__":
     case = sys.argv[1]
-    with mirror.cluster(srv_mib=48 if case in ("full", "disk") else 0) as pair:
-        {"refused": refused, "several": several, "read_only": read_only, "full": full, "disk": disk}[case](pair)
+    with mirror.cluster(srv_mib=48 if case in ("full", "disk", "dead") else 0) as pair:
+        {"refused": refused, "several": several, "read_only": read_only, "full": full, "disk": disk, "dead": dead}[case](pair)

@@ -448,11 +448,11 @@ void Core::State::go_on_handing() {
     out.emplace_back(Flush{ticket});
 }
 
-/// fsync failed here: the peer has everything that was answered, and this node's disk may not.
-void Core::State::hand_over_broken() {
+/// The peer has everything that was answered, and this node's disk may not.
+void Core::State::hand_over_broken(const char* why) {
     const std::uint64_t mine = conversation;
     uncertain.insert(pending.begin(), pending.end());
-    step_down("fsync failed here", true);
+    step_down(why, true);
     persist([this, mine] {
         if (mine == conversation) {
             phase = Phase::apart;

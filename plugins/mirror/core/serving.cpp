@@ -234,11 +234,19 @@ void Core::State::own_sync_failed(int error) {
     distrust_cache();
     note("fsync failed here; the cache of this node cannot be trusted", true);
     if (phase == Phase::equal && role == Role::prim && (claim == Claim::none || claim == Claim::handing)) {
-        hand_over_broken();
+        hand_over_broken("fsync failed here");
     } else if (phase == Phase::equal && role == Role::second) {
         own_failure("fsync failed", error);
     } else if (link_up) {
         reset_link("fsync failed during a resync");
+    }
+}
+
+void Core::State::handle(const StorageFailed&) {
+    if (phase == Phase::equal && role == Role::prim && (claim == Claim::none || claim == Claim::handing)) {
+        distrust_cache();
+        note("the disk of the data failed here; the other node takes over", true);
+        hand_over_broken("the disk of the data failed here");
     }
 }
 

@@ -99,6 +99,7 @@ struct Core::State {
     }
     void handle(const SetAck& input);
     void handle(const StartBehind&);
+    void handle(const StorageFailed&);
     void settle(); ///< whatever can go on now, goes on
     void timers();
     [[nodiscard]] Instant deadline() const;
@@ -237,7 +238,7 @@ struct Core::State {
     void witness_answered(const Done& answer);
     void be_outdated(const BusMessage& message, std::uint64_t nonce);
     void hand_over();
-    void hand_over_broken();
+    void hand_over_broken(const char* why);
     void go_on_handing();
     void go_on_taking();
     void go_on_stopping();

@@ -110,6 +110,7 @@ private:
     void update(const boost::json::object& message);
     void on_command(const boost::json::object& message);
     void mount(std::int64_t id);
+    void look_at_storage();
     void unmount(std::int64_t id, bool force);
     void lost(const boost::json::object& message);
     [[nodiscard]] Result<std::string> export_sets(const std::vector<LostSet>& sets, const std::string& folder) const;
@@ -166,6 +167,7 @@ private:
     std::atomic<bool> resyncing_{}, mirrored_{};
     std::atomic<std::uint32_t> window_copies_{}, window_reads_{};
     std::atomic<bool> status_due_{}; ///< at once
+    std::atomic<bool> storage_looked_at_{};
     Fd wake_;
     std::mutex fronts_mutex_;
     std::vector<std::unique_ptr<Front>> fronts_;

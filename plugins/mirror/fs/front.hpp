@@ -24,6 +24,7 @@ struct FrontOptions {
     unsigned threads{4};
     Submit submit;
     std::function<void(bool alarm, const std::string&)> note;
+    std::function<void()> failing; ///< the application was told EIO or EROFS; any thread, soon to return
 };
 
 /// Reads are served from the tree at once, on the front's threads. Every change is checked here first for the errors

@@ -31,6 +31,9 @@ ssize_t read_device(int fd, void* bytes, std::size_t size, void*) { return ::rea
 ssize_t write_device(int fd, iovec* parts, int count, void* data) {
     State& state = *static_cast<State*>(data);
     const auto& header = *static_cast<const fuse_out_header*>(parts[0].iov_base);
+    if ((header.error == -EIO || header.error == -EROFS) && state.options.failing) {
+        state.options.failing();
+    }
     if (state.init_unique == 0 || header.unique != state.init_unique || count < 2) {
         return ::writev(fd, parts, count);
     }

@@ -205,6 +205,7 @@ void Driver::mount(std::int64_t id) {
             submit(std::move(operation), std::move(answer));
         };
         options.note = [this](bool alarm, const std::string& text) { note(alarm, text); };
+        options.failing = [this] { look_at_storage(); };
         auto mounted = Front::mount(std::move(options));
         if (!mounted) {
             const Error error = mounted.error();
@@ -229,6 +230,20 @@ void Driver::mount(std::int64_t id) {
     } else {
         done(id, true, {});
     }
+}
+
+/// One bad sector is the application's error; nothing can be written is the end of this node's copy.
+void Driver::look_at_storage() {
+    if (storage_looked_at_.exchange(true)) {
+        return;
+    }
+    sync_pool_->post([this] {
+        const int error = tree_->probe();
+        storage_looked_at_ = false;
+        if (error != 0 && error != ENOSPC && error != EDQUOT && error != ENOMEM) {
+            feed(StorageFailed{});
+        }
+    });
 }
 
 void Driver::unmount(std::int64_t id, bool force) {

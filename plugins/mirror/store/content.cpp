@@ -198,6 +198,15 @@ Errno StoredTree::read_content(const Target& target, bool zones, std::optional<C
     return error;
 }
 
+Errno StoredTree::probe() const {
+    for (const auto& root : inodes_.roots) {
+        if (const int error = root->place.try_disk(); error != 0) {
+            return error;
+        }
+    }
+    return 0;
+}
+
 Errno StoredTree::read(const Target& target, Payload& out) const {
     std::optional<Content> content;
     const Errno error = read_content(target, true, content);

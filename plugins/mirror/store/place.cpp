@@ -164,9 +164,13 @@ Result<void> Place::decide() {
                      "both it and " + aside + " hold data: move the one that is not wanted away"};
     }
     if (!place_has_data && !aside_has_data) {
-        return Error{Errc::not_found, path_,
-                     "holds no data, and neither does " + aside +
-                         ": put the data into a new directory in place of this empty one"};
+        return Error{
+            Errc::not_found, path_,
+            "holds no data, and neither does " + aside +
+                ": is its disk mounted? If the data are lost, make a new directory in place of this empty mark "
+                "(chattr -i " +
+                path_ + "; rmdir " + path_ + "; mkdir " + path_ +
+                "), with the data of a backup in it, or empty where the other node has them"};
     }
     stopped_ = place_has_data;
     return probe();
@@ -184,6 +188,11 @@ Result<void> Place::probe() const {
         return failed("its file system cannot be used", error);
     }
     return {};
+}
+
+int Place::try_disk() const noexcept {
+    const int error = probe_folder(hidden_.get());
+    return error == 0 ? sys::result(::fsync(hidden_.get())) : error;
 }
 
 Result<void> Place::make_mount_point() {

@@ -33,6 +33,8 @@ public:
     [[nodiscard]] int park() const noexcept { return park_.get(); }
     [[nodiscard]] int hidden() const noexcept { return hidden_.get(); }
     [[nodiscard]] const std::string& hidden_path() const noexcept { return hidden_path_; }
+    /// Can anything still be written there? 0 or an errno.
+    [[nodiscard]] int try_disk() const noexcept;
     /// Where the data are after take().
     [[nodiscard]] std::string data_path() const { return hidden_path_ + "/data"; }
 

@@ -38,6 +38,7 @@ public:
     [[nodiscard]] Errno sync(const Fid& inode) override { return written_.sync(inodes_, inode); }
     void forget_times() override { inodes_.forget_times(); }
     [[nodiscard]] Errno flush() override { return written_.flush(inodes_); }
+    [[nodiscard]] Errno probe() const override;
     [[nodiscard]] Errno read(const Target& target, Payload& out) const override;
     [[nodiscard]] Errno digest(const Target& target, std::uint64_t& out) const override;
     [[nodiscard]] Errno list(const std::optional<Fid>& inode, std::vector<Target>& out) const override;

@@ -154,8 +154,11 @@ struct SetWindow {
 struct SetAck {
     Ack ack{};
 };
+/// An application was told an error, and the driver has found that nothing can be written here any more: a primary
+/// whose peer has everything hands over. Otherwise ignored: each operation has its own error.
+struct StorageFailed {};
 using Input = std::variant<Tick, Start, Command, Request, Done, LinkUp, LinkDown, Received, BusReceived, Lease,
-                           PeerLost, PeerBack, LetIn, StartBehind, SetWindow, SetAck>;
+                           PeerLost, PeerBack, LetIn, StartBehind, SetWindow, SetAck, StorageFailed>;
 
 // ---- Outputs: perform in order. Those with a ticket are answered by Done, once --------------------------------------
 

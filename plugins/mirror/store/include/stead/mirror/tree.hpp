@@ -75,6 +75,8 @@ public:
     /// Everything written so far, by us, to any inode. Stays an error after a failed sync of an inode until that inode
     /// was written anew.
     [[nodiscard]] virtual Errno flush() = 0;
+    /// Writes to the disk of each root; the first error.
+    [[nodiscard]] virtual Errno probe() const = 0;
     [[nodiscard]] virtual Errno read(const Target& target, Payload& out) const = 0;         ///< nullptr: not there
     [[nodiscard]] virtual Errno digest(const Target& target, std::uint64_t& out) const = 0; ///< 0: not there
     [[nodiscard]] virtual Errno list(const std::optional<Fid>& inode, std::vector<Target>& out) const = 0;
