@@ -7,7 +7,7 @@ import sys
 
 import mirror
 from mirror import DATA
-from support import check
+from support import check, lab
 from test_mirror_failover import Writer
 
 HIDDEN = f"{DATA}_For_SafeKit_Replication/data"
@@ -54,12 +54,33 @@ def verify(nodes, mebibytes):
     check(module.stead(one, "rfsdiff", check=False).returncode == 0, "rfsdiff: nothing is left to mend")
     _, differing, _ = counts(module, one)
     check(differing == 0, "for good")
+    stranger(module, one, two)
     errors = writers[0].errors + writers[1].errors
     check(not errors, f"the application noticed nothing {errors[:3]}")
     one.kill("python3")
     for writer in writers:
         writer.thread.join(10)
     mirror.same_trees(module, "after it all")
+
+
+def stranger(module, one, two):
+    """Somebody makes files in the running secondary's hidden folder."""
+    aside = f"{DATA}_For_SafeKit_Replication"
+    two.sh(f"echo precious >{HIDDEN}/stranger")
+    _, differing, _ = counts(module, one, exit_code=1)
+    check(differing in (1, 2), f"a file that was made past the mirror is found (and its directory's time): {differing}")
+    _, differing, repaired = counts(module, one, "rfsverify repair")
+    check(differing == repaired, "and put out")
+    check(two.sh(f"cat {aside}/strangers/1/stranger").stdout == "precious\n", "but kept")
+    check("was made in the mirror's folder past the mirror" in module.log(two), "and the log says so")
+    two.sh(f"echo other >{HIDDEN}/collides")
+    one.sh(f"echo mine >{DATA}/collides", timeout=30)
+    lab.wait_for("the secondary has left its stranger behind", lambda: two.sh(
+        f"cat {HIDDEN}/collides", check=False).stdout == "mine\n", 60)
+    module.wait_ready(one, mirror.PRIM, timeout=60)
+    module.wait_ready(two, mirror.SECOND, timeout=60)
+    _, differing, _ = counts(module, one)
+    check(differing == 0, "an application that makes the same name is not in its way")
 
 
 if __name__ == "__main__":

@@ -85,7 +85,8 @@ Errno StoredTree::data_ranges(int fd, std::vector<copy::ZoneRange>& out) {
 
 /// Of an inode that somebody has open and that lost its last name nothing is read: nobody can reach it on the other
 /// side. (A directory like that cannot even be listed.)
-Errno StoredTree::read_listing(const Located& directory, copy::Listing& out) const {
+Errno StoredTree::read_listing(const Located& directory, copy::Listing& out,
+                               std::vector<std::string>* strangers) const {
     const Fd folder(inodes_.open(directory, O_RDONLY | O_DIRECTORY));
     struct stat now {};
     Errno error = folder ? sys::attributes(folder.get(), now) : ESTALE;
@@ -101,8 +102,11 @@ Errno StoredTree::read_listing(const Located& directory, copy::Listing& out) con
         sys::Mark mark;
         int failed = sys::attributes(folder.get(), name, found);
         failed = failed == 0 ? sys::read_mark(folder.get(), name, mark) : failed;
-        if (failed == ENOENT || failed == ENODATA) {
-            return 0; // removed, or being made, meanwhile: who needs to be sure holds the lock
+        if (failed == ENOENT || failed == ENODATA) { // removed, or being made, meanwhile: not while it is locked
+            if (failed == ENODATA && strangers != nullptr) {
+                strangers->emplace_back(name);
+            }
+            return 0;
         }
         if (failed == 0 && S_ISLNK(found.st_mode)) {
             const Fd link(::openat(folder.get(), name, O_PATH | O_NOFOLLOW | O_CLOEXEC));
@@ -159,7 +163,8 @@ Errno StoredTree::read_inode(const Located& located, bool zones, copy::Inode& ou
     return error;
 }
 
-Errno StoredTree::read_content(const Target& target, bool zones, std::optional<Content>& out) const {
+Errno StoredTree::read_content(const Target& target, bool zones, std::optional<Content>& out,
+                               std::vector<std::string>* strangers) const {
     const auto located = inodes_.index.find(target.fid);
     out.reset();
     if (!located || located->excluded) {
@@ -171,7 +176,7 @@ Errno StoredTree::read_content(const Target& target, bool zones, std::optional<C
         if (!located->is_directory()) {
             return 0;
         }
-        error = read_listing(*located, content.what.emplace<copy::Listing>());
+        error = read_listing(*located, content.what.emplace<copy::Listing>(), strangers);
     } else if (target.kind == TargetKind::inode) {
         error = read_inode(*located, zones, content.what.emplace<copy::Inode>());
     } else {
@@ -214,15 +219,25 @@ Errno StoredTree::read(const Target& target, Payload& out) const {
     return error;
 }
 
-/// What is parked was removed and is kept only until the primary flushed its removal: for the primary it is gone.
+/// What is parked was removed and is kept only until the primary flushed its removal: for the primary it is gone. A
+/// directory with strangers in it is like no other (the caller has locked it, so nothing is being made there).
 Errno StoredTree::digest(const Target& target, std::uint64_t& out) const {
     std::optional<Content> content;
     const bool parked = [&] {
         const std::lock_guard lock(names_);
         return parked_.contains(target.fid);
     }();
-    const Errno error = parked ? 0 : read_content(target, false, content);
+    std::vector<std::string> strangers;
+    const Errno error = parked ? 0 : read_content(target, false, content, &strangers);
     out = content ? digest_of(*content) : 0;
+    if (!strangers.empty()) {
+        std::sort(strangers.begin(), strangers.end());
+        std::string names;
+        for (const std::string& name : strangers) {
+            names += '/' + name;
+        }
+        out ^= std::hash<std::string>{}(names) | 1;
+    }
     return error;
 }
 

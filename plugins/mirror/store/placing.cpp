@@ -14,6 +14,12 @@
 /// FID, so that renames and hard links cost no data; what is not known is made empty, and said to be.
 namespace stead::mirror {
 
+namespace {
+
+constexpr const char* strangers_name = "strangers"; ///< beside the data: what was put out of them
+
+} // namespace
+
 Errno StoredTree::store(const Target& target, const Content& content, Seq park, Stored& out) {
     const auto located = inodes_.index.find(target.fid);
     if (located && located->excluded) {
@@ -296,12 +302,46 @@ Errno StoredTree::check_listing(const Located& directory, const copy::Listing& l
     return 0;
 }
 
+/// What was made here past the mirror is somebody's all the same: it goes out of the data, and is not lost.
+Errno StoredTree::put_out(const Spot& spot) const {
+    const Place& place = inodes_.roots[spot.parent.root]->place;
+    if (::mkdirat(place.hidden(), strangers_name, 0700) != 0 && errno != EEXIST) {
+        return errno;
+    }
+    const Fd strangers(::openat(place.hidden(), strangers_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    std::string number;
+    for (unsigned next = 1; strangers && number.empty(); ++next) {
+        number = std::to_string(next);
+        if (::mkdirat(strangers.get(), number.c_str(), 0700) != 0) {
+            if (errno != EEXIST) {
+                return errno;
+            }
+            number.clear();
+        }
+    }
+    const Fd folder(strangers ? ::openat(strangers.get(), number.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1);
+    if (!folder || ::renameat2(spot.folder->fd(), spot.name.c_str(), folder.get(), spot.name.c_str(), 0) != 0) {
+        return errno;
+    }
+    say(true, "'" + spot.name + "' was made in the mirror's folder past the mirror: it is in " + place.hidden_path() +
+                  "/" + strangers_name + "/" + number + " now");
+    return sys::result(::fsync(folder.get()));
+}
+
 /// Takes away what does not belong there; `present` is what stays.
 Errno StoredTree::unplace(const Spot& folder, const copy::Listing& listing, Seq park,
                           std::map<std::string, Fid>& present) {
     copy::Listing now;
-    if (const Errno error = read_listing(folder.parent, now); error != 0) {
+    std::vector<std::string> strangers;
+    if (const Errno error = read_listing(folder.parent, now, &strangers); error != 0) {
         return error;
+    }
+    for (std::string& name : strangers) {
+        Spot spot = folder;
+        spot.name = std::move(name);
+        if (const Errno error = put_out(spot); error != 0) {
+            return error;
+        }
     }
     for (const copy::Listing::Entry& entry : now.entries) {
         const auto wanted =

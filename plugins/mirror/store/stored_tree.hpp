@@ -125,8 +125,12 @@ private:
     void clean_park();
 
     // content.cpp
-    [[nodiscard]] Errno read_content(const Target& target, bool zones, std::optional<Content>& out) const;
-    [[nodiscard]] Errno read_listing(const Located& directory, copy::Listing& out) const;
+    /// `strangers`: names in a directory that nobody made through us. They are in no listing.
+    [[nodiscard]] Errno read_content(const Target& target, bool zones, std::optional<Content>& out,
+                                     std::vector<std::string>* strangers = nullptr) const;
+    [[nodiscard]] Errno read_listing(const Located& directory, copy::Listing& out,
+                                     std::vector<std::string>* strangers = nullptr) const;
+    [[nodiscard]] Errno put_out(const Spot& spot) const;
     [[nodiscard]] Errno read_inode(const Located& located, bool zones, copy::Inode& out) const;
     [[nodiscard]] Errno list_one(const Located& located, std::vector<Target>& out) const;
     [[nodiscard]] Errno list_all(std::vector<Target>& out) const;

@@ -4,6 +4,7 @@
 #include <stead/base/files.hpp>
 
 #include <barrier>
+#include <map>
 #include <thread>
 
 #include <linux/fiemap.h>
@@ -49,6 +50,35 @@ TEST_F(Storing, ReadsListingsByNameWithTypes) {
                             Entry{"null", null, S_IFCHR, makedev(1, 3), {}}));
     EXPECT_FALSE(is_there(directory(b)));
     EXPECT_FALSE(is_there(inode(tree->fresh())));
+}
+
+// Goal: what somebody makes in the folder aside while the mirror runs is found by a verify, is in nobody's way, and is
+// kept.
+TEST_F(Storing, WhatWasMadePastTheMirrorIsFoundAndPutOut) {
+    const Fid a = folder("a");
+    const Fid own = make(a, "own", S_IFREG | 0644);
+    std::uint64_t before = 0, with = 0, after = 0;
+    ASSERT_EQ(tree->digest(directory(a), before), 0);
+    spew(aside / "a/new", "precious");
+    fs::create_directory(aside / "a/box");
+    spew(aside / "a/box/inner", "too");
+    ASSERT_EQ(tree->digest(directory(a), with), 0);
+    EXPECT_NE(before, with) << "a verify says so";
+    EXPECT_THAT(read<copy::Listing>(directory(a)).entries, ElementsAre(regular("own", own))) << "it is not replicated";
+    const Fid fresh = tree->fresh();
+    ASSERT_EQ(list(a, {regular("new", fresh), regular("own", own)}), 0) << "the other node has made the same name";
+    EXPECT_THAT(created, ElementsAre(fresh));
+    EXPECT_EQ(slurp(aside / "a/new"), "");
+    std::map<std::string, std::string> kept;
+    for (const auto& entry : fs::recursive_directory_iterator(hidden / "strangers")) {
+        if (entry.is_regular_file()) {
+            kept[entry.path().filename()] = slurp(entry.path());
+        }
+    }
+    EXPECT_THAT(kept, UnorderedElementsAre(testing::Pair("new", "precious"), testing::Pair("inner", "too")));
+    ASSERT_EQ(list(a, {regular("own", own)}), 0);
+    ASSERT_EQ(tree->digest(directory(a), after), 0);
+    EXPECT_EQ(before, after);
 }
 
 TEST_F(Storing, ReadsAttributes) {
