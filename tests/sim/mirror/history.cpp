@@ -10,7 +10,8 @@ namespace {
 class History {
 public:
     explicit History(const Setup& setup)
-        : world_(setup), random_(world_.random()), misses_changes_(setup.seed % 8 == 3) {}
+        : world_(setup), random_(world_.random()), storage_(setup.seed * 7'368'787 + 12),
+          misses_changes_(setup.seed % 8 == 3) {}
 
     std::string run(Statistics* statistics) {
         world_.start(0);
@@ -22,6 +23,9 @@ public:
         for (std::uint64_t i = 0; i < faults && !world_.failed(); ++i) {
             disturb();
             ++world_.statistics.faults;
+            if (storage_.chance(3)) {
+                world_.storage_fails(static_cast<unsigned>(storage_.below(2)));
+            }
             world_.run_for(random_.chance(40) ? milliseconds{random_.below(60)} : milliseconds{random_.below(1500)});
         }
         settle();
@@ -338,6 +342,7 @@ private:
 
     World world_;
     Random& random_;
+    Random storage_;      ///< of its own, so that the other faults stay what they are
     bool misses_changes_; ///< in some histories only: the others stay as they were
 };
 

@@ -280,6 +280,15 @@ void World::on_node(unsigned n, std::function<void()> what) {
     }
 }
 
+void World::storage_fails(unsigned n) {
+    const Node& other = nodes_[1 - n];
+    const bool single = other.core != nullptr && other.core->role() == Role::second; // one failure at a time
+    if (single && alive(n) && !paused(n)) {
+        note(n, "--- storage fails");
+        step(n, StorageFailed{});
+    }
+}
+
 void World::command(unsigned n, Command command) {
     if (alive(n) && !paused(n)) {
         note(n, "--- command " + std::to_string(static_cast<int>(command)));

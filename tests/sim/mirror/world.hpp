@@ -60,6 +60,7 @@ public:
     void tamper(unsigned node); ///< if it was stopped cleanly
     void rot(unsigned node, const Target& target);
     void command(unsigned node, Command command);
+    void storage_fails(unsigned node); ///< nothing can be written there, says the driver
     void let_in(unsigned node);
     void start_behind(unsigned node);
     void end_batches(); ///< both nodes start anew, and stay equal from now on
