@@ -115,6 +115,7 @@ void MirrorPlugin::on_fs_message(const json::object& said) {
     if (what == "ready") {
         fs_ready_ = true;
         watch_fs(); // not before: to open a large tree takes its time
+        tell_peer_limits();
         if (!peer_word_.empty()) {
             tell_peer(peer_word_);
         }
@@ -131,6 +132,14 @@ void MirrorPlugin::on_fs_message(const json::object& said) {
         publish_status(said);
     } else if (what == "note") {
         flag_of(said, "alarm") ? host_.warning(text_of(said, "text")) : host_.event(text_of(said, "text"));
+    } else if (what == "limits") {
+        publish(std::string{limits_prefix} + std::to_string(number_of(said, "directory")), text_of(said, "limits"));
+    } else if (what == "owners") {
+        for (const auto& [owner, name] : said) {
+            if (owner != "say") {
+                publish(std::string{owner_prefix} + std::string{owner}, std::string{name.as_string()});
+            }
+        }
     } else if (what == "ask_witness") {
         ask_witness(said);
     } else if (what == "probe_vip") {

@@ -3,6 +3,7 @@
 #include "plugin.hpp"
 
 #include <stead/base/files.hpp>
+#include <stead/mirror/owners.hpp>
 
 #include <algorithm>
 #include <bit>
@@ -15,6 +16,37 @@ namespace {
 constexpr auto witness_limit = seconds{4};
 constexpr auto swap_back_after = seconds{10}; ///< of quiet: a failback storm restarts the application twice
 } // namespace
+
+/// To who owns the other node's files: files that come here keep their numbers, not their names.
+void MirrorPlugin::compare_owner(const std::string& text, const std::string& name) {
+    Owner owner;
+    if (!parse(text, owner)) {
+        return;
+    }
+    const std::string wrong = Accounts::read().disagreement(owner, name, peer_name_);
+    if (!wrong.empty() && owners_told_.insert(wrong).second) {
+        host_.warning(wrong + ": the mirrored files would belong to somebody else after a failover; give both nodes "
+                              "the same numbers (usermod -u, groupmod -g)");
+    }
+    if (wrong.empty()) {
+        owners_wrong_.erase(text);
+    } else {
+        owners_wrong_.insert(text);
+    }
+    publish("rfs.owners", owners_wrong_.empty() ? "up" : "down");
+}
+
+/// The last that it told, also while it is away: it will come back.
+void MirrorPlugin::tell_peer_limits() {
+    for (const auto& [name, value] : peer_resources_) {
+        const std::string number = name.starts_with(limits_prefix) ? name.substr(limits_prefix.size()) : "";
+        std::uint32_t directory{};
+        const auto failed = std::from_chars(number.data(), number.data() + number.size(), directory).ec;
+        if (fs_ready_ && !number.empty() && failed == std::errc{} && !value.empty()) {
+            child_->send({{"do", "peer_limits"}, {"directory", directory}, {"limits", value}});
+        }
+    }
+}
 
 /// Views of the module's bus. Two nodes carry a mirror: a third one is a mistake that is named.
 void MirrorPlugin::view(const Seen& seen) {

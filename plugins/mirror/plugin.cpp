@@ -113,6 +113,11 @@ void MirrorPlugin::on_resource(std::uint32_t node, std::string_view name, std::o
             if (name.starts_with("mirror.mac.") && !value.empty()) {
                 peer_macs_.insert(value);
             }
+            if (name.starts_with(limits_prefix)) {
+                tell_peer_limits();
+            } else if (name.starts_with(owner_prefix)) {
+                compare_owner(name.substr(owner_prefix.size()), value);
+            }
             consider_swap_back();
         }
     });

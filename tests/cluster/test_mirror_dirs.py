@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """What may be replicated: several directories, what is left out of them, what must be there, what the secondary shows; and
-what is refused, with file and line; and a disk that is full, or not mounted.
-Usage: test_mirror_dirs.py refused|several|read_only|full|disk|dead"""
+what is refused, with file and line; a disk that is full, or not mounted; nodes that are not alike.
+Usage: test_mirror_dirs.py refused|several|read_only|full|disk|dead|unlike"""
 import sys
 import time
 
@@ -236,7 +236,36 @@ fcntl.ioctl(os.open('/srv', os.O_RDONLY), 0x8004587D, struct.pack('I', 2))" """)
     check(one.sh(f"cat {mirror.DATA}/later").stdout == "later\n", "and follows when its disk is back")
 
 
+def unlike(nodes):
+    """Two file systems of which one takes less, and an account that has another number on the other node."""
+    one, two = nodes.nodes
+    two.sh("umount /srv")
+    lab.sh(f"mkfs.ext4 -q -F -b 1024 -m 0 {two.disk}/srv.img")
+    mirror.mount_srv(two)
+    for node, lines in ((one, "app:x:4999:4998::/:/bin/false"),
+                        (two, "other:x:4999:4998::/:/bin/false\\napp:x:5001:4998::/:/bin/false")):
+        node.sh(f"cp /etc/passwd /run/passwd; printf '{lines}\\n' >>/run/passwd; mount --bind /run/passwd /etc/passwd")
+    one.sh("mkdir -p /srv/data; echo content >/srv/data/f; chown 4999:0 /srv/data/f")
+    module = mirror.Mirror(nodes)
+    module.form()
+    lab.wait_for("the other owner is told", lambda: "uid 4999 is 'app' on node1 and 'other' here, where 'app' is 5001"
+                 in module.log(two))
+    check(two.stead("get -m data -r rfs.owners").stdout.strip() == "down", "as a resource, too")
+
+    def fails(program, error):
+        done = one.sh(f"python3 -c 'import os; {program}'", check=False)
+        check(done.returncode != 0 and error in done.stderr, f"{program}: {error}: {done.stderr.strip()[-80:]}")
+    fails('os.truncate("/srv/data/f", 10 << 40)', "File too large")
+    fails('os.setxattr("/srv/data/f", "user.big", b"x" * 2000)', "No space left")
+    one.sh("python3 -c 'import os; os.setxattr(\"/srv/data/f\", \"user.small\", b\"x\" * 500)'")
+    check((one.state("data"), two.state("data")) == (PRIM, SECOND), "and the secondary follows on")
+    shown = two.sh("python3 -c 'import os; print(len(os.getxattr(\"/srv/data_For_SafeKit_Replication/data/f\", "
+                   "\"user.small\")))'").stdout.strip()
+    check(shown == "500", "what both take is on both")
+
+
 if __name__ == "__main__":
     case = sys.argv[1]
-    with mirror.cluster(srv_mib=48 if case in ("full", "disk", "dead") else 0) as pair:
-        {"refused": refused, "several": several, "read_only": read_only, "full": full, "disk": disk, "dead": dead}[case](pair)
+    with mirror.cluster(srv_mib=48 if case in ("full", "disk", "dead", "unlike") else 0) as pair:
+        {"refused": refused, "several": several, "read_only": read_only, "full": full, "disk": disk, "dead": dead,
+         "unlike": unlike}[case](pair)

@@ -78,6 +78,7 @@ Result<void> Driver::open() {
     options.note = [this](bool alarm, const std::string& text) { note(alarm, text); };
     const bool good = has_data && (start.record->role == Role::alone || start.record->role == Role::prim);
     for (const ReplicatedDirectory& directory : settings_.directories) {
+        peer_limits_.push_back(std::make_shared<PeerLimits>());
         options.roots.push_back({directory.path, directory.hidden_suffix, directory.excluded, directory.excluded_regex,
                                  has_data ? directory.to_check : std::vector<std::string>{}, good});
     }

@@ -111,6 +111,8 @@ private:
     void on_command(const boost::json::object& message);
     void mount(std::int64_t id);
     void look_at_storage();
+    void tell_place();
+    void take_peer_limits(const boost::json::object& message);
     void unmount(std::int64_t id, bool force);
     void lost(const boost::json::object& message);
     [[nodiscard]] Result<std::string> export_sets(const std::vector<LostSet>& sets, const std::string& folder) const;
@@ -171,8 +173,9 @@ private:
     Fd wake_;
     std::mutex fronts_mutex_;
     std::vector<std::unique_ptr<Front>> fronts_;
-    std::vector<std::string> shown_; ///< places that show a read-only view
-    std::mutex lost_mutex_;          ///< what was lost in splits, on disk
+    std::vector<std::shared_ptr<PeerLimits>> peer_limits_; ///< of each directory; the fronts look at them
+    std::vector<std::string> shown_;                       ///< places that show a read-only view
+    std::mutex lost_mutex_;                                ///< what was lost in splits, on disk
     std::atomic<bool> host_gone_{};
     std::string last_status_;
     Instant status_at_{};

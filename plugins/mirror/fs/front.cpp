@@ -107,7 +107,7 @@ Result<std::unique_ptr<Front>> Front::mount(FrontOptions options) {
         return os_error(place, "cannot open the replicated directory behind it", -root);
     }
     state->root_fd.reset(root);
-    auto limits = front::probe_limits(root);
+    auto limits = probe_limits(root);
     if (!limits) {
         limits.error().where = place;
         return limits.error();

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "limits.hpp"
+
 #include <stead/base/result.hpp>
 #include <stead/mirror/tree.hpp>
 
@@ -22,6 +24,7 @@ struct FrontOptions {
     bool acl{true};
     bool read_only{}; ///< shows the tree, changes nothing
     unsigned threads{4};
+    std::shared_ptr<const PeerLimits> peer{std::make_shared<PeerLimits>()};
     Submit submit;
     std::function<void(bool alarm, const std::string&)> note;
     std::function<void()> failing; ///< the application was told EIO or EROFS; any thread, soon to return

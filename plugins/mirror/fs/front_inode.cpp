@@ -98,7 +98,7 @@ void add_times(change::Attributes& to, const struct stat& wanted, int set, const
 
 /// A change of size moves mtime, also when it stays the same.
 Errno add_size(const State& state, change::Attributes& to, std::uint64_t size, const Time& at) {
-    if (size > state.limits.file_bytes) {
+    if (size > state.file_bytes()) {
         return EFBIG;
     }
     to.set |= change::Attributes::size_set;
@@ -257,7 +257,7 @@ void write(fuse_req_t request, fuse_ino_t ino, const char* data, std::size_t siz
         return;
     }
     const auto from = static_cast<std::uint64_t>(offset);
-    Errno error = from > state.limits.file_bytes || size > state.limits.file_bytes - from ? EFBIG : 0;
+    Errno error = from > state.file_bytes() || size > state.file_bytes() - from ? EFBIG : 0;
     const bool kill = (arguments<fuse_write_in>().write_flags & FUSE_WRITE_KILL_SUIDGID) != 0 && file->writepage == 0;
     if (error == 0 && kill) {
         error = add_kill(state, request, node, *task);
@@ -293,7 +293,7 @@ void fallocate(fuse_req_t request, fuse_ino_t ino, int mode, off_t offset, off_t
     Errno error = kind == 0 || kind == FALLOC_FL_ZERO_RANGE || punch ? 0 : EOPNOTSUPP;
     const auto from = static_cast<std::uint64_t>(offset);
     const auto bytes = static_cast<std::uint64_t>(length);
-    if (error == 0 && (from > state.limits.file_bytes || bytes > state.limits.file_bytes - from)) {
+    if (error == 0 && (from > state.file_bytes() || bytes > state.file_bytes() - from)) {
         error = EFBIG;
     }
     if (error == 0 && fuse_req_ctx(request)->uid != 0) { // the kernel sends no flag here

@@ -323,7 +323,7 @@ void link(fuse_req_t request, fuse_ino_t ino, fuse_ino_t new_parent_ino, const c
     if (error == 0) {
         error = must_be_free(state, new_parent, new_name);
     }
-    if (error == 0 && attributes.st_nlink >= state.limits.links) {
+    if (error == 0 && attributes.st_nlink >= state.links()) {
         error = EMLINK;
     }
     if (error == 0 && node.excluded != state.excluded(new_parent, new_name)) {

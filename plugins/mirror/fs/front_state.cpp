@@ -1,15 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "front_state.hpp"
 
-#include <linux/magic.h>
-
 #include <cerrno>
 #include <cstring>
 #include <ctime>
 
 #include <fcntl.h>
-#include <sys/statfs.h>
-#include <sys/statvfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -21,31 +17,6 @@ Time now() {
     timespec value{};
     clock_gettime(CLOCK_REALTIME, &value);
     return {value.tv_sec, static_cast<std::uint32_t>(value.tv_nsec)};
-}
-
-Result<Limits> probe_limits(int directory) {
-    struct statvfs volume {};
-    struct statfs kind {};
-    if (fstatvfs(directory, &volume) != 0 || fstatfs(directory, &kind) != 0) {
-        return os_error("", "cannot ask the backing file system for its limits", errno);
-    }
-    Limits result;
-    result.name_bytes = volume.f_namemax;
-    constexpr std::uint64_t ext4_links = 65000; // of a file; its directories have no limit
-    result.links = kind.f_type == EXT4_SUPER_MAGIC ? ext4_links : UINT32_MAX;
-    result.file_bytes = INT64_MAX;
-    const Fd scratch(openat(directory, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
-    if (!scratch) {
-        return result; // cannot be probed: its own refusal must do
-    }
-    std::uint64_t holds = 0;
-    for (std::uint64_t bit = std::uint64_t{1} << 62; bit != 0; bit >>= 1) {
-        if (ftruncate(scratch.get(), static_cast<off_t>(holds | bit)) == 0) {
-            holds |= bit;
-        }
-    }
-    result.file_bytes = holds;
-    return result;
 }
 
 State::State(FrontOptions&& given) : options(std::move(given)), tree(*options.tree) {
@@ -114,7 +85,7 @@ bool State::excluded(const Node& parent, const std::string& name) const {
 }
 
 Errno State::name_fits(const char* name) const noexcept {
-    return std::strlen(name) > limits.name_bytes ? ENAMETOOLONG : 0;
+    return std::strlen(name) > std::min(limits.name_bytes, options.peer->name_bytes.load()) ? ENAMETOOLONG : 0;
 }
 
 Errno State::entry(const Fid& fid, bool is_excluded, fuse_entry_param& out) {

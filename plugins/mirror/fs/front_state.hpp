@@ -4,6 +4,7 @@
 #include "front.hpp"
 #include "front_nodes.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <string>
 #include <vector>
@@ -16,14 +17,6 @@
 /// Inside of the front: one State per mount, shared by the handlers (front_serve, _names, _inode, _xattr) and by the
 /// answers that are still awaited. Handlers run on the front's threads, answers on any.
 namespace stead::mirror::front {
-
-/// What the backing file system holds. Beyond it a change is refused before it is submitted: the peer applies first,
-/// and its refusal would be taken for a broken disk.
-struct Limits {
-    std::uint64_t file_bytes{};
-    std::uint64_t links{};
-    std::size_t name_bytes{};
-};
 
 /// What libfuse does not hand over of the request that this thread handles.
 struct Raw {
@@ -102,6 +95,11 @@ struct State : std::enable_shared_from_this<State> {
     /// EROFS where the tree is only shown.
     [[nodiscard]] Errno may_change() const noexcept { return options.read_only ? EROFS : 0; }
     [[nodiscard]] Errno name_fits(const char* name) const noexcept;
+    /// What both nodes' file systems take.
+    [[nodiscard]] std::uint64_t file_bytes() const noexcept {
+        return std::min(limits.file_bytes, options.peer->file_bytes.load());
+    }
+    [[nodiscard]] std::uint64_t links() const noexcept { return std::min(limits.links, options.peer->links.load()); }
 
     /// Fills an entry and counts a lookup for it; 0 or errno.
     [[nodiscard]] Errno entry(const Fid& fid, bool is_excluded, fuse_entry_param& out);
@@ -132,7 +130,6 @@ private:
 [[nodiscard]] int backing_flags(int flags);
 [[nodiscard]] Time now();
 [[nodiscard]] bool hidden_xattr(const std::string& name) noexcept;
-[[nodiscard]] Result<Limits> probe_limits(int directory);
 
 /// Whether the backing file system takes these attributes besides those of `inode`; errno.
 [[nodiscard]] Errno try_xattr(State& state, const Reached& inode, const std::string& name, const std::string& value);

@@ -102,6 +102,16 @@ std::shared_ptr<Task> xattr_task(fuse_req_t request, Node& node, Content content
 
 bool hidden_xattr(const std::string& name) noexcept { return name.starts_with("trusted.stead."); }
 
+namespace {
+
+/// In ext4's block of attributes, or a little more: a header, rounded name and value.
+std::uint64_t entry_size(std::string_view name, std::string_view value) {
+    constexpr std::uint64_t header = 16, unit = 4;
+    return header + (name.size() + unit - 1) / unit * unit + (value.size() + unit - 1) / unit * unit;
+}
+
+} // namespace
+
 /// Tries on an inode without a name that has the same attributes already: what one inode holds is a matter of the file
 /// system (ext4: about 4 KiB together), and only it knows.
 Errno try_xattr(State& state, const Reached& inode, const std::string& name, const std::string& value) {
@@ -117,6 +127,7 @@ Errno try_xattr(State& state, const Reached& inode, const std::string& name, con
     if (const Errno error = names_of(inode, names); error != 0) {
         return error == EOPNOTSUPP ? 0 : error;
     }
+    std::uint64_t together = entry_size(name, value);
     constexpr std::size_t ours = 16; // trusted.stead.fid
     if (const Errno error = set("trusted.stead.fid", std::string(ours, 'x')); error != 0) {
         return error;
@@ -127,9 +138,12 @@ Errno try_xattr(State& state, const Reached& inode, const std::string& name, con
         std::string content;
         if (other != name && value_of(inode, other, content) == 0) {
             static_cast<void>(set(other, content)); // an attribute that only its own kind of inode takes
+            together += entry_size(other, content);
         }
     }
-    return set(name, value);
+    const std::uint64_t there = state.options.peer->xattr_bytes;
+    const bool too_much = there < state.limits.xattr_bytes && together > there + entry_size(probed_name, "");
+    return too_much ? ENOSPC : set(name, value);
 }
 
 void getxattr(fuse_req_t request, fuse_ino_t ino, const char* name, std::size_t size) {

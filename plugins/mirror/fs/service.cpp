@@ -4,6 +4,7 @@
 
 #include <stead/base/utf8.hpp>
 #include <stead/mirror/lost.hpp>
+#include <stead/mirror/owners.hpp>
 
 #include <boost/json/array.hpp>
 #include <boost/json/serialize.hpp>
@@ -62,6 +63,7 @@ std::string text_of_lost(const std::vector<LostSet>& sets) {
 
 int Driver::run() {
     say({{"say", "ready"}});
+    sync_pool_->post([this] { tell_place(); });
     for (;;) {
         const int events = wait_and_tick();
         for (bool more = (events & POLLIN) != 0; more;) {
@@ -146,6 +148,8 @@ void Driver::serve(const json::object& message) {
         lost(message);
     } else if (what == "ping") {
         say({{"say", "pong"}}); // the host's watchdog asks
+    } else if (what == "peer_limits") {
+        take_peer_limits(message);
     } else if (what == "flow_cut") {
         flow_cut();
     } else if (what == "update") {
@@ -201,6 +205,7 @@ void Driver::mount(std::int64_t id) {
         options.root = root;
         options.mount_point = tree_->describe(root).place.string();
         options.acl = settings_.acl;
+        options.peer = peer_limits_[root];
         options.submit = [this](Operation operation, std::function<void(int)> answer) {
             submit(std::move(operation), std::move(answer));
         };
@@ -230,6 +235,35 @@ void Driver::mount(std::int64_t id) {
     } else {
         done(id, true, {});
     }
+}
+
+/// For the other node: whom the data belong to, and what the file systems take.
+void Driver::tell_place() {
+    std::vector<std::filesystem::path> directories;
+    for (const auto& directory : settings_.directories) {
+        directories.push_back(directory.path + directory.hidden_suffix + "/data");
+        const Fd fd(::open(directories.back().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+        if (const auto limits = fd ? probe_limits(fd.get()) : Result<Limits>(Error{Errc::io, "", ""}); limits) {
+            say({{"say", "limits"}, {"directory", directories.size() - 1}, {"limits", to_text(*limits)}});
+        }
+    }
+    const Accounts accounts = Accounts::read();
+    json::object owners{{"say", "owners"}};
+    for (const Owner& owner : owners_in(directories)) {
+        owners[to_text(owner)] = accounts.name_of(owner);
+    }
+    say(std::move(owners));
+}
+
+/// "peer_limits": what one of them, perhaps, does not take, this node's applications are refused.
+void Driver::take_peer_limits(const json::object& message) {
+    const auto directory = static_cast<std::size_t>(number_of(message, "directory"));
+    const auto limits = limits_from(text_of(message, "limits"));
+    if (!limits || directory >= peer_limits_.size()) {
+        return note(true, "what the other node's file system takes is not known: " +
+                              (limits ? "no such directory" : limits.error().text()));
+    }
+    peer_limits_[directory]->set(*limits);
 }
 
 /// One bad sector is the application's error; nothing can be written is the end of this node's copy.

@@ -39,6 +39,7 @@ public:
         options.tree = tree_.get();
         options.mount_point = path;
         options.read_only = read_only;
+        options.peer = peer_;
         options.submit = [this](Operation operation, std::function<void(int)> answer) {
             applier_.submit(std::move(operation), std::move(answer));
         };
@@ -63,8 +64,10 @@ public:
     [[nodiscard]] Front& front() { return *front_; }
     [[nodiscard]] Applier& applier() { return applier_; }
     [[nodiscard]] Tree& tree() { return *tree_; }
+    [[nodiscard]] PeerLimits& peer() { return *peer_; }
 
 private:
+    std::shared_ptr<PeerLimits> peer_{std::make_shared<PeerLimits>()};
     std::unique_ptr<Tree> tree_;
     Applier applier_;
     std::unique_ptr<Front> front_;

@@ -44,6 +44,29 @@ TEST(Mount, ASynchronousWriteIsOneWriteAndOneSync) {
     EXPECT_EQ(mount.applier().count("sync"), 1u);
 }
 
+// Goal: what the other node's file system does not take is refused here, before anything changes.
+TEST(Mount, TheSmallerOfTwoFileSystemsCounts) {
+    MountedPlace mount;
+    const std::string path = mount.path() + "/f";
+    const Fd fd = open_at(path, O_CREAT | O_RDWR);
+    ASSERT_EQ(ftruncate(fd.get(), 1 << 20), 0);
+    ASSERT_EQ(fsetxattr(fd.get(), "user.fits", std::string(2000, 'x').data(), 2000, 0), 0);
+    mount.peer().set({.file_bytes = 1 << 20, .links = 1, .name_bytes = 20, .xattr_bytes = 1000});
+    const std::size_t before = mount.applier().count("write") + mount.applier().count("attributes");
+    EXPECT_EQ(error_of(ftruncate(fd.get(), (1 << 20) + 1)), EFBIG);
+    EXPECT_EQ(error_of(pwrite(fd.get(), "x", 1, 1 << 20)), EFBIG);
+    EXPECT_EQ(error_of(fallocate(fd.get(), 0, 1 << 20, 1)), EFBIG);
+    EXPECT_EQ(error_of(link(path.c_str(), (path + "2").c_str())), EMLINK);
+    EXPECT_EQ(error_of(mkdir((mount.path() + "/" + std::string(21, 'n')).c_str(), 0755)), ENAMETOOLONG);
+    EXPECT_EQ(error_of(fsetxattr(fd.get(), "user.too_much", std::string(900, 'x').data(), 900, 0)), ENOSPC);
+    EXPECT_EQ(mount.applier().count("write") + mount.applier().count("attributes"), before);
+    EXPECT_EQ(pwrite(fd.get(), "x", 1, (1 << 20) - 1), 1);
+    EXPECT_EQ(mkdir((mount.path() + "/" + std::string(20, 'n')).c_str(), 0755), 0);
+    const Fd other = open_at(mount.path() + "/g", O_CREAT | O_RDWR);
+    EXPECT_EQ(fsetxattr(other.get(), "user.fits", std::string(900, 'x').data(), 900, 0), 0);
+    EXPECT_EQ(error_of(fsetxattr(other.get(), "user.fits", std::string(1100, 'x').data(), 1100, 0)), ENOSPC);
+}
+
 TEST(Mount, WhatPosixMakesAnErrorIsNeverSubmitted) {
     MountedPlace mount;
     const std::string file = mount.path() + "/f";
