@@ -18,6 +18,7 @@ public:
         : cluster_(cluster), interfaces_(interfaces) {}
 
     std::vector<config::Finding> run(const Element& service) {
+        watch_lans(service);
         const Element* vip = service.child("vip");
         const Element* list = vip != nullptr ? vip->child("interface_list") : nullptr;
         for (const Element& interface : list != nullptr ? list->children : std::vector<Element>{}) {
@@ -47,8 +48,8 @@ private:
         if (!wanted || external) {
             return; // a name is the schema's to refuse; what is external is no address of this node
         }
-        bool held = false;
-        std::string subnets;
+        bool held = false, watched = false;
+        std::string subnets, carriers;
         for (const net::Interface& one : interfaces_) {
             for (const std::string& own : one.addresses) {
                 const auto subnet = parse_subnet(own);
@@ -58,6 +59,10 @@ private:
                 const std::string shown = subnet->network() + "/" + std::to_string(subnet->prefix);
                 if (subnet->family == wanted->family) {
                     subnets.append(subnets.empty() ? "" : ", ").append(shown + " (" + one.name + ")");
+                }
+                if (subnet->holds(*wanted) && carriers.find(one.name) == std::string::npos) {
+                    carriers.append(carriers.empty() ? "" : ", ").append(one.name);
+                    watched = watched || carries_lan(one);
                 }
                 held = held || subnet->holds(*wanted);
                 const bool ends = subnet->family == AF_INET && subnet->prefix <= 30;
@@ -75,7 +80,41 @@ private:
                     " of this node, so " +
                     (interface.empty() ? "no interface can carry it" : "clients reach it only by a route") +
                     "; subnets here: " + (subnets.empty() ? "none" : subnets));
+        } else if (!lans_.empty() && !watched) {
+            add(element, true,
+                "'" + addr + "' is on " + carriers +
+                    ", and no heartbeat of this farm: a node that loses this network in silence keeps its part; give "
+                    "cluster.xml a lan there, and name it in <farm> if it names any");
         }
+    }
+
+    /// Those of a farm.
+    void watch_lans(const Element& service) {
+        if (service.attribute("mode") != "farm" || cluster_ == nullptr) {
+            return;
+        }
+        const Element* farm = service.child("farm");
+        std::vector<std::string> named;
+        for (const Element& child : farm != nullptr ? farm->children : std::vector<Element>{}) {
+            if (child.name == "lan") {
+                named.emplace_back(child.attribute("name").value_or(""));
+            }
+        }
+        for (const config::ClusterLan& lan : cluster_->lans) {
+            if (named.empty() || std::ranges::find(named, lan.name) != named.end()) {
+                lans_.push_back(&lan);
+            }
+        }
+    }
+
+    [[nodiscard]] bool carries_lan(const net::Interface& interface) const {
+        return std::ranges::any_of(interface.addresses, [&](const std::string& address) {
+            const std::string own = address.substr(0, address.find('/'));
+            return std::ranges::any_of(lans_, [&](const config::ClusterLan* lan) {
+                return std::ranges::find(lan->addresses, own) != lan->addresses.end() ||
+                       std::ranges::find(lan->local_addresses, own) != lan->local_addresses.end();
+            });
+        });
     }
 
     [[nodiscard]] std::string owner(const std::string& addr) const {
@@ -97,6 +136,7 @@ private:
 
     const config::Cluster* cluster_;
     std::span<const net::Interface> interfaces_;
+    std::vector<const config::ClusterLan*> lans_; ///< of a farm's heartbeats; of another module: none
     std::vector<config::Finding> findings_;
 };
 

@@ -21,10 +21,14 @@ Element make(const char* name, std::vector<std::pair<std::string, std::string>> 
 }
 
 std::vector<std::string> findings(const std::string& addr, const std::string& interface = "",
-                                  const std::string& type = "vmac_directed") {
+                                  const std::string& type = "vmac_directed", const std::string& mode = "light",
+                                  std::vector<Element> farm = {}) {
     config::Cluster cluster;
     cluster.nodes = {"node1"};
     cluster.lans.emplace_back().addresses = {"10.42.0.11"};
+    cluster.lans.back().name = "clients";
+    cluster.lans.emplace_back().addresses = {"10.44.0.1"};
+    cluster.lans.back().name = "private";
     net::Interface eth0, eth1, lo;
     lo.name = "lo";
     lo.addresses = {"127.0.0.1/8", "::1/128"};
@@ -34,12 +38,13 @@ std::vector<std::string> findings(const std::string& addr, const std::string& in
     eth1.addresses = {"10.43.0.10/31", "10.44.0.1/32"};
     const std::vector<net::Interface> interfaces{lo, eth0, eth1};
     const Element service = make(
-        "service", {},
-        {make(
-            "vip", {},
-            {make("interface_list", {},
-                  {make("interface", {{"name", interface}},
-                        {make("virtual_interface", {{"type", type}}, {make("virtual_addr", {{"addr", addr}})})})})})});
+        "service", {{"mode", mode}},
+        {make("farm", {}, std::move(farm)),
+         make(
+             "vip", {},
+             {make("interface_list", {},
+                   {make("interface", {{"name", interface}},
+                         {make("virtual_interface", {{"type", type}}, {make("virtual_addr", {{"addr", addr}})})})})})});
     std::vector<std::string> texts;
     for (const config::Finding& one : virtual_address_findings(service, &cluster, interfaces)) {
         texts.push_back((one.warning ? "W " : "E ") + one.text());
@@ -91,6 +96,17 @@ TEST(VirtualAddress, OfNoSubnetHereIsAWarning) {
         findings("10.42.0.100", "eth1"),
         ElementsAre("W userconfig.xml:8: virtual_addr/@addr: '10.42.0.100' is in no subnet of interface eth1 of "
                     "this node, so clients reach it only by a route; subnets here: 10.43.0.10/31 (eth1)"));
+}
+
+TEST(VirtualAddress, OfAFarmWithoutAHeartbeatThereIsAWarning) {
+    EXPECT_THAT(findings("10.42.0.100", "", "vmac_directed", "farm"), IsEmpty());
+    EXPECT_THAT(findings("fd42::100", "", "vmac_directed", "farm"), IsEmpty()) << "the same interface";
+    EXPECT_THAT(findings("10.43.0.10", "", "vmac_directed", "farm"), IsEmpty()) << "the interface of the other lan";
+    EXPECT_THAT(
+        findings("10.42.0.100", "", "vmac_directed", "farm", {make("lan", {{"name", "private"}})}),
+        ElementsAre("W userconfig.xml:8: virtual_addr/@addr: '10.42.0.100' is on eth0, and no heartbeat of this "
+                    "farm: a node that loses this network in silence keeps its part; give cluster.xml a lan "
+                    "there, and name it in <farm> if it names any"));
 }
 
 } // namespace

@@ -178,7 +178,7 @@ private:
     std::unique_ptr<WebFace> web_;
     boost::asio::steady_timer retry_timer_;
     std::map<std::string, boost::asio::steady_timer> boot_timers_; ///< modules that wait for their boot_delay
-    boost::asio::thread_pool workers_{4};
+    boost::asio::thread_pool workers_{16}; ///< a hook or a name service may hang for minutes
     boost::asio::thread_pool claims_{1}; ///< a claim waits for no other work
 };
 
