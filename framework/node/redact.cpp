@@ -186,6 +186,25 @@ std::optional<Range> element_value(std::string_view text, std::size_t begin, std
     return is_named ? value : std::nullopt;
 }
 
+/// In {"name":"custom.DB_PASS", "value":"…"}, as resources are told: the value after the secret name that ends at `at`.
+std::optional<Range> member_value(std::string_view text, std::size_t at) {
+    const auto skip = [&](std::string_view word) {
+        at = std::min(text.find_first_not_of(" \t\r\n", at), text.size());
+        const bool there = text.substr(at).starts_with(word);
+        at += there ? word.size() : 0;
+        return there;
+    };
+    if (at >= text.size() || text[at] != '"' || !skip("\"") || !skip(",") || !skip("\"value\"") || !skip(":") ||
+        !skip("\"")) {
+        return std::nullopt;
+    }
+    const std::size_t begin = at;
+    while (at < text.size() && text[at] != '"') {
+        at += text[at] == '\\' ? 2 : 1;
+    }
+    return Range{begin, std::min(at, text.size())};
+}
+
 /// Calls `found(Range)` for every value of a secret name and every password in a URL, in order of the text.
 template <class Found>
 void for_each_secret(std::string_view text, Found found) {
@@ -203,6 +222,7 @@ void for_each_secret(std::string_view text, Found found) {
             if (!value) {
                 value = is_one_of(name, {"bearer"}) ? borne(text, at) : element_value(text, begin, at);
             }
+            value = value ? value : member_value(text, at);
         } else if (text.substr(at).starts_with("://")) {
             value = url_password(text, at);
         }

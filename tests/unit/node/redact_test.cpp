@@ -138,5 +138,15 @@ TEST(Redact, AnyBytesAreFine) {
     }
 }
 
+TEST(Redact, ValuesOfResourcesWithSecretNames) {
+    EXPECT_EQ(
+        redacted(R"j({"node":"a","name":"custom.db_password","value":"hun\"ter2"},{"name":"x.y","value":"up"})j", {}),
+        R"j({"node":"a","name":"custom.db_password","value":"(removed)"},{"name":"x.y","value":"up"})j");
+    EXPECT_EQ(redacted("{\"name\": \"API_TOKEN\",\n  \"value\" : \"t\"}", {}),
+              "{\"name\": \"API_TOKEN\",\n  \"value\" : \"(removed)\"}");
+    EXPECT_EQ(redacted(R"j({"name":"API_TOKEN"})j", {}), R"j({"name":"API_TOKEN"})j");
+    EXPECT_EQ(redacted(R"j({"name":"API_TOKEN","value":)j", {}), R"j({"name":"API_TOKEN","value":)j");
+}
+
 } // namespace
 } // namespace stead::node
