@@ -365,6 +365,19 @@ Result<stead_bus_wish> wish_of(const Facts& facts, const Registry& registry, std
     return wish;
 }
 
+/// Of a timing that the module has for itself: one node's lease is safe only with the same takeover on the others.
+/// cluster.xml's own is in its digest already.
+std::uint64_t timing_digest(const membership::Timing& timing, const stead_bus_wish& wish) {
+    if (wish.pulse_ns == 0 && wish.profile.size == 0) {
+        return 0;
+    }
+    std::uint64_t hash = 0xcbf29ce484222325u; // FNV-1a, of words
+    for (const nanoseconds length : {timing.period, timing.suspect, timing.lease, timing.takeover}) {
+        hash = (hash ^ static_cast<std::uint64_t>(length.count())) * 0x100000001b3u;
+    }
+    return hash;
+}
+
 /// The node that decides between two halves of the others, and so is none of them.
 Result<void> take_witness(const Facts& facts, const stead_bus_wish& wish, bus::BusOptions& options) {
     if (options.partition != membership::Options::Partition::witness) {
@@ -404,6 +417,7 @@ Result<bus::BusOptions> bus_options(const Facts& facts, const Registry& registry
     options.keys = facts.keys;
     options.cluster_id = facts.cluster.digest;
     options.timing = *timing;
+    options.config = timing_digest(*timing, *wish);
     options.partition = static_cast<membership::Options::Partition>(std::min(wish->partition, 2U));
     const std::uint32_t base = wish->port_base != 0 ? wish->port_base : 4803;
     const std::uint32_t step = wish->port_base != 0 ? wish->port_step : 3;

@@ -212,7 +212,7 @@ Result<void> ModuleHost::start_bus() {
     if (!options) {
         return options.error();
     }
-    options->config = config_digest_;
+    options->config = config_digest_ ^= options->config; // plugins have had their say
     options->past_over = past_over_;
     options->strand_thread = ::gettid();
     bus::BusEvents events;

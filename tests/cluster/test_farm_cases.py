@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Single cases of the farm. usage: test_farm_cases.py arp|flooding|two|tempo|lans|silent|grown|nic"""
+"""Single cases of the farm. usage: test_farm_cases.py arp|flooding|two|tempo|lans|silent|grown|nic|paces"""
 import contextlib
 import json
 import re
@@ -235,6 +235,29 @@ def grown():
         check(seen["outage_ms"] < 6000, f"outage {seen['outage_ms']} ms: the last one's stop, and the others' start")
 
 
+def paces():
+    """A node with another timing of its own stays out, and says with whom it differs: its lease would outlast the others'
+    takeover."""
+    with farm_with() as farm:
+        node3 = farm.nodes[2]
+        path = node3.disk / "etc" / "modules" / "echo" / "conf" / "userconfig.xml"
+        good = path.read_text()
+        node3.stead("stop -m echo")
+        for other in (good.replace('name="PROFILE" value="default"', 'name="PROFILE" value="safe"'),
+                      good.replace("<farm ", '<farm pulse="100ms" slost_count="8" ')):
+            path.write_text(other)
+            node3.stead("config -m echo")
+            node3.stead("start -m echo", check=False)
+            lab.wait_for("node3 says why it waits", lambda: "its configuration differs from that of node" in
+                         node3.stead("state -m echo -v").stdout, 20)
+            wait_served(farm, ["node1", "node2"])
+            node3.stead("stop -m echo")
+        path.write_text(good)
+        node3.stead("config -m echo")
+        node3.stead("start -m echo")
+        wait_served(farm)
+
+
 def nic():
     """The interface is taken out of a running node, addresses and all, and put in again: the node comes back by itself.
     Until then it can be stopped."""
@@ -263,4 +286,4 @@ def nic():
         check(node3.state("echo") == 0, "and it stays stopped")
 
 
-{"arp": arp, "flooding": flooding, "two": two, "tempo": tempo, "lans": lans, "silent": silent, "grown": grown, "nic": nic}[sys.argv[1]]()
+{"arp": arp, "flooding": flooding, "two": two, "tempo": tempo, "lans": lans, "silent": silent, "grown": grown, "nic": nic, "paces": paces}[sys.argv[1]]()

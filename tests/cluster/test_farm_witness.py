@@ -65,7 +65,7 @@ def log(node):
 def four():
     with farm_with_witness(4) as farm:
         halves = [farm.nodes[:2], farm.nodes[2:]]
-        for round_number in range(3):
+        for round_number in range(2):
             before, _ = held(farm)
             flow = udp(farm, "--flows", 300, "--rate", 1500, "--count", 15000, "--deadline-ms", 200)
             time.sleep(2)  # of ten
