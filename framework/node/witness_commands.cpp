@@ -55,8 +55,6 @@ Answer answer_of(const Result<json::object>& body) {
     return answer;
 }
 
-} // namespace
-
 std::string name_of(const Claim& claim, const std::vector<std::string>& nodes) {
     const auto name = [&](std::uint64_t node) {
         return node < nodes.size() ? nodes[node] : "node number " + std::to_string(node);
@@ -67,6 +65,8 @@ std::string name_of(const Claim& claim, const std::vector<std::string>& nodes) {
     }
     return text;
 }
+
+} // namespace
 
 /// "_claim KEY COUNTER HOLDER [NODES]" for a module that need not be on this node.
 void Daemon::take_claim(const CallPtr& call) {

@@ -104,8 +104,10 @@ void FarmPlugin::second() {
     if (filter_) {
         audit();
         network_.look_at_macs(host_.now());
-        network_.count_frames();
-        look_for_cut();
+        if (!hears_.empty()) {
+            network_.count_frames();
+            look_for_cut();
+        }
         on_timer(announce_timer);
         const auto published = network_.published();
         for (std::size_t i = 0; i < published.size(); ++i) {

@@ -389,10 +389,11 @@ void Core::State::vote(const View& wanted) {
     if (proposal.id != 0 && proposal.id != wanted.id) {
         ++counters.proposals_failed;
     }
-    for (const NodeId node :
-         proposal.members - wanted.members) { // unheard, it may have installed what we vote for no more
-        Peer& peer = peers[index(node)];
-        peer.risk_until = std::max(peer.risk_until, peer.received + t.takeover);
+    if (mutant != Mutant::forgets_replaced_votes) { // unheard, it may have installed what we vote for no more
+        for (const NodeId node : proposal.members - wanted.members) {
+            Peer& peer = peers[index(node)];
+            peer.risk_until = std::max(peer.risk_until, peer.received + t.takeover);
+        }
     }
     dropped = dropped | ((view.members | proposal.members) - wanted.members);
     clear_at = own_clear(wanted.members);

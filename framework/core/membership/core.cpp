@@ -128,7 +128,7 @@ void Core::State::take_grant(Peer& peer, const Heartbeat& beat) {
     }
     const NodeSet commitment = beat.proposal.id != 0 ? beat.proposal.members : beat.view_members;
     const auto ours = [&](std::uint64_t id) { return id != 0 && (id == view.id || id == proposal.id); };
-    const bool left_out = beat.dropped.contains(options.self);
+    const bool left_out = beat.dropped.contains(options.self) && mutant != Mutant::renews_the_dropped;
     const bool with_us =
         commitment.contains(options.self) && !left_out && (ours(beat.view_id) || ours(beat.proposal.id));
     if (!with_us && mutant != Mutant::lease_from_any_echo) {

@@ -29,6 +29,8 @@ enum class Mutant : int {
     silent_is_absent = 9,              ///< of whom a steadd spoke, and who is not heard, no session runs
     half_without_witness = 10,         ///< one half of the nodes asks nobody
     unconfirmed_reading = 11,          ///< what the witness holds is over, whatever happened since it was asked
+    renews_the_dropped = 12,           ///< who was voted out, and in again, is renewed before that view is installed
+    forgets_replaced_votes = 13,       ///< who was in a vote that was replaced has installed nothing
 };
 inline constexpr Mutant mutant{STEAD_MEMBERSHIP_MUTANT};
 
