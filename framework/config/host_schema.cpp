@@ -64,6 +64,13 @@ constexpr std::array var_attributes{
     text("value", nullptr, "its value", required | dynamic),
 };
 
+constexpr std::array host_name_attributes{
+    text("name", nullptr, "the name that the application finds as its server's", required),
+    text("envfile", nullptr, "made in bin; a script reads it before it starts the application: . \"$SAFEUSERBIN/FILE\"",
+         required),
+    choice("when", "prim", "prim|second|both", "mirror: in the scripts of which role it has an effect"),
+};
+
 constexpr std::array failover_attributes{
     flag("extends", "yes", "keep the default rules and add these"),
     time_of("period", "5000ms", "ms", day, "classic polling period; Stead evaluates rules on change"),
@@ -99,6 +106,8 @@ constexpr std::array elements{
     element("service", service_attributes, STEAD_ELEM_REQUIRED, "the module; everything below stands in it"),
     element("user", user_attributes, STEAD_ELEM_DYNAMIC, "scripts run only when this is there"),
     element("user/var", var_attributes, STEAD_ELEM_REPEATABLE | STEAD_ELEM_DYNAMIC, "exported to scripts"),
+    stead_elem_schema{"vhost", nullptr, 0, 0, nullptr, "host names for the application: docs/lua.md"},
+    element("vhost/virtualhostname", host_name_attributes, STEAD_ELEM_REPEATABLE | STEAD_ELEM_REQUIRED, "one of them"),
     element("failover", failover_attributes, STEAD_ELEM_TEXT,
             "rules, in CDATA, in the classic language or (first line --Lua Rules) in Lua: docs/failover-machine.md"),
     element("vip", vip_attributes, 0, "virtual IP addresses"),

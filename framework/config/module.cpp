@@ -148,10 +148,8 @@ private:
 
     void unknown(const Raw& child, const Raw& parent, const std::string& path) {
         if (index_.classic(child.name)) {
-            const std::string& instead = index_.instead_of(child.name);
             report_.warning(child.line, "<" + child.name + "> is inactive, with all in it: no plugin in " +
-                                            index_.plugins_folder() + " provides it" +
-                                            (instead.empty() ? "" : "; instead: " + instead));
+                                            index_.plugins_folder() + " provides it");
             return;
         }
         const auto allowed = index_.child_names(path, mode_);
@@ -518,7 +516,7 @@ std::optional<Draft> draft_module(std::string_view xml, const SchemaSet& schemas
     return root ? check_module(*root, schemas, surroundings, report) : std::nullopt;
 }
 
-Result<std::map<std::string, std::string>> read_classic_elements(const std::filesystem::path& file) {
+Result<std::set<std::string>> read_classic_elements(const std::filesystem::path& file) {
     auto content = read_file(file, 64u << 10);
     if (!content) {
         return content.error();
@@ -528,23 +526,19 @@ Result<std::map<std::string, std::string>> read_classic_elements(const std::file
         return begin == std::string::npos ? std::string{}
                                           : text.substr(begin, text.find_last_not_of(" \t\r") - begin + 1);
     };
-    std::map<std::string, std::string> elements;
+    std::set<std::string> elements;
     int number = 0;
-    for (auto line : split(*content, '\n')) {
+    for (const auto& line : split(*content, '\n')) {
         ++number;
-        line = trim(line.substr(0, line.find('#')));
-        const auto end = std::min(line.find_first_of(" \t"), line.size());
-        const std::string name = line.substr(0, end);
-        if (line.empty()) {
+        const std::string name = trim(line.substr(0, line.find('#')));
+        if (name.empty()) {
             continue;
         }
         if (!is_name(name)) {
             return Error{Errc::malformed, file.string() + ":" + std::to_string(number),
-                         "'" + shown(name) +
-                             "' is not an element name; allowed: in a line one name, and what to do "
-                             "instead; '#' comments"};
+                         "'" + shown(name) + "' is not an element name; allowed: one name in a line; '#' comments"};
         }
-        elements[name] = trim(line.substr(end));
+        elements.insert(name);
     }
     return elements;
 }

@@ -36,14 +36,13 @@ public:
     [[nodiscard]] std::vector<std::string> child_names(const std::string& path, const std::string& mode) const;
     [[nodiscard]] std::vector<std::string> required_children(const std::string& path, const std::string& mode) const;
     [[nodiscard]] bool classic(const std::string& name) const { return classic_.contains(name); }
-    [[nodiscard]] const std::string& instead_of(const std::string& classic) const { return classic_.at(classic); }
     /// A classic element that no loaded plugin owns anywhere.
     [[nodiscard]] bool inactive(const std::string& name) const { return classic(name) && !names_.contains(name); }
     [[nodiscard]] const std::string& plugins_folder() const { return plugins_folder_; }
 
 private:
     std::map<std::string, Owners> elements_;
-    std::map<std::string, std::string> classic_;
+    std::set<std::string> classic_;
     std::set<std::string> names_;
     std::string plugins_folder_;
 };

@@ -5,6 +5,7 @@
 #include "own_places.hpp"
 #include "rule_names.hpp"
 #include "virtual_addresses.hpp"
+#include "virtual_host.hpp"
 
 #include <stead/base/files.hpp>
 #include <stead/base/utf8.hpp>
@@ -250,11 +251,17 @@ void check_rules(const config::Module& module, const config::SchemaSet& schemas,
     std::ranges::move(book.findings, std::back_inserter(findings));
 }
 
-Result<void> write_out(const fs::path& out, const config::Module& module) {
+Result<void> write_out(const fs::path& out, const config::Module& module, const control::Paths& paths) {
     if (auto written = write_file_atomically(out / "safeconf.xml", module.expanded_xml); !written) {
         return written;
     }
     std::error_code failed;
+    // A trial has a link to the scripts being edited: nothing is made there.
+    if (fs::is_directory(fs::symlink_status(out / "bin", failed))) {
+        if (auto made = write_virtual_hosts(module, out / "bin", out / "generated", paths.host_name_library()); !made) {
+            return made;
+        }
+    }
     if (fs::is_directory(out / "conf", failed)) { // where stock scripts look for it
         if (auto written = write_file_atomically(out / "conf/safeconf.xml", module.expanded_xml); !written) {
             return written;
@@ -296,6 +303,7 @@ void check_draft(std::string_view xml, const config::SchemaSet& schemas, const c
     std::ranges::move(unsupported(draft->module, registry), std::back_inserter(more));
     std::ranges::move(places_of_others(request.module, draft->module, schemas, paths), std::back_inserter(more));
     check_addresses(draft->module.service, surroundings.cluster, more);
+    std::ranges::move(virtual_host_findings(draft->module, request.bin), std::back_inserter(more));
     std::ranges::move(rule_book(draft->module, request, paths).findings, std::back_inserter(more));
     // Where something was left out, or is wrong already, a finding may only be a consequence.
     std::set<int> doubtful(draft->gaps.begin(), draft->gaps.end());
@@ -408,6 +416,7 @@ int check_module(const CheckRequest& request, const Registry& registry, const co
         std::ranges::move(unsupported(*module, registry), std::back_inserter(findings));
         std::ranges::move(places_of_others(request.module, *module, schemas, paths), std::back_inserter(findings));
         check_addresses(module->service, surroundings.cluster, findings);
+        std::ranges::move(virtual_host_findings(*module, request.bin), std::back_inserter(findings));
         check_mandatory_hooks(*module, request.bin, findings);
         check_hook_slips(*module, request.bin, findings);
         check_rules(*module, schemas, request, paths, findings);
@@ -430,7 +439,7 @@ int check_module(const CheckRequest& request, const Registry& registry, const co
     check_hook_modes(request.bin, findings);
     bool ok = module.has_value() && std::ranges::none_of(findings, [](const auto& f) { return !f.warning; });
     if (ok && !request.out.empty()) {
-        if (auto written = write_out(request.out, *module); !written) {
+        if (auto written = write_out(request.out, *module, paths); !written) {
             findings.push_back(finding_of(written.error(), false));
             ok = false;
         }

@@ -12,6 +12,8 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
+#include <set>
+#include <sstream>
 #include <vector>
 
 namespace stead::node {
@@ -88,12 +90,22 @@ private:
     std::uint64_t hash_{0xcbf29ce484222325u};
 };
 
-bool add_tree(Fnv& hash, const fs::path& folder) {
+/// What `config` made beside what it was given, relative to the folder of a generation.
+std::set<fs::path> generated_in(const fs::path& folder) {
+    std::set<fs::path> made{"conf/safeconf.xml"};
+    std::istringstream lines(value_or(read_file(folder / "generated", file_bytes_max), std::string{}));
+    for (std::string line; std::getline(lines, line);) {
+        made.insert(line);
+    }
+    return made;
+}
+
+bool add_tree(Fnv& hash, const fs::path& folder, const std::set<fs::path>& without = {}) {
     std::error_code error;
     std::vector<fs::path> paths;
     for (auto entry = fs::recursive_directory_iterator(folder, error);
          !error && entry != fs::recursive_directory_iterator(); entry.increment(error)) {
-        if (entry->path().filename() != "safeconf.xml") { // made from userconfig.xml, beside it
+        if (!without.contains(entry->path().lexically_relative(folder.parent_path()))) {
             paths.push_back(entry->path());
         }
     }
@@ -158,7 +170,7 @@ std::string module_signature(const fs::path& folder) {
     Fnv hash;
     for (const char* part : {"conf", "bin"}) {
         hash.add(part);
-        add_tree(hash, folder / part);
+        add_tree(hash, folder / part, generated_in(folder));
     }
     return hash.hex();
 }

@@ -78,6 +78,7 @@ def stock_light(node):
     path.write_text(good)
     node.stead("config -m stl")
     check(node.stead("module check -m stl").returncode == 0, "module check parses the scripts")
+    check("they are the same" in node.stead("confinfo -m stl").stdout, "a file made for <vhost> is no change by hand")
     calls(node)
     node.stead("start -m stl")
     node.stead("waitstart -m stl -t 30")

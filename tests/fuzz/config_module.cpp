@@ -9,13 +9,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     using namespace stead::config;
     SchemaSet schemas;
     schemas.owners = {{"host", host_schema()}};
-    schemas.classic_elements = {{"errd", ""},
-                                {"check", ""},
-                                {"farm", ""},
-                                {"heart", ""},
-                                {"rfs", ""},
-                                {"loadbalancing_list", ""},
-                                {"virtual_interface", "x"}};
+    schemas.classic_elements = {"errd", "check", "farm", "heart", "rfs", "loadbalancing_list", "virtual_interface"};
     schemas.plugins_folder = "/plugins";
     const std::string_view xml{reinterpret_cast<const char*>(data), size};
     const auto checked = parse_module(xml, "userconfig.xml", schemas, {});

@@ -48,7 +48,7 @@ inline SchemaSet schemas() {
     set.owners = {{"host", host_schema()}, {"farm", elements}};
     set.classic_elements = *read_classic_elements(STEAD_CLASSIC_ELEMENTS);
     for (const char* checker : {"check", "errd", "tcp"}) { // as in a release whose checkers are still to come
-        set.classic_elements.emplace(checker, "");
+        set.classic_elements.emplace(checker);
     }
     set.plugins_folder = "/opt/lib/stead/plugins";
     return set;

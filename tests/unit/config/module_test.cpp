@@ -113,9 +113,9 @@ TEST(Module, AllErrorsAtOnceInFileOrder) {
             "E u.xml:3: <lan> needs the attribute name; allowed: 1 to 63 letters, digits, '_', '.' or '-'",
             "E u.xml:4: vip/@drain: '5x' is not a time; allowed: a whole number with d, h, m, s, ms or us, such as "
             "400ms (a bare number is in ms)",
-            "E u.xml:5: unknown element <redis> in <service>; allowed: failover, farm, user, vip; "
+            "E u.xml:5: unknown element <redis> in <service>; allowed: failover, farm, user, vhost, vip; "
             "no plugin in /opt/lib/stead/plugins owns it",
-            "E u.xml:6: unknown element <usr> in <service>; allowed: failover, farm, user, vip; no plugin "
+            "E u.xml:6: unknown element <usr> in <service>; allowed: failover, farm, user, vhost, vip; no plugin "
             "in /opt/lib/stead/plugins owns it; did you mean <user>?"));
 }
 
@@ -145,15 +145,12 @@ TEST(Module, GoldenErrors) {
               "E u.xml:1: vip/@tcpreset: 'maybe' is neither on nor off; allowed: on, off");
     EXPECT_EQ(only(farm_file("<failover handle_time=\"10us\"/>")),
               "E u.xml:1: failover/@handle_time: '10us' rounds to 0 ms; allowed: 0, or at least 1ms");
+    EXPECT_EQ(only(farm_file("<vhost><virtualhostname name=\"v\"/></vhost>")),
+              "E u.xml:1: <virtualhostname> needs the attribute envfile; allowed: text");
+    EXPECT_EQ(only(farm_file("<vhost/>")), "E u.xml:1: <vhost> needs the element <virtualhostname>");
     EXPECT_EQ(only(farm_file("<user><var name=\"A-B\" value=\"\"/></user>")),
               "E u.xml:1: var/@name: 'A-B' is not an environment variable; allowed: a letter or '_', then letters, "
               "digits or '_'");
-}
-
-TEST(Module, AClassicElementSaysWhatToDoInstead) {
-    EXPECT_THAT(texts(module(farm_file("<vhost><virtualhostname name='v'/></vhost>"))),
-                ElementsAre(testing::AllOf(HasSubstr("<vhost> is inactive, with all in it"),
-                                           HasSubstr("provides it; instead: start the application as unshare --uts"))));
 }
 
 TEST(Module, NamesOfVirtualAddressesAreReplaced) {

@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <set>
 #include <optional>
 #include <span>
 #include <string>
@@ -121,15 +122,14 @@ struct SchemaSet {
         std::span<const stead_elem_schema> elements; ///< static storage
     };
     std::vector<Owner> owners;
-    /// share/stead/classic-elements: inactive with one warning each, and what to do instead ("" = nothing to say).
-    std::map<std::string, std::string> classic_elements;
+    std::set<std::string> classic_elements; ///< share/stead/classic-elements: inactive, with one warning each
     std::string plugins_folder; ///< named in the error for an unknown element
 };
 
 /// The elements of the host itself: service macro user failover vip (+ interface_list, interface, virtual_addr).
 [[nodiscard]] std::span<const stead_elem_schema> host_schema() noexcept;
-/// One element per line, with what to do instead after its name; '#' comments.
-[[nodiscard]] Result<std::map<std::string, std::string>> read_classic_elements(const std::filesystem::path& file);
+/// One element per line; '#' comments.
+[[nodiscard]] Result<std::set<std::string>> read_classic_elements(const std::filesystem::path& file);
 
 struct Module {
     enum class Mode { farm, mirror, light } mode{};

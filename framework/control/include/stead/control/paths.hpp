@@ -28,6 +28,10 @@ struct Paths {
     [[nodiscard]] std::filesystem::path share() const { return prefix / "share/stead"; }
     [[nodiscard]] std::filesystem::path lua() const { return share() / "lua"; }
     [[nodiscard]] std::filesystem::path classic_elements() const { return share() / "classic-elements"; }
+    /// <vhost>: what is loaded into programs that get another host name.
+    [[nodiscard]] std::filesystem::path host_name_library() const {
+        return safe_compatibility() / "private/lib/host_name.so";
+    }
     [[nodiscard]] std::filesystem::path shipped_modules() const { return share() / "modules"; }
 
     // Node
