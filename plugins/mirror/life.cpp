@@ -30,6 +30,7 @@ Settings MirrorPlugin::settings() const {
     s.intent_log = options_.intent;
     s.acl = options_.acl;
     s.failover = options_.failover;
+    s.note_sent = options_.default_prim != "alone";
     s.readers = options_.readers;
     s.resync_bytes_per_second = options_.resync_bytes_per_second;
     s.slow_peer = options_.slow_peer;

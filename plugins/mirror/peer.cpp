@@ -220,7 +220,8 @@ bool MirrorPlugin::wants_prim() const {
            (options_.default_prim == "lastprim" && std::filesystem::exists(prim_marker(), ignored));
 }
 
-/// The primary gives the role to a peer that wants it, once both have been equal and quiet for a while.
+/// The primary gives the role to a peer that wants it, once both have been equal and quiet for a while, and what the
+/// resync sent is equal on both disks: the application is about to believe it.
 void MirrorPlugin::consider_swap_back() {
     publish("mirror.wants_prim", role_ == Role::second && wants_prim() ? "yes" : "no");
     const auto wish = peer_resources_.find("mirror.wants_prim");
@@ -228,16 +229,33 @@ void MirrorPlugin::consider_swap_back() {
                      wish->second == "yes" && !swap_wanted_;
     if (!due) {
         swap_timer_.cancel();
-        swap_timer_armed_ = false;
-    } else if (!std::exchange(swap_timer_armed_, true)) {
+        swap_back_ = SwapBack::no;
+    } else if (swap_back_ == SwapBack::no || (swap_back_ == SwapBack::refused && compared() && !differs())) {
+        swap_back_ = SwapBack::quiet;
         swap_timer_.expires_after(swap_back_after);
         swap_timer_.async_wait([this](boost::system::error_code error) {
-            if (!error && swap_timer_armed_) {
-                swap_timer_armed_ = false;
-                swap(0, "defaultprim=" + options_.default_prim);
+            if (!error && swap_back_ == SwapBack::quiet) {
+                compare_before_swap();
             }
         });
     }
+}
+
+void MirrorPlugin::compare_before_swap() {
+    swap_back_ = SwapBack::comparing;
+    ask({{"do", "command"}, {"name", "verify_sent"}}, [this](bool ok, const std::string& text) {
+        if (swap_back_ != SwapBack::comparing) {
+            return;
+        }
+        if (ok) {
+            swap_back_ = SwapBack::no;
+            swap(0, "defaultprim=" + options_.default_prim);
+            return;
+        }
+        swap_back_ = SwapBack::refused;
+        host_.warning("defaultprim: the role stays here: what the resync sent to " + peer_name_ +
+                      " was compared: " + text + "; 'stead rfsdiff' names it, 'stead rfsverify repair' mends it");
+    });
 }
 
 } // namespace stead::mirror

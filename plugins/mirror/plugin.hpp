@@ -105,6 +105,7 @@ private:
     void witness_answer(const std::string& verdict);
     void probe_vip(std::int64_t ticket);
     void consider_swap_back();
+    void compare_before_swap();
     [[nodiscard]] std::string flow_lan() const;
     [[nodiscard]] std::string flow_heartbeat() const;
     [[nodiscard]] bool wants_prim() const;
@@ -151,7 +152,9 @@ private:
     std::optional<std::thread> thread_;
     boost::asio::steady_timer announce_timer_, retry_timer_, swap_timer_, witness_timer_, watch_timer_, command_timer_,
         flow_timer_;
-    bool swap_timer_armed_{};
+    /// Whether the peer gets the role back that it wants: not wanted, or cannot be; both are watched for a while; what
+    /// the resync sent is compared; it differed, and somebody has to look.
+    enum class SwapBack : std::uint8_t { no, quiet, comparing, refused } swap_back_{};
 
     std::unique_ptr<Child> child_;
     bool ready_{}, stop_said_{}, fs_ready_{}, stopping_{};
@@ -174,8 +177,8 @@ private:
     bool peer_present_{}, excluded_{}, peer_died_{}, peer_left_{};
     std::string peer_word_; ///< what the views say of it: back, silent, died; empty = no view yet
     std::map<std::string, std::string> peer_resources_;
-    std::set<std::string> owners_wrong_; ///< "u999": another person here
-    std::set<std::string> owners_told_;  ///< warnings, each once
+    std::set<std::string> owners_wrong_;            ///< "u999": another person here
+    std::set<std::string> owners_told_;             ///< warnings, each once
     std::map<std::string, std::string> heartbeats_; ///< this node's resources of that name
     std::set<std::string> peer_macs_; ///< it may not have given the addresses up yet, and serves no more all the same
     std::string witness_token_;

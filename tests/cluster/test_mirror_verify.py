@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """rfsverify finds one byte that differs, whatever the application does meanwhile, and nothing else; repair mends it.
-Usage: test_mirror_verify.py [--long]   (--long: 1 GiB instead of 64 MiB)"""
+Usage: test_mirror_verify.py [--long | swap_back]   (--long: 1 GiB instead of 64 MiB)"""
 import re
 import sys
 
@@ -24,6 +24,12 @@ def counts(module, node, command="rfsverify", exit_code=0):
     return total, differing, repaired
 
 
+def flip(node, file, place):
+    """One bit, behind everybody's back, on the node's disk."""
+    node.sh(f"python3 -c \"import os; f = os.open('{HIDDEN}/{file}', os.O_RDWR); s = os.fstat(f); b = os.pread(f, 1, {place}); "
+            f"os.pwrite(f, bytes([b[0] ^ 1]), {place}); os.utime(f, ns=(s.st_atime_ns, s.st_mtime_ns)); os.fsync(f)\"")
+
+
 def verify(nodes, mebibytes):
     busy = 64  # MiB that the load writes into
     module = mirror.Mirror(nodes)
@@ -39,10 +45,7 @@ def verify(nodes, mebibytes):
     for turn in range(5):
         total, differing, _ = counts(module, one)
         check(differing == 0, f"run {turn} under load: {total} targets, no false alarm")
-    # One bit, behind everybody's back, on the other node's disk.
-    place = (mebibytes << 20) // 3
-    two.sh(f"python3 -c \"import os; f = os.open('{HIDDEN}/big', os.O_RDWR); s = os.fstat(f); b = os.pread(f, 1, {place}); "
-           f"os.pwrite(f, bytes([b[0] ^ 1]), {place}); os.utime(f, ns=(s.st_atime_ns, s.st_mtime_ns)); os.fsync(f)\"")
+    flip(two, "big", (mebibytes << 20) // 3)
     _, differing, _ = counts(module, one, exit_code=1)
     check(differing == 1, f"one flipped bit is found, under load, and nothing else: {differing}")
     one.sh("touch /run/enough")
@@ -83,6 +86,34 @@ def stranger(module, one, two):
     check(differing == 0, "an application that makes the same name is not in its way")
 
 
+def swap_back(nodes):
+    """The role goes back to the node that wants it, but not over a copy that is not what was sent."""
+    module = mirror.Mirror(nodes, service='defaultprim="node1"')
+    one, two = module.form(timeout=60)
+    one.sh(f"head -c 4194304 /dev/urandom >{DATA}/old; sync {DATA}/old")
+    for flipped in (False, True):
+        module.stead(one, "stop")
+        module.wait_ready(two, mirror.ALONE, timeout=30)
+        two.sh(f"head -c 4194304 /dev/urandom >{DATA}/new; sync {DATA}/new")
+        module.stead(one, "start")
+        module.wait_ready(one, mirror.SECOND, timeout=60)
+        if flipped:
+            flip(one, "new", 1 << 20)
+            lab.wait_for("the difference is told", lambda: "the role stays here: what the resync sent to node1 was "
+                         "compared: the copies differ" in module.log(two), 60)
+            check(two.state("data") == mirror.PRIM, "over a copy that differs the role does not go back")
+            check("new" in module.stead(two, "rfsdiff", check=False).stdout, "rfsdiff names the file")
+            _, differing, repaired = counts(module, two, "rfsverify repair")
+            check((differing, repaired) == (1, 1), "it is mended")
+        module.wait_ready(one, mirror.PRIM, timeout=60)
+        module.wait_ready(two, mirror.SECOND, timeout=60)
+        check(True, "and then the role goes back" if flipped else "a copy that is equal: the role goes back")
+    mirror.same_trees(module, "after it all")
+
+
 if __name__ == "__main__":
     with mirror.cluster() as pair:
-        verify(pair, 1024 if "--long" in sys.argv else 64)
+        if "swap_back" in sys.argv:
+            swap_back(pair)
+        else:
+            verify(pair, 1024 if "--long" in sys.argv else 64)

@@ -54,6 +54,7 @@ json::object to_json(const Settings& s) {
             {"witness", s.witness},
             {"probe_vip", s.probe_vip},
             {"failover", s.failover},
+            {"note_sent", s.note_sent},
             {"acl", s.acl},
             {"local_address", s.local_address},
             {"port", s.port},
@@ -88,6 +89,7 @@ Settings settings_from(const json::object& object) {
     s.witness = flag_of(object, "witness");
     s.probe_vip = flag_of(object, "probe_vip");
     s.failover = flag_of(object, "failover");
+    s.note_sent = flag_of(object, "note_sent");
     s.acl = flag_of(object, "acl");
     s.local_address = text_of(object, "local_address");
     s.port = static_cast<std::uint16_t>(number_of(object, "port"));

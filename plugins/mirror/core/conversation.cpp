@@ -37,7 +37,7 @@ void Core::State::stream_lost() {
     }
     const bool mirrored = peer_receives();
     const bool might_take_over = phase == Phase::equal || phase == Phase::end_sent;
-    if (serving() && phase == Phase::equal) { // repairs; a resync's targets are dirty or unsynced anyway
+    if (serving() && might_take_over) { // repairs; a resync's targets are dirty or unsynced anyway
         uncertain.insert(pending.begin(), pending.end());
         for (const auto& [at, copy] : copies) {
             uncertain.insert(copy.target);

@@ -97,6 +97,13 @@ void Core::State::drop_pending(const Target& target) {
     to_compare.erase(target);
 }
 
+/// A resync left it equal.
+void Core::State::note_copied(const Target& target) {
+    if (options.note_sent && phase != Phase::equal) {
+        copied.insert(target);
+    }
+}
+
 /// For who watches the target.
 message::Progress Core::State::progress() const {
     if (phase == Phase::equal) {
@@ -149,6 +156,7 @@ void Core::State::read_and_send(Ticket ticket) {
         const Job job = jobs.at(ticket);
         drop_pending(job.target);
         if (done.payload != nullptr) {
+            note_copied(job.target);
             ++counters.copies;
             copies[++seq] = {job.target, job.owner, job.verify};
             verify_moving += job.verify ? 1 : 0;
@@ -210,6 +218,7 @@ void Core::State::copy_acked(const message::Acked& ack) {
         } else if (ack.equal) {
             verify_counts.checked += job.verify ? 1 : 0;
             drop_pending(job.target);
+            note_copied(job.target);
             job_done(ticket);
         } else if (job.verify) {
             ++verify_counts.checked;
@@ -225,7 +234,7 @@ void Core::State::copy_acked(const message::Acked& ack) {
         return;
     }
     const Ticket owner = found->second.owner;
-    const Fid copied = found->second.target.fid;
+    const Fid file = found->second.target.fid;
     verify_counts.repaired += found->second.verify && ack.error == 0 ? 1 : 0;
     verify_moving -= found->second.verify ? 1 : 0;
     copies.erase(found);
@@ -233,7 +242,7 @@ void Core::State::copy_acked(const message::Acked& ack) {
         reset_link("the peer's storage failed");
         return;
     }
-    add_lacking(copied, ack.lacking);
+    add_lacking(file, ack.lacking);
     for (const Fid& fid : ack.created) { // it made them empty: all of them is to be sent
         if (!completed.insert(fid).second) {
             continue;

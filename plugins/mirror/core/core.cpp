@@ -331,6 +331,7 @@ bool Core::answers(Instant now) const noexcept {
     return state_->serving() && !state_->frozen && (!state_->needs_lease() || now < state_->lease);
 }
 bool Core::equal() const noexcept { return state_->phase == Phase::equal; }
+bool Core::sent(const Target& target) const { return state_->copied.contains(target); }
 std::size_t Core::pending() const noexcept { return state_->pending.size(); }
 bool Core::accounts_for(const Target& target, const Decision* decision) const {
     return state_->accounts_for(target, decision);

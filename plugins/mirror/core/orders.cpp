@@ -11,8 +11,6 @@ bool means_prim(Command what) noexcept {
     return what == Command::prim || what == Command::primforce || what == Command::prim_full;
 }
 
-bool means_verify(Command what) noexcept { return what == Command::verify || what == Command::repair; }
-
 } // namespace
 
 void Core::State::handle(const Command& input) {
@@ -20,7 +18,7 @@ void Core::State::handle(const Command& input) {
         out.emplace_back(CommandDone{input, false, "this node is not running", {}});
         return;
     }
-    if (means_verify(input)) {
+    if (compares(input)) {
         verify_all(input);
         return;
     }
@@ -225,9 +223,15 @@ void Core::State::verify_all(Command what) {
         return;
     }
     verify_order = what;
+    full_counts = verify_counts;
     verify_counts = {};
-    differing.clear();
     verify_moving = 0;
+    if (what == Command::verify_sent) {
+        to_verify = copied;
+        verify_counts.total = copied.size();
+        return;
+    }
+    differing.clear();
     listing = true;
     const Ticket ticket = expect([this, mine = conversation](const Done& done) {
         if (mine != conversation) {
@@ -249,6 +253,12 @@ void Core::State::finish_verify(const std::string& broken_off) {
     }
     const bool ok = broken_off.empty();
     out.emplace_back(CommandDone{*verify_order, ok, ok ? "everything was compared" : broken_off, verify_counts});
+    if (verify_order == Command::verify_sent && verify_counts.differing == 0) {
+        verify_counts = full_counts; // a part proves nothing of all
+        if (ok) {
+            copied.clear();
+        }
+    }
     verify_order.reset();
 }
 

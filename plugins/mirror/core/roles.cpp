@@ -19,6 +19,9 @@ bool Core::State::every_claim_is_asked() const {
 void Core::State::set_role(Role to, const std::string& reason) {
     if (role != to) {
         role = to;
+        if (to == Role::second) {
+            copied.clear(); // by now it is this node that is sent to
+        }
         if (to == Role::waiting) {
             handshake_text.clear(); // of before: now the reason tells what is waited for
         }
@@ -145,6 +148,8 @@ void Core::State::become_alone(Epoch epoch, std::string reason) {
             return;
         }
         if (error != 0) {
+            // What may differ is on no log, and this life may end: everything will be compared.
+            record.unknown = record.unknown || !mutant(Mutant::failed_log_forgets);
             step_down("the change log cannot be written", false);
             reset_link("this node cannot serve now");
         } else {

@@ -177,6 +177,7 @@ struct Core::State {
     void add_lacking(const Fid& file, const std::vector<Zones>& lacking);
     void add_pending(const Target& target);
     void drop_pending(const Target& target);
+    void note_copied(const Target& target);
     [[nodiscard]] message::Progress progress() const;
 
     // ---- conversation.cpp: handshake, resync, end
@@ -316,8 +317,9 @@ struct Core::State {
 
     // Source
     TargetSet pending, to_compare, to_verify;
-    Target pump_from;                                             ///< all of pending before this one has a job, ...
-    bool pumped{};                                                ///< ... and all behind it as well
+    TargetSet copied; ///< by resyncs, not compared since; Options::note_sent
+    Target pump_from; ///< all of pending before this one has a job, ...
+    bool pumped{};    ///< ... and all behind it as well
     std::array<std::uint64_t, 3> pending_total{}, pending_left{}; ///< by kind, for observers
     std::uint64_t received_copies{};
     TargetSet scheduled; ///< a job has it, or waits for its lock
@@ -374,10 +376,10 @@ struct Core::State {
     std::optional<Command> order, verify_order;
     Instant order_until{never};
     bool order_begun{};
-    VerifyCounts verify_counts;
-    std::vector<Target> differing; ///< the first of them
-    std::size_t verify_moving{};   ///< targets of a comparison on their way
-    bool step_running{};           ///< of the claim: an effect is on its way
+    VerifyCounts verify_counts, full_counts; ///< of the last comparison; of the last one of everything
+    std::vector<Target> differing;           ///< the first of them
+    std::size_t verify_moving{};             ///< targets of a comparison on their way
+    bool step_running{};                     ///< of the claim: an effect is on its way
 };
 
 } // namespace stead::mirror

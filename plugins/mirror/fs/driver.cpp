@@ -126,6 +126,7 @@ Options core_options(const Settings& settings) {
     options.slow_peer = settings.slow_peer;
     options.witness_wait = std::max(options.witness_wait, settings.heard_for + seconds{1});
     options.batch = settings.batch;
+    options.note_sent = settings.note_sent;
     return options;
 }
 

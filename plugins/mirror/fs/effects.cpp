@@ -296,7 +296,7 @@ void Driver::perform(CommandDone&& output, Work&) {
     if (!waiting.empty()) {
         const std::int64_t id = waiting.front();
         waiting.pop_front();
-        const bool compared = output.command == Command::verify || output.command == Command::repair;
+        const bool compared = compares(output.command);
         const bool differ = compared && output.counts.differing > output.counts.repaired;
         const std::string reason = output.ok && differ ? "the copies differ" : output.reason;
         done(id, output.ok && !differ, compared ? reason + ": " + text_of_counts(output.counts) : reason);

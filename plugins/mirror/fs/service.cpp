@@ -31,9 +31,16 @@ struct CommandName {
     Command command;
 };
 constexpr CommandName command_names[] = {
-    {"prim", Command::prim},           {"second", Command::second},           {"primforce", Command::primforce},
-    {"prim_full", Command::prim_full}, {"second_full", Command::second_full}, {"swap", Command::swap},
-    {"stop", Command::stop},           {"verify", Command::verify},           {"repair", Command::repair},
+    {"prim", Command::prim},
+    {"second", Command::second},
+    {"primforce", Command::primforce},
+    {"prim_full", Command::prim_full},
+    {"second_full", Command::second_full},
+    {"swap", Command::swap},
+    {"stop", Command::stop},
+    {"verify", Command::verify},
+    {"repair", Command::repair},
+    {"verify_sent", Command::verify_sent},
 };
 
 std::string name_of(const LostSet& set) { return "split-" + std::to_string(set.number); }

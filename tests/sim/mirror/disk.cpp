@@ -165,9 +165,12 @@ Payload Disk::read(const Target& target) const {
     return content;
 }
 
+/// What is parked is gone for the primary.
 std::uint64_t Disk::digest(const Target& target) const {
     const Payload content = read(target);
-    if (content == nullptr) {
+    const bool parked =
+        target.kind != TargetKind::directory && content != nullptr && cache.inodes.at(target.fid.low).parked != 0;
+    if (content == nullptr || parked) {
         return 0;
     }
     std::uint64_t hash = 1469598103934665603u;

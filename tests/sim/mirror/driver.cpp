@@ -242,7 +242,7 @@ void World::on(unsigned n, const CommandDone& o) {
         return;
     }
     --node.commands;
-    if (o.command == Command::verify || o.command == Command::repair) {
+    if (compares(o.command)) {
         node.verified = o.counts;
     }
 }

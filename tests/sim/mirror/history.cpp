@@ -304,6 +304,13 @@ private:
         }
     }
 
+    void compare(unsigned node, Command how) {
+        world_.command(node, how);
+        for (unsigned second = 0; second < 2 || (second < 30 && world_.core(node).status().verifying); ++second) {
+            world_.run_for(seconds{1});
+        }
+    }
+
     /// Quiet, then damage nobody saw: verify finds exactly that, and afterwards the trees are equal.
     void verify() {
         if (!world_.failed() && !(world_.alive(0) && world_.alive(1))) {
@@ -331,11 +338,18 @@ private:
             }
         }
         const std::uint64_t before = world_.statistics.verified_rot;
-        world_.command(1 - second, Command::repair);
-        world_.run_for(seconds{2});
-        if (!world_.failed() && world_.statistics.verified_rot - before != rotten.size()) {
-            world_.fail("I9: verify found " + std::to_string(world_.statistics.verified_rot - before) + " of " +
-                        std::to_string(rotten.size()) + " damaged targets");
+        const auto of_resyncs = static_cast<std::size_t>(
+            std::ranges::count_if(rotten, [&](const Target& target) { return world_.core(1 - second).sent(target); }));
+        compare(1 - second, Command::verify_sent);
+        if (!world_.failed() && world_.differing(1 - second) != of_resyncs) {
+            world_.fail("I9: verify_sent found " + std::to_string(world_.differing(1 - second)) + " of " +
+                        std::to_string(of_resyncs) + " damaged targets that resyncs sent");
+        }
+        compare(1 - second, Command::repair);
+        const std::uint64_t found = world_.statistics.verified_rot - before - of_resyncs;
+        if (!world_.failed() && found != rotten.size()) {
+            world_.fail("I9: verify found " + std::to_string(found) + " of " + std::to_string(rotten.size()) +
+                        " damaged targets");
         }
         world_.check_equal_trees();
     }

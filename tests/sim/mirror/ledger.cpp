@@ -176,7 +176,7 @@ void World::on(unsigned n, const Answer& answer) {
         if (nodes_[n].disk.errors == request.errors) {
             fail("I8: the application got an error although its node's disk gave none");
         }
-        if (request.operation.kind == OpKind::sync || request.operation.durable) {
+        if (request.operation.kind == OpKind::sync || request.operation.durable || request.ack == Ack::disk) {
             required_ = synced_ = {}; // a failed fsync: what is on the platter is anybody's guess
             nodes_[n].untold = false;
         }

@@ -72,6 +72,8 @@ public:
     [[nodiscard]] const Core& core(unsigned node) const { return *nodes_[node].core; }
     [[nodiscard]] bool serving(unsigned node) const;
     [[nodiscard]] bool equal() const; ///< one prim, one second, nothing on its way
+    /// What the node's last comparison found.
+    [[nodiscard]] std::uint64_t differing(unsigned n) const { return nodes_[n].verified.differing; }
     [[nodiscard]] std::size_t outstanding() const { return requests_.size(); }
     [[nodiscard]] bool witness() const noexcept { return options_.witness; }
     [[nodiscard]] bool batch() const noexcept { return options_.batch; }

@@ -33,6 +33,7 @@ struct Settings {
     std::vector<ReplicatedDirectory> directories;
     Ack ack{Ack::apply};
     bool intent_log{}, witness{}, probe_vip{}, failover{true}, acl{true};
+    bool note_sent{};              ///< what resyncs sent is compared before the role goes back
     std::string local_address;     ///< of this node, for the stream
     std::uint16_t port{};          ///< TCP, of both nodes
     std::vector<std::string> keys; ///< 32 bytes each

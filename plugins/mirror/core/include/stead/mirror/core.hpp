@@ -39,6 +39,7 @@ enum class Mutant : std::uint8_t {
     ignore_configured,
     repair_ends_early,
     ack_changes_under_way,
+    failed_log_forgets,
     // Without data
     take_without_asking,
 };
@@ -53,6 +54,7 @@ struct Options {
     bool data{true};      ///< false: there is nothing to replicate, only a role: no node is ever behind
     bool batch{};         ///< as a target it waits for LetIn, and leaves again once both are equal
     bool keep_undo{true}; ///< after a split: what the loser had stays exportable
+    bool note_sent{};     ///< what resyncs sent is remembered, for Command::verify_sent
     std::uint64_t zones_per_extent{1024};
     /// A change of at least so many zones is applied on both sides at the same time: the peer says when it has received
     /// it (also unasked), and that is enough to go on here, though not to answer. Both sides may differ in it.
@@ -100,10 +102,14 @@ enum class Command : std::uint8_t {
     stop,        ///< Stopped follows
     verify,      ///< on a primary in sync: compare everything, count and remember what differs
     repair,      ///< as verify, and the secondary gets what differs
+    verify_sent, ///< as verify, of what resyncs sent since it last ended well (Options::note_sent)
     primforce,   ///< serve what is here, also half resynced or beside a primary; later everything is compared
     prim_full,   ///< as prim; later everything is compared
     second_full, ///< as second; everything is compared
 };
+[[nodiscard]] constexpr bool compares(Command what) noexcept {
+    return what == Command::verify || what == Command::repair || what == Command::verify_sent;
+}
 struct Request { ///< of the application; only while role is prim or alone
     OpId id{};
     Operation operation;
@@ -315,6 +321,8 @@ public:
     [[nodiscard]] bool answers(Instant now) const noexcept;
     [[nodiscard]] bool equal() const noexcept; ///< both in sync, and the stream is up
     [[nodiscard]] bool verifying() const noexcept;
+    /// Whether Command::verify_sent would compare it.
+    [[nodiscard]] bool sent(const Target& target) const;
     /// Targets still to be sent by a resync.
     [[nodiscard]] std::size_t pending() const noexcept;
     /// Whether this node accounts for a difference in `target`; with a decision: also as one that only a power loss
