@@ -50,7 +50,9 @@ ModuleHost::ModuleHost(boost::asio::io_context& io, const Registry& registry, Fa
       user_log_(facts_.paths.user_log(facts_.module), facts_.module, user_log_bytes(facts_.config)),
       automaton_(mirror_ ? std::nullopt : std::optional{State::up}),
       loops_(facts_.config.settings.maxloop, std::chrono::duration_cast<seconds>(facts_.config.settings.loop_interval)),
-      signals_(io), services_timer_(io), end_timer_(io), failover_timer_(io) {}
+      signals_(io), services_timer_(io), end_timer_(io), failover_timer_(io) {
+    facts_.schemas.plugins_folder += ", as it was when the module started,"; // for an update that has a newer library
+}
 
 ModuleHost::~ModuleHost() {
     ended_ = true;

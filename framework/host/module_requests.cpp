@@ -457,6 +457,7 @@ json::object ModuleHost::state_object() const {
 void ModuleHost::tell_state() {
     json::object event = state_object();
     event["event"] = "state";
+    event["ends"] = automaton_.ends();
     broadcast(event);
 }
 

@@ -74,11 +74,12 @@ public:
     }
 };
 
-/// A hook outside of a running module sees no resources.
+/// A hook outside of a running module sees no resources. Its log is the module's.
 class NoHost final : public script::HookHost {
 public:
+    NoHost(const control::Paths& paths, const std::string& module) : log_(paths.module_log(module), module) {}
     void log(int level, std::string_view line) override {
-        log::write(static_cast<stead::log::Level>(std::clamp(level, 0, 3)), "script", line);
+        log_.write(static_cast<stead::log::Level>(std::clamp(level, 0, 3)), "script", line);
     }
     std::optional<std::string> resource(std::string_view) override { return std::nullopt; }
     Result<void> set_resource(std::string_view name, std::string_view) override {
@@ -86,6 +87,9 @@ public:
     }
     std::string view_json() override { return R"({"epoch":0,"self":"","members":[]})"; }
     std::string state_name() override { return "STOP NotReady"; }
+
+private:
+    control::ModuleLog log_;
 };
 
 } // namespace
@@ -137,7 +141,7 @@ int run_one_hook(const HookPlace& place, const std::string& hook, const std::vec
     }
     control::ModuleLog user_log(paths.user_log(place.module), place.module,
                                 std::uint64_t{std::max(facts->config.user.log_kilobytes, 16U)} * 1024);
-    NoHost none;
+    NoHost none(paths, place.module);
     std::mutex output_mutex;
     const bool logged = facts->config.user.log && hook != "state" && hook != "level"; // whoever asked those has it
     auto folders = facts->folders();

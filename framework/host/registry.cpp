@@ -84,6 +84,24 @@ std::string check_schema(const stead_plugin_descriptor& found) {
     return {};
 }
 
+/// Empty, or which element of a checker another one has already: which of the two would probe it?
+std::string taken_element(const stead_plugin_descriptor& found, std::span<const Plugin> loaded) {
+    for (const stead_elem_schema& element : std::span(found.schema, found.schema_count)) {
+        for (const Plugin& other : loaded) {
+            const bool same = other.descriptor.kind == STEAD_KIND_CHECKER &&
+                              std::ranges::any_of(other.schema(), [&](const stead_elem_schema& theirs) {
+                                  const bool both = (element.flags & theirs.flags & STEAD_ELEM_REPEATABLE) != 0;
+                                  return both && std::string_view{element.path} == theirs.path;
+                              });
+            if (same && found.kind == STEAD_KIND_CHECKER) {
+                return "element " + std::string{element.path} + " is taken already, by " + other.file.string() +
+                       "; remove one of the two";
+            }
+        }
+    }
+    return {};
+}
+
 /// Who may write to a folder above may put another folder in its place, except where the sticky bit forbids that.
 Result<void> check_parents(const fs::path& folder) {
     for (fs::path parent = folder.parent_path(); !parent.empty(); parent = parent.parent_path()) {
@@ -180,6 +198,9 @@ Result<stead_plugin_descriptor> check_descriptor(const stead_plugin_descriptor& 
     }
     if (std::string wrong = check_schema(found); !wrong.empty()) {
         return refuse(Errc::malformed, std::move(wrong));
+    }
+    if (std::string taken = taken_element(found, loaded); !taken.empty()) {
+        return refuse(Errc::conflict, std::move(taken));
     }
     stead_plugin_descriptor copy{};
     std::memcpy(&copy, &found, std::min<std::size_t>(found.struct_size, sizeof copy));

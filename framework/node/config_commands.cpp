@@ -143,6 +143,23 @@ Result<std::string> rehearse(const control::Paths& paths, const std::string& mod
     return errors.empty() ? Result<std::string>(std::move(text)) : Error{Errc::malformed, "", errors};
 }
 
+/// What `stead-host --hook` wrote as its hook failed: the reason, which is its last line, before the hook's own output.
+std::string failed_hook(const Finished& ran) {
+    const std::string_view mark = "stead-host: ";
+    std::string_view output = ran.output;
+    while (output.ends_with('\n')) {
+        output.remove_suffix(1);
+    }
+    const std::size_t last = output.rfind('\n') + 1; // 0: it is the only line
+    if (!output.substr(last).starts_with(mark)) {
+        return "exit code " + std::to_string(ran.exit) + (output.empty() ? "" : ":\n" + std::string(output));
+    }
+    const std::string_view reason = output.substr(last + mark.size());
+    const std::string_view before = output.substr(0, last == 0 ? 0 : last - 1);
+    return before.starts_with(reason) ? std::string(before) // an error in Lua, with its traceback
+                                      : std::string(reason) + (before.empty() ? "" : ":\n" + std::string(before));
+}
+
 /// A hook of the active configuration that is no part of a transition (config, postconfig, deconfig); none is fine.
 Result<void> run_hook(const control::Paths& paths, const std::string& module, const std::string& node,
                       const std::string& hook, const fs::path& prepared = {}) { // empty: the configuration in force
@@ -156,8 +173,7 @@ Result<void> run_hook(const control::Paths& paths, const std::string& module, co
         return ran.error();
     }
     if (ran->exit != 0) {
-        return Error{Errc::refused, "hook " + hook,
-                     "exit code " + std::to_string(ran->exit) + (ran->output.empty() ? "" : ":\n" + ran->output)};
+        return Error{Errc::refused, "hook " + hook, failed_hook(*ran)};
     }
     return {};
 }

@@ -111,10 +111,14 @@ ModuleRunner::ModuleRunner(asio::io_context& io, const control::Paths& paths, st
 // ---- Start and adoption
 // ----------------------------------------------------------------------------------------------
 
+bool ModuleRunner::leaving() const noexcept {
+    const bool asked = stop_asked_ && !on_stop_.empty();
+    const bool by_itself = phase_ == Phase::up && (ends_ || state_.state == "STOP");
+    return phase_ != Phase::down && (asked || by_itself);
+}
+
 void ModuleRunner::start(const std::string& by, Done done, bool at_boot) {
-    const bool stopping = stop_asked_ && !on_stop_.empty();
-    const bool leaving = phase_ != Phase::down && (stopping || (phase_ == Phase::up && state_.state == "STOP"));
-    if (phase_ == Phase::up && !leaving) {
+    if (phase_ == Phase::up && !leaving()) {
         done(json::object{{"text", "module '" + module_ + "' is started already"}});
         return;
     }
@@ -126,7 +130,7 @@ void ModuleRunner::start(const std::string& by, Done done, bool at_boot) {
             [[maybe_unused]] const bool reset = loop("reset");
         }
         spawn(at_boot);
-    } else if (leaving) { // again when it is gone
+    } else if (leaving()) { // again when it is gone
         [[maybe_unused]] const bool reset = loop("reset");
         on_stop_.push_back([self = shared_from_this()](const Result<json::object>& stopped) {
             if (!stopped) {
@@ -141,7 +145,7 @@ void ModuleRunner::start(const std::string& by, Done done, bool at_boot) {
 void ModuleRunner::spawn(bool insist) {
     retry_timer_.cancel();
     insist_ = insist;
-    stop_asked_ = false;
+    stop_asked_ = ends_ = false;
     said_exit_.reset();
     session_.clear();
     std::error_code ignored;
@@ -252,6 +256,8 @@ void ModuleRunner::on_frame(control::Frame frame) {
     const json::object& body = frame.body.get_object();
     if (text_of(body, "event") == "state") {
         set_session(text_of(body, "session"));
+        const json::value* ends = body.if_contains("ends");
+        ends_ = ends != nullptr && ends->is_bool() && ends->get_bool();
         return set_state(state_of(body));
     }
     if (const std::string event = text_of(body, "event"); event == "witness" || event == "claim") {

@@ -107,7 +107,8 @@ void Daemon::plugin_command(const CallPtr& call) {
     if (request.verb == "mirror status" && request.has("json")) {
         argv.emplace_back("--json");
     }
-    if (starts_module(request.verb) && !runner(request.module)->running()) {
+    const std::shared_ptr<ModuleRunner> one = runner(request.module);
+    if (starts_module(request.verb) && (!one->running() || one->leaving())) {
         return start_then(call, [this, call, command, argv](const json::object&) { ask_plugin(call, command, argv); });
     }
     ask_plugin(call, command, std::move(argv));

@@ -118,6 +118,10 @@ int log_line(lua_State* L) {
         return bad_argument(L, names[level], "fields", "a table {name=value}", 2);
     }
     LuaRun& run = LuaRun::of(L);
+    if (run.rehearse) {
+        run.rehearse(false, place_of(L), std::string("logs ") + "DIWE"[level] + ": " + text);
+        return 0;
+    }
     LineSplitter lines(run.call.limits.output_line_bytes, [&](std::string_view line) {
         run.gate->with_host([&](HookHost& host) { return host.log(level, line), 0; }, 0);
     });

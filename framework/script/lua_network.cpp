@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What hooks ask of the network: stead.wait_tcp, tcp.ask, http.get, port_free. Every wait ends with the hook.
+// What hooks ask of the network: stead.wait_tcp, tcp.ask, http.get, port_free. Every wait ends with the hook. In a
+// rehearsal only the arguments are checked.
 #include "lines.hpp"
 #include "lua_run.hpp"
 
@@ -75,11 +76,14 @@ Fd connect_to(const std::string& host, const std::string& port, Instant until, c
     return fd;
 }
 
+/// A number, or a text that is one: so is every macro.
 lua_Integer check_port(lua_State* L, const char* function, int index) {
-    if (lua_isinteger(L, index) == 0 || lua_tointeger(L, index) < 1 || lua_tointeger(L, index) > 65535) {
+    int whole = 0;
+    const lua_Integer port = lua_tointegerx(L, index, &whole);
+    if (whole == 0 || port < 1 || port > 65535) {
         bad_argument(L, function, "port", "an integer from 1 to 65535", index);
     }
-    return lua_tointeger(L, index);
+    return port;
 }
 
 /// wait_tcp(host, port, timeout) -> true, or false and why
@@ -88,6 +92,9 @@ int wait_tcp(lua_State* L) {
     const std::string port = std::to_string(check_port(L, "stead.wait_tcp", 2));
     const nanoseconds timeout = lua_isnoneornil(L, 3) ? seconds{10} : check_duration(L, "stead.wait_tcp", "timeout", 3);
     LuaRun& run = LuaRun::of(L);
+    if (run.rehearse) {
+        return 0;
+    }
     const Instant until = std::min(run.call.deadline, after(timeout));
     std::string why;
     const bool known = look_up(host, port, why) != nullptr;
@@ -194,6 +201,9 @@ int tcp_ask(lua_State* L) {
     lua_pop(L, 1);
     const std::string text = text_field(L, name, "send", ""), expected = text_field(L, name, "expect", "");
     const Instant until = timeout_field(L, name);
+    if (LuaRun::of(L).rehearse) {
+        return 0;
+    }
     const Cancel& cancel = *LuaRun::of(L).cancel;
     const std::string where = host + " port " + port;
     std::string why, answer;
@@ -328,6 +338,9 @@ int http_get(lua_State* L) {
     }
     const std::string request = request_text(L, *url);
     const Instant until = timeout_field(L, name);
+    if (LuaRun::of(L).rehearse) {
+        return 0;
+    }
     const Cancel& cancel = *LuaRun::of(L).cancel;
     std::string why;
     const Fd fd = connect_to(url->host, url->port, until, cancel, why);
@@ -425,6 +438,9 @@ int port_free(lua_State* L) {
     const std::string protocol = lua_isnoneornil(L, 2) ? "tcp" : check_text(L, "stead.port_free", "protocol", 2);
     if (protocol != "tcp" && protocol != "udp") {
         return bad_argument(L, "stead.port_free", "protocol", "tcp or udp", 2);
+    }
+    if (LuaRun::of(L).rehearse) {
+        return 0;
     }
     const std::vector<Listener> found = listeners(protocol, port);
     lua_pushboolean(L, found.empty() ? 1 : 0);

@@ -298,18 +298,6 @@ HookResult LuaRun::result_of(lua_State* L, int status) {
 
 namespace {
 
-/// "bin/x.lua:12" of the nearest caller that is the module's own.
-std::string place_of(lua_State* L) {
-    lua_Debug frame{};
-    for (int level = 1; lua_getstack(L, level, &frame) != 0; ++level) {
-        lua_getinfo(L, "Sl", &frame);
-        if (std::string_view(frame.source).starts_with("@bin/")) {
-            return std::string(frame.source + 1) + ":" + std::to_string(frame.currentline);
-        }
-    }
-    return {};
-}
-
 /// tell(warning, text)
 int tell(lua_State* L) {
     const bool warning = lua_toboolean(L, 1) != 0;
@@ -333,6 +321,17 @@ int check_only(lua_State* L) {
 }
 
 } // namespace
+
+std::string place_of(lua_State* L) {
+    lua_Debug frame{};
+    for (int level = 1; lua_getstack(L, level, &frame) != 0; ++level) {
+        lua_getinfo(L, "Sl", &frame);
+        if (std::string_view(frame.source).starts_with("@bin/")) {
+            return std::string(frame.source + 1) + ":" + std::to_string(frame.currentline);
+        }
+    }
+    return {};
+}
 
 /// The library's rehearsal.lua puts its own functions in the place of those that change something.
 int LuaRun::begin_rehearsal(lua_State* L) {

@@ -73,6 +73,9 @@ int supervise(lua_State* L) {
     spec.folder = std::move(process.folder);
     spec.leash = std::move(process.leash);
     LuaRun& run = LuaRun::of(L);
+    if (run.rehearse) { // the arguments are good
+        return 0;
+    }
     const Result<pid_t> started =
         supervisor_of(L, supervise_name)->start(std::move(spec), run.call.name, run.call.hook_id, run.cancel);
     if (!started) {

@@ -4,7 +4,9 @@
 local hook, tell, check = ...
 local stopping = hook:sub(1, 5) == "stop_" or hook == "poststop"
 local written = {}
-local real = {read = stead.file.read, exists = stead.file.exists, render = stead.file.render, open = io.open}
+local real = {read = stead.file.read, exists = stead.file.exists, open = io.open,
+  supervise = stead.process.supervise,
+  wait_tcp = stead.wait_tcp, port_free = stead.port_free, get = stead.http.get, ask = stead.tcp.ask}
 
 stead.rehearsing = true -- for hooks that judge an answer, which is empty here
 
@@ -20,8 +22,8 @@ local function quoted(words)
 end
 
 -- Raises what the real function would, but a program that is only missing on this machine.
-local function checked(name, fields, spec)
-  local ok, why = pcall(check, name, fields, spec)
+local function checked(real_function, ...)
+  local ok, why = pcall(real_function, ...)
   if not ok and why:find("is not in PATH", 1, true) then
     tell(true, why)
   elseif not ok then
@@ -30,14 +32,14 @@ local function checked(name, fields, spec)
 end
 
 function stead.run(spec)
-  checked("stead.run", {"timeout", "env", "cwd", "input"}, spec)
+  checked(check, "stead.run", {"timeout", "env", "cwd", "input"}, spec)
   would("run " .. quoted(spec) .. (spec.input and " with " .. #spec.input .. " bytes of input" or ""))
   return {exit = 0, out = "", err = "", cut = false, timed_out = false}
 end
 
 local fake_pid = 1000000
 function stead.spawn(spec)
-  checked("stead.spawn", {"env", "cwd", "log"}, spec)
+  checked(check, "stead.spawn", {"env", "cwd", "log"}, spec)
   would("start the daemon " .. quoted(spec))
   return fake_pid
 end
@@ -78,6 +80,17 @@ function stead.service(name)
   return setmetatable({name = name}, Service)
 end
 
+-- As supervisor_of() in lua_supervise.cpp.
+local outside = {}
+for name in ("config postconfig confcheck update deconfig state level"):gmatch("%S+") do
+  outside[name] = true
+end
+local function within_life(name)
+  if outside[hook] then
+    error(name .. ": only a hook of a module's start or stop may; this one is outside of its life", 3)
+  end
+end
+
 local Program = {pid = fake_pid}
 Program.__index = Program
 function Program:start()
@@ -102,7 +115,7 @@ function stead.daemon(spec)
   if type(spec) ~= "table" or type(spec.pidfile) ~= "string" then
     error("stead.daemon: argument 'pidfile': expected {\"program\", …, pidfile=\"/path\"}", 2)
   end
-  checked("stead.daemon", {"pidfile", "env", "cwd", "log"}, spec)
+  checked(check, "stead.daemon", {"pidfile", "env", "cwd", "log"}, spec)
   return setmetatable({name = tostring(spec[1]), shown = "the daemon " .. quoted(spec)}, Daemon)
 end
 
@@ -110,13 +123,15 @@ function stead.supervise(spec)
   if type(spec) ~= "table" or type(spec.name) ~= "string" then
     error("stead.supervise: argument 'name': expected {name=\"web\", \"program\", \"argument\", …}", 2)
   end
-  checked("stead.supervise", {"name", "env", "cwd", "user", "action", "stop_signal", "stop_timeout"}, spec)
+  within_life("stead.supervise")
+  checked(real.supervise, spec)
   would("supervise " .. quoted(spec) .. " as " .. spec.name .. ", action " .. (spec.action or "restart"))
   running[spec.name] = true
   return setmetatable({name = spec.name}, Program)
 end
 
 function stead.supervised(name)
+  within_life("stead.supervised")
   return is_running(name) and setmetatable({name = name}, Program) or nil
 end
 
@@ -170,24 +185,25 @@ end
 function stead.resource.get(name) return resources[name] end
 
 function stead.sleep(duration) tell(false, "would sleep " .. tostring(duration)) end
-function stead.wait_tcp(host, port)
+function stead.wait_tcp(host, port, timeout)
+  checked(real.wait_tcp, host, port, timeout)
   would("wait for port " .. tostring(port) .. " of " .. tostring(host))
   return true
 end
-function stead.port_free(port)
+function stead.port_free(port, protocol)
+  checked(real.port_free, port, protocol)
   would("look who listens on port " .. tostring(port))
   return true
 end
 function stead.http.get(request)
+  checked(real.get, request)
   would("get " .. tostring(type(request) == "table" and request.url or request))
   return {status = 200, body = "", headers = {}}
 end
 function stead.tcp.ask(request)
-  would("ask " .. tostring(request.host) .. " port " .. tostring(request.port))
+  checked(real.ask, request)
+  would("ask " .. (request.host or "127.0.0.1") .. " port " .. tostring(request.port))
   return request.expect or ""
-end
-for level, letter in pairs{debug = "D", info = "I", warning = "W", error = "E"} do
-  stead.log[level] = function(text) tell(false, "logs " .. letter .. ": " .. tostring(text)) end
 end
 
 -- A misspelt global is nil, and found by nobody until its line runs.

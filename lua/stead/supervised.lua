@@ -19,6 +19,9 @@ function Supervised:stop(timeout)
 end
 
 return function(name)
-  local pid = stead.process.supervised(name)
+  local ok, pid = pcall(stead.process.supervised, name)
+  if not ok then
+    error(pid, 2)
+  end
   return pid and setmetatable({name = name, pid = pid}, Supervised)
 end

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# Builds docs/examples/file-checker against a prefix that holds the SDK headers alone, drops it into a plugins folder, lets
+# Builds docs/examples/file-checker against a prefix that holds the SDK headers alone, runs its unit test, drops it into a plugins folder, lets
 # stead-host show its schema, and runs it under a fake host.
 file(REMOVE_RECURSE ${WORK})
 file(MAKE_DIRECTORY ${WORK}/prefix/lib/stead/plugins ${WORK}/prefix/libexec/stead)
@@ -15,6 +15,7 @@ endfunction()
 run(${CMAKE_COMMAND} -S ${SOURCE}/docs/examples/file-checker -B ${WORK}/build -G Ninja -DCMAKE_PREFIX_PATH=${WORK}/prefix
     -DCMAKE_CXX_FLAGS=${FLAGS})
 run(${CMAKE_COMMAND} --build ${WORK}/build)
+run(${WORK}/build/file_checker_test)
 file(COPY ${WORK}/build/file_checker.so DESTINATION ${WORK}/prefix/lib/stead/plugins)
 run(${RUN} ${WORK}/prefix/lib/stead/plugins/file_checker.so ${WORK}/flag)
 run(${WORK}/prefix/libexec/stead/stead-host --schema)

@@ -43,6 +43,16 @@ TEST(Loader, TheSecondLibraryOfAnIdIsRefused) {
                       HasSubstr("a_first.so; remove one of the two")));
 }
 
+TEST(Loader, TheSecondCheckerOfAnElementIsRefused) {
+    const Registry registry = load("element");
+    ASSERT_EQ(registry.plugins().size(), 1U);
+    EXPECT_EQ(registry.plugins().front().id(), "a_owner");
+    ASSERT_EQ(registry.refused().size(), 1U);
+    EXPECT_THAT(registry.refused().front().text(),
+                AllOf(HasSubstr("b_rival.so"), HasSubstr("element check/fixture is taken already, by "),
+                      HasSubstr("a_owner.so; remove one of the two")));
+}
+
 TEST(Loader, AnOlderPluginLoadsAndHasOnlyWhatItsReleaseHad) {
     const Registry registry = load("older");
     ASSERT_EQ(registry.plugins().size(), 3U) << registry.refused().size() << " refused";

@@ -320,6 +320,11 @@ def hooks(node, edited):
     fails(node, "config -m echo", 78, "postconfig", "unit is missing", "not applied")
     check(as_json(node, "confinfo -m echo")["active"] == before, "a postconfig that fails changes nothing")
     (edited / "bin" / "postconfig").unlink()
+    (edited / "bin" / "postconfig.lua").write_text('stead.log.info("asks for the licence")\nerror("no licence")\n')
+    fails(node, "config -m echo", 78, "hook postconfig: bin/postconfig.lua:2: no licence", "not applied")
+    check("no licence" in says(node, "cmdlog").splitlines()[-1], "cmdlog has the reason")
+    check("I | script | asks for the licence" in says(node, "log -m echo"), "stead.log of such a hook is in the module's log")
+    (edited / "bin" / "postconfig.lua").unlink()
 
 
 def two_modules(farm):

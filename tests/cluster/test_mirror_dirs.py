@@ -80,6 +80,19 @@ def others(node):
     check(configure("beside", 60, "/srv/own/data2").returncode == 0, "a directory beside it is nobody's")
     node.stead("deconfig -m owner")
     check(node.stead("config -m other0", check=False).returncode == 0, "what is not configured any more is free")
+    corrected(node)
+
+
+def corrected(node):
+    """A command that starts the module, while the host of the failed start is on its way out."""
+    stead = node.lab.stage / "bin/stead"
+    node.sh("mkdir -p /srv/own")
+    for turn in range(1, 6):
+        done = node.sh(f"rm -rf /srv/own/data2; {stead} second -m beside; mkdir -p /srv/own/data2; {stead} second -m beside",
+                       check=False)
+        check("the replicated directory is missing: make it" in done.stderr and done.returncode == 0 and
+              "this node follows" in done.stdout, f"second at once again, turn {turn}: {done.stdout} {done.stderr}")
+        node.stead("stop -m beside")
 
 
 def several(nodes):

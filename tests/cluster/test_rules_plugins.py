@@ -68,6 +68,26 @@ def rules_of_checkers(node):
     check("Action stop called by b_other: probe.other=down" in module.log(), "the new rule acts once checkers are on")
 
 
+def newcomer(node):
+    """A library that is put into the folder while a module runs is for the module's next start."""
+    library = lab.stage() / "lib/stead/plugins/probe.so"
+    library.rename(library.with_suffix(".away"))
+    module = Module(node, "early", HOOKS, xml=light_xml())
+    module.start()
+    library.with_suffix(".away").rename(library)
+    path = module.edited() / "conf" / "userconfig.xml"
+    path.write_text(path.read_text().replace("<user", '<check><probe ident="app"/></check><user', 1))
+    refused = module.stead("update", check=False)
+    check(refused.returncode == 65 and "no plugin in" in refused.stderr and
+          "plugins, as it was when the module started, owns it" in refused.stderr and
+          f"'stead stop -m {module.name}', then 'stead config -m {module.name}'" in refused.stderr,
+          "update: the element of a library that came later is refused, and what to do is said")
+    for verb in ("stop", "config", "start"):
+        module.stead(verb)
+    settled(module)
+    check(value(module, "probe.app") == "up", "the next start takes it in")
+
+
 def twice(node):
     """Two that see one death (a supervised program that <errd> watches too): what is ignored is not counted."""
     module = Module(node, "twice", HOOKS, xml=light_xml(more='<check><probe ident="app"/></check>'))
@@ -108,7 +128,7 @@ if __name__ == "__main__":
     private_stage()
     with lab.Lab(nodes=1) as machine:
         machine.form_cluster()
-        for case in (rules_of_checkers, twice, crash):
+        for case in (newcomer, rules_of_checkers, twice, crash):
             print(f"---- {case.__name__}", flush=True)
             case(machine.nodes[0])
     sys.exit(0)

@@ -339,9 +339,12 @@ class Lab:
 
 def keep(cluster, tries):
     """Leaves the lab up until a key is pressed, and says how to enter a node and what to try."""
+    signal.alarm(0)
     print("\nThe lab stays up until you press Ctrl-C (or end of input). Enter a node from another terminal:")
     for host in [*cluster.nodes, cluster.client]:
         print(f"  {host.name:7} nsenter -r --wdns=/ -m -n -p -u -t $(pgrep -n -f {host.tag()}) bash")
+    own = "/run, /etc/stead, /var/lib/stead" + (", /srv" if (cluster.nodes[0].disk / "srv").is_dir() else "")
+    print(f"Of its own a node has network, processes, {own}; all other files are this machine's.")
     print("Try: " + "\n     ".join(tries))
     try:
         while sys.stdin.readline():

@@ -92,6 +92,39 @@ TEST_F(Rehearsed, ErrorsHaveTheirLines) {
                                                   HasSubstr("'no-such-program' is not in PATH")));
 }
 
+TEST_F(Rehearsed, WrongArgumentsAreFoundAsInARun) {
+    for (const auto& [text, why] : std::vector<std::pair<std::string, std::string>>{
+             {"stead.wait_tcp('127.0.0.1', 'http')", "expected an integer from 1 to 65535, got 'http'"},
+             {"stead.wait_tcp('127.0.0.1', 80, 'soon')", "'timeout': expected a duration"},
+             {"stead.port_free()", "expected an integer from 1 to 65535"},
+             {"stead.port_free(80, 'sctp')", "expected tcp or udp, got 'sctp'"},
+             {"stead.http.get('https://127.0.0.1/')", "expected http://host[:port]/path"},
+             {"stead.tcp.ask{port = 1, sent = 'x'}", "'sent': no such field"},
+             {"stead.supervise{'true', name = 'app', action = 'reboot'}", "got 'reboot'"},
+             {"stead.supervise{'true', name = 'app', stop_signal = 'BYE'}", "got 'BYE'"},
+             {"stead.log.info('x', 1)", "'fields': expected a table"}}) {
+        put("start_both.lua", text, false);
+        EXPECT_THAT(texts(dry_run(folders).errors),
+                    ElementsAre(testing::AllOf(testing::StartsWith("bin/start_both.lua:1: stead."), HasSubstr(why))));
+    }
+}
+
+TEST_F(Rehearsed, WhatOnlyAHookOfTheLifeMayDoIsRefusedInUpdate) {
+    put("update.lua", "stead.supervised('app')", false);
+    EXPECT_THAT(texts(dry_run(folders).errors),
+                ElementsAre(HasSubstr("bin/update.lua:1: stead.supervised: only a hook of a module's start or stop")));
+}
+
+TEST_F(Rehearsed, PortsMayBeMacrosAndFieldsAreShown) {
+    put("start_both.lua",
+        "assert(stead.port_free(stead.macro.PORT) and stead.wait_tcp('127.0.0.1', stead.macro.PORT))\n"
+        "stead.log.info('serves', {port = stead.macro.PORT})",
+        false);
+    const DryRun done = dry_run(folders);
+    EXPECT_THAT(texts(done.errors), IsEmpty());
+    EXPECT_THAT(done.text(), HasSubstr("bin/start_both.lua:2: logs I: serves port=80"));
+}
+
 TEST_F(Rehearsed, AHookMayKnowIt) {
     put("start_both.lua",
         "local page = stead.http.get('http://127.0.0.1:1/')\n"

@@ -156,6 +156,10 @@ TEST_F(LuaHook, WrongArgumentsAreNamed) {
     EXPECT_THAT(lua("stead.wait_tcp('127.0.0.1', 99999)").reason, HasSubstr("got the number 99999"));
     EXPECT_THAT(lua("stead.run{'no-such-program'}").reason, HasSubstr("is not in PATH"));
     EXPECT_THAT(lua("stead.wait_tcp('h', 70000)").reason, HasSubstr("1 to 65535"));
+    EXPECT_THAT(lua("stead.wait_tcp('h', '70000')").reason, HasSubstr("got '70000'"));
+    EXPECT_THAT(lua("stead.port_free('http')").reason, HasSubstr("got 'http'"));
+    EXPECT_THAT(lua("stead.supervised('a b')").reason,
+                testing::AllOf(StartsWith("bin/hook.lua:1: "), HasSubstr("got 'a b'")));
     EXPECT_THAT(lua("stead.nothing()").reason, HasSubstr("no such function"));
     EXPECT_THAT(lua("stead.log.info({})").reason, HasSubstr("stead.log.info: argument 'text'"));
     EXPECT_THAT(lua("stead.sleep('soon')").reason, HasSubstr("got 'soon'"));
@@ -176,6 +180,7 @@ TEST_F(LuaHook, WaitsForAPort) {
         ::listen(server.get(), 4);
     });
     EXPECT_TRUE(lua("return stead.wait_tcp('127.0.0.1', " + port + ", '10s')").ok());
+    EXPECT_TRUE(lua("return stead.wait_tcp('127.0.0.1', '" + port + "', '10s')").ok()) << "a macro is a text";
     later.join();
 }
 

@@ -86,6 +86,8 @@ public:
 
     /// A host process is alive.
     [[nodiscard]] bool running() const noexcept { return phase_ != Phase::down; }
+    /// It still runs, but is on its way down: who asks for a start now gets one when it is gone.
+    [[nodiscard]] bool leaving() const noexcept;
     [[nodiscard]] const ModuleState& state() const noexcept { return state_; }
     [[nodiscard]] pid_t pid() const noexcept { return pid_; }
     [[nodiscard]] const std::string& session() const noexcept { return session_; }
@@ -166,6 +168,7 @@ private:
     std::vector<Fd> leases_;
     std::vector<Done> on_start_, on_stop_;
     bool stop_asked_{};
+    bool ends_{};                  ///< says the host: it goes down for good, whoever asked for that
     std::optional<int> said_exit_; ///< what the host said of its end
     std::string started_by_;
     boost::asio::steady_timer connect_timer_, kill_timer_, stop_timer_, retry_timer_;

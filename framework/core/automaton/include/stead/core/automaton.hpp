@@ -116,6 +116,8 @@ public:
     [[nodiscard]] std::uint64_t ignored() const noexcept { return ignored_; }
     /// Asked to stop, or stopping because something failed.
     [[nodiscard]] bool stopping() const noexcept { return goal_ != Goal::active; }
+    /// On its way to STOP, to stay there.
+    [[nodiscard]] bool ends() const noexcept { return goal_ == Goal::stop; }
     [[nodiscard]] Abilities able() const noexcept;
     /// In WAIT, and only a block or its role keeps it there.
     [[nodiscard]] bool held() const noexcept {
