@@ -252,6 +252,10 @@ void MirrorPlugin::compare_before_swap() {
             swap(0, "defaultprim=" + options_.default_prim);
             return;
         }
+        if (!text.starts_with(copies_differ)) { // broken off, or an administrator compares just now
+            swap_back_ = SwapBack::no;
+            return;
+        }
         swap_back_ = SwapBack::refused;
         host_.warning("defaultprim: the role stays here: what the resync sent to " + peer_name_ +
                       " was compared: " + text + "; 'stead rfsdiff' names it, 'stead rfsverify repair' mends it");

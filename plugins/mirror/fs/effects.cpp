@@ -298,7 +298,7 @@ void Driver::perform(CommandDone&& output, Work&) {
         waiting.pop_front();
         const bool compared = compares(output.command);
         const bool differ = compared && output.counts.differing > output.counts.repaired;
-        const std::string reason = output.ok && differ ? "the copies differ" : output.reason;
+        const std::string reason = output.ok && differ ? std::string{copies_differ} : output.reason;
         done(id, output.ok && !differ, compared ? reason + ": " + text_of_counts(output.counts) : reason);
     }
     status_due_.store(true); // who asks for the outcome next shall see it

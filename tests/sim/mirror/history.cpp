@@ -322,7 +322,8 @@ private:
         world_.set_load(false);
         const unsigned longest = 10; // seconds; a disk that hung was slow to answer for 5.5
         const auto busy = [this] {
-            return world_.core(0).status().operations + world_.core(1).status().operations > 0;
+            const Status one = world_.core(0).status(), two = world_.core(1).status();
+            return one.operations + two.operations > 0 || one.verifying || two.verifying;
         };
         for (unsigned second = 0; second < 1 || (second < longest && busy()); ++second) {
             world_.run_for(seconds{1});

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 /// What stead-fs is told at its start, as one JSON object.
@@ -25,6 +26,9 @@ struct ReplicatedDirectory {
 constexpr int exit_cannot_start = 2, exit_gave_up = 3;
 
 constexpr std::uint32_t readers_max = 16; ///< of Settings::readers
+
+/// How the text begins with which a comparison that found differences is answered.
+inline constexpr std::string_view copies_differ = "the copies differ";
 
 struct Settings {
     std::string module;
