@@ -82,8 +82,9 @@ struct Program {
     std::shared_ptr<Cancel> cancel; ///< of the run that began it, until that has ended
     Instant began{};
     std::unique_ptr<LineSplitter> out, err;
-    bool stopping{}; ///< its end is wanted
-    bool ended{};    ///< the program; what it started may still be on its way out
+    bool stopping{};    ///< its end is wanted
+    bool hook_failed{}; ///< that started it
+    bool ended{};       ///< the program; what it started may still be on its way out
 };
 
 class SupervisorThread final : public Supervisor {
@@ -237,6 +238,7 @@ void SupervisorThread::hook_ended(const std::string& hook_id, bool succeeded) {
         for (const auto& program : programs_) {
             if (of_hook(*program)) {
                 program->cancel.reset();
+                program->hook_failed = !succeeded;
             }
         }
     }
@@ -402,13 +404,16 @@ void SupervisorThread::read_end(Program& program) {
         program.process.status.reset();
         return; // the end of the leash says the rest
     }
-    switch (record.kind) {
-    case 'e': on_end(program, "ended with exit code " + std::to_string(record.value)); break;
-    case 's':
-        on_end(program, "killed by signal " + std::to_string(record.value) + " (" + ::strsignal(record.value) + ")");
-        break;
-    default: on_end(program, "killed, as it did not stop in time"); break;
+    std::string how;
+    if (record.kind == 'e') {
+        how = "ended with exit code " + std::to_string(record.value);
+    } else if (record.kind == 's') {
+        how = "killed by signal " + std::to_string(record.value) + " (" + ::strsignal(record.value) + ")";
+    } else {
+        const std::lock_guard lock(mutex_);
+        how = program.hook_failed ? "killed, as its hook failed" : "killed, as it did not stop in time";
     }
+    on_end(program, how);
 }
 
 void SupervisorThread::bury(std::list<std::unique_ptr<Program>>::iterator gone) {

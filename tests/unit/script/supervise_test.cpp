@@ -101,6 +101,11 @@ TEST_F(Supervise, AProgramThatDiesWhileItsHookRunsFailsTheHookAtOnce) {
 
 TEST_F(Supervise, AFailedHookLeavesNothing) {
     EXPECT_FALSE(hook("start_both", "stead.supervise{name = 'x', 'sleep', '73031'} error('no')").ok());
+    const auto tells_end = [](const std::string& line) {
+        return line.find("killed, as its hook failed") != std::string::npos ||
+               line.find("killed by signal 15") != std::string::npos; // whichever was faster
+    };
+    EXPECT_TRUE(soon([&] { return std::ranges::any_of(host.lines, tells_end); }));
     EXPECT_EQ(processes_with("73031"), 0);
     EXPECT_THAT(deaths, IsEmpty());
 }
