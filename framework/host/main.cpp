@@ -2,6 +2,7 @@
 // stead-host: runs one module, or answers questions about plugins and configurations. The only program of Stead that
 // loads plugins.
 #include "check.hpp"
+#include "last_words.hpp"
 #include "module_host.hpp"
 #include "one_shot.hpp"
 
@@ -79,6 +80,7 @@ int run_module(const std::string& module, const control::Paths& paths) {
         return exit_failed;
     };
     static const host::Registry registry = host::Registry::load(paths.plugins());
+    host::tell_crashes(registry);
     auto facts = host::read_facts(module, paths, registry, true);
     if (!facts) {
         return fail(facts.error());

@@ -117,6 +117,7 @@ def crash(node):
             settled(victim)
     lab.wait_for("the guard", lambda: "Action stop called by maxloop" in victim.log())
     victim.wait(STOP)
+    check("last words of stead-host: Segmentation fault in the plugin probe.so" in victim.log(), "the log names the library")
     check(set(node.processes("stead-host")) == kept and bystander.code() == UP,
           "a library that crashes: its host is started again three times, the fourth stops its module; others serve")
     victim.start()
