@@ -124,9 +124,9 @@ void add_system_functions(lua_State* L);
 int load_text(lua_State* L, const std::filesystem::path& path, const std::string& place);
 /// Raises "function: argument 'name': expected …, got …".
 int bad_argument(lua_State* L, const char* function, const char* argument, const std::string& expected, int index);
-/// A duration at `index` ("10s" or a number of seconds).
 /// "bin/x.lua:12" of the nearest caller that is the module's own.
 std::string place_of(lua_State* L);
+/// A duration at `index` ("10s" or a number of seconds).
 nanoseconds check_duration(lua_State* L, const char* function, const char* argument, int index);
 std::string check_text(lua_State* L, const char* function, const char* argument, int index);
 /// One that the system takes as a C string: a path, an argument of a program.
