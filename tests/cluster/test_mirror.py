@@ -70,6 +70,9 @@ def life(nodes):
     names = [line.split()[0] for line in two.sh("cat /srv/hooks").stdout.splitlines()]
     check(names == ["stop_sec", "stop_sec", "stop_second", "stop_second", "transition", "start_prim"],
           f"SECOND -> PRIM: {names}")
+    refused = module.stead(two, "second", check=False)
+    check(refused.returncode == 1 and "the peer is not primary" in refused.stderr and two.state("data") == PRIM,
+          f"second on the new primary is refused, though the other one served when they met: {refused.stderr.strip()}")
     check(f"{lab.VIP}/32" in two.sh("ip addr").stdout and f"{lab.VIP}/32" not in one.sh("ip addr").stdout,
           "the virtual address moved")
     module.stead(two, "stop")
