@@ -53,7 +53,9 @@ void MirrorPlugin::view(const Seen& seen) {
     const std::uint64_t self = std::uint64_t{1} << host_.self();
     const std::uint64_t others = seen.members & ~self;
     if (seen.members == 0) { // frozen or voted out: what the peer does meanwhile is not known
-        excluded_ = excluded_ || peer_present_;
+        if (peer_present_ && !std::exchange(excluded_, true) && role_ == Role::second) {
+            tell_peer("excluded"); // it may be long until the two are in one view again
+        }
         return;
     }
     if (std::popcount(others) > 1) {
@@ -77,7 +79,9 @@ void MirrorPlugin::view(const Seen& seen) {
         }
         return;
     }
-    excluded_ = false;
+    if (std::exchange(excluded_, false)) { // it may have gone on without this node before it fell silent
+        tell_peer("excluded");
+    }
     if (!std::exchange(peer_present_, false) && !peer_word_.empty()) {
         return;
     }
