@@ -248,6 +248,10 @@ def update(nodes):
           "the nodes need not agree in it")
     lab.wait_for("verifyat", lambda: "targets compared, 0 differ" in module.log(one), 70)
     check(resources(module, one)["rfs.verify"] == "equal" and "verifyat" not in module.log(two), "the primary compares")
+    unlike = "ack is 'receipt' here and 'apply' on node2"
+    check(unlike in module.log(one) and one.stead("get -m data -r settings.same").stdout.strip() == "down",
+          "but it is told")
+    lab.wait_for("by both", lambda: "ack is 'apply' here and 'receipt' on node1" in module.log(two))
     for name, before, after in (("ack", 'nbrei="16"', 'nbrei="16" ack="disk"'), ("timeout", "<heart ", '<heart timeout="9s" ')):
         refused = change(before, after)
         check(refused.returncode == 73 and name in refused.stderr, f"{name} needs a restart: {refused.stderr.strip()}")
