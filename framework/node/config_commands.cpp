@@ -317,7 +317,10 @@ void Daemon::deconfig(const CallPtr& call) {
         return call->finish(Answer::failed(exit_code::conflict,
                                            "module '" + module + "' is running; 'stead stop -m " + module + "' first"));
     }
-    change_module(call, [paths = paths_, module, node = cluster_node()] {
+    change_module(call, [registry = registry_, paths = paths_, module, node = cluster_node()] {
+        if (const Result<void> there = registry.nothing_aside(module); !there) {
+            return Answer::failed(there.error());
+        }
         if (!Generations(paths.module(module)).active_name().empty()) {
             if (const Result<void> ran = run_hook(paths, module, node, "deconfig"); !ran) {
                 return Answer::failed(ran.error());
@@ -464,7 +467,8 @@ void Daemon::module_uninstall(const CallPtr& call) {
     change_module(
         call,
         [registry = registry_, module] {
-            const Result<void> removed = registry.uninstall(module);
+            Result<void> removed = registry.nothing_aside(module);
+            removed = removed ? registry.uninstall(module) : removed;
             return removed ? Answer::done("module '" + module + "' is removed") : Answer::failed(removed.error());
         },
         [this, module] {

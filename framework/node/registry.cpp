@@ -239,6 +239,22 @@ Result<void> Registry::uninstall(const std::string& name) const {
     return {};
 }
 
+Result<void> Registry::nothing_aside(const std::string& name) const {
+    std::error_code error;
+    for (const fs::directory_entry& plugin : fs::directory_iterator(paths_.module(name) / "var", error)) {
+        const fs::path note = plugin.path() / "aside";
+        std::error_code ignored;
+        if (fs::exists(note, ignored)) {
+            return Error{Errc::conflict, "",
+                         "module '" + name +
+                             "' ended without a stop, and data of this server are not at their place: " +
+                             note.string() + " says which. 'stead start -m " + name + "', then 'stead stop -m " + name +
+                             "' put them back; to leave them where they are, remove that file"};
+        }
+    }
+    return {};
+}
+
 std::string Registry::configured_boot(const std::string& name) const {
     const std::string configured = text_setting(module_settings(paths_.active(name)), "boot");
     return configured.empty() ? "ignore" : configured;

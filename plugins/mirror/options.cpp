@@ -248,6 +248,7 @@ std::optional<Crontab> read_times(const plugin::Config& rfs, const char* name, c
 
 void read_schedule(const plugin::Config& rfs, MirrorOptions& options, const Finding& finding) {
     options.sync_at = read_times(rfs, "syncat", finding);
+    options.sync_at_text = std::string{rfs.attribute("syncat").value_or("")};
     options.verify_at = read_times(rfs, "verifyat", finding);
     if (options.sync_at && options.verify_at) {
         finding(rfs.line(), true,
@@ -324,6 +325,18 @@ void check_places(const plugin::Config& service, const Finding& finding) {
                         " on this node; allowed: a directory");
         }
     }
+}
+
+std::map<std::string, std::string> MirrorOptions::alike() const {
+    std::map<std::string, std::string> found{{"failover", failover ? "on" : "off"}, {"defaultprim", default_prim}};
+    if (replicates) {
+        constexpr std::array<const char*, 4> acks{"commit", "receipt", "apply", "disk"};
+        found["ack"] = acks[static_cast<std::size_t>(ack)];
+        found["acl"] = acl ? "on" : "off";
+        found["syncat"] = sync_at_text.substr(0, 255); // a resource takes no more
+        found["syncdelta"] = std::to_string(sync_delta / std::chrono::seconds{1}) + "s";
+    }
+    return found;
 }
 
 std::uint64_t MirrorOptions::digest() const {

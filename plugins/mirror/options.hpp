@@ -43,8 +43,11 @@ struct MirrorOptions {
     std::optional<Crontab> verify_at; ///< when a primary compares both copies
     nanoseconds sync_delta{};         ///< how old a copy may be that an isolated node serves; up to a minute: never
 
+    std::string sync_at_text; ///< as it is written
     /// What must be equal on both nodes.
     [[nodiscard]] std::uint64_t digest() const;
+    /// What should be equal, or the nodes behave differently after a failover: by attribute.
+    [[nodiscard]] std::map<std::string, std::string> alike() const;
 };
 
 /// Called for each finding: line, warning (else error), text.

@@ -36,6 +36,33 @@ void MirrorPlugin::compare_owner(const std::string& text, const std::string& nam
     publish("rfs.owners", owners_wrong_.empty() ? "up" : "down");
 }
 
+/// Empty is no value of a resource.
+void MirrorPlugin::publish_settings() {
+    for (const auto& [name, value] : options_.alike()) {
+        publish(std::string{setting_prefix} + name, value.empty() ? "none" : value);
+    }
+    for (const auto& [name, value] : peer_resources_) {
+        if (name.starts_with(setting_prefix)) {
+            compare_setting(name.substr(setting_prefix.size()), value);
+        }
+    }
+}
+
+/// The two work with different ones; but what a failover changes besides the node is then a surprise.
+void MirrorPlugin::compare_setting(const std::string& name, const std::string& theirs) {
+    const auto mine = published_.find(std::string{setting_prefix} + name);
+    if (theirs.empty() || mine == published_.end()) { // it is away, or one of the two is of another version
+        return;
+    }
+    if (mine->second == theirs) {
+        settings_unlike_.erase(name);
+    } else if (const std::string both = "'" + mine->second + "' here and '" + theirs + "' on " + peer_name_;
+               std::exchange(settings_unlike_[name], both) != both) {
+        host_.warning(name + " is " + both + ": give both nodes the same userconfig.xml, or a failover changes it");
+    }
+    publish("settings.same", settings_unlike_.empty() ? "up" : "down");
+}
+
 /// The last that it told, also while it is away: it will come back.
 void MirrorPlugin::tell_peer_limits() {
     for (const auto& [name, value] : peer_resources_) {
@@ -53,7 +80,9 @@ void MirrorPlugin::view(const Seen& seen) {
     const std::uint64_t self = std::uint64_t{1} << host_.self();
     const std::uint64_t others = seen.members & ~self;
     if (seen.members == 0) { // frozen or voted out: what the peer does meanwhile is not known
-        excluded_ = excluded_ || peer_present_;
+        if (peer_present_ && !std::exchange(excluded_, true) && role_ == Role::second) {
+            tell_peer("excluded"); // it may be long until the two are in one view again
+        }
         return;
     }
     if (std::popcount(others) > 1) {
@@ -77,7 +106,9 @@ void MirrorPlugin::view(const Seen& seen) {
         }
         return;
     }
-    excluded_ = false;
+    if (std::exchange(excluded_, false)) { // it may have gone on without this node before it fell silent
+        tell_peer("excluded");
+    }
     if (!std::exchange(peer_present_, false) && !peer_word_.empty()) {
         return;
     }

@@ -63,6 +63,7 @@ void MirrorPlugin::start() {
         for (const std::string& mac : network_.macs()) {
             publish("mirror.mac." + std::to_string(number++), mac);
         }
+        publish_settings();
         lead();
     });
 }
@@ -115,6 +116,8 @@ void MirrorPlugin::on_resource(std::uint32_t node, std::string_view name, std::o
             }
             if (name.starts_with(limits_prefix)) {
                 tell_peer_limits();
+            } else if (name.starts_with(setting_prefix)) {
+                compare_setting(name.substr(setting_prefix.size()), value);
             } else if (name.starts_with(owner_prefix)) {
                 compare_owner(name.substr(owner_prefix.size()), value);
             }
@@ -174,6 +177,7 @@ void MirrorPlugin::on_update(plugin::Config config) {
         options_.readers = fresh.readers;
         options_.ack = fresh.ack;
         options_.verify_at = fresh.verify_at;
+        publish_settings();
         if (child_) {
             child_->send({{"do", "update"},
                           {"resync_bytes_per_second", fresh.resync_bytes_per_second},

@@ -56,8 +56,9 @@ public:
     static void cleanup(plugin::Host host, plugin::Config config);
 
 private:
-    static constexpr std::string_view owner_prefix = "mirror.owner.";   ///< + "u999" = "name"
-    static constexpr std::string_view limits_prefix = "mirror.limits."; ///< + number of the directory
+    static constexpr std::string_view owner_prefix = "mirror.owner.";     ///< + "u999" = "name"
+    static constexpr std::string_view setting_prefix = "mirror.setting."; ///< + name of the attribute
+    static constexpr std::string_view limits_prefix = "mirror.limits.";   ///< + number of the directory
     enum class Role { none, waiting, second, prim, alone, died }; ///< of the core in stead-fs; none: it does not run
     using Reply = std::function<void(bool ok, const std::string& text)>;
 
@@ -92,6 +93,8 @@ private:
 
     // peer.cpp: the other node
     void compare_owner(const std::string& text, const std::string& name);
+    void publish_settings();
+    void compare_setting(const std::string& name, const std::string& theirs);
     void tell_peer_limits();
     struct Seen {
         std::uint64_t members{}, dead{}, left{};
@@ -177,9 +180,10 @@ private:
     bool peer_present_{}, excluded_{}, peer_died_{}, peer_left_{};
     std::string peer_word_; ///< what the views say of it: back, silent, died; empty = no view yet
     std::map<std::string, std::string> peer_resources_;
-    std::set<std::string> owners_wrong_;            ///< "u999": another person here
-    std::set<std::string> owners_told_;             ///< warnings, each once
-    std::map<std::string, std::string> heartbeats_; ///< this node's resources of that name
+    std::set<std::string> owners_wrong_;                 ///< "u999": another person here
+    std::set<std::string> owners_told_;                  ///< warnings, each once
+    std::map<std::string, std::string> settings_unlike_; ///< by attribute: both values, as they were told
+    std::map<std::string, std::string> heartbeats_;      ///< this node's resources of that name
     std::set<std::string> peer_macs_; ///< it may not have given the addresses up yet, and serves no more all the same
     std::string witness_token_;
     std::int64_t witness_ticket_{};

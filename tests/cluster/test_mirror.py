@@ -70,6 +70,9 @@ def life(nodes):
     names = [line.split()[0] for line in two.sh("cat /srv/hooks").stdout.splitlines()]
     check(names == ["stop_sec", "stop_sec", "stop_second", "stop_second", "transition", "start_prim"],
           f"SECOND -> PRIM: {names}")
+    refused = module.stead(two, "second", check=False)
+    check(refused.returncode == 1 and "the peer is not primary" in refused.stderr and two.state("data") == PRIM,
+          f"second on the new primary is refused, though the other one served when they met: {refused.stderr.strip()}")
     check(f"{lab.VIP}/32" in two.sh("ip addr").stdout and f"{lab.VIP}/32" not in one.sh("ip addr").stdout,
           "the virtual address moved")
     module.stead(two, "stop")
@@ -245,6 +248,10 @@ def update(nodes):
           "the nodes need not agree in it")
     lab.wait_for("verifyat", lambda: "targets compared, 0 differ" in module.log(one), 70)
     check(resources(module, one)["rfs.verify"] == "equal" and "verifyat" not in module.log(two), "the primary compares")
+    unlike = "ack is 'receipt' here and 'apply' on node2"
+    check(unlike in module.log(one) and one.stead("get -m data -r settings.same").stdout.strip() == "down",
+          "but it is told")
+    lab.wait_for("by both", lambda: "ack is 'apply' here and 'receipt' on node1" in module.log(two))
     for name, before, after in (("ack", 'nbrei="16"', 'nbrei="16" ack="disk"'), ("timeout", "<heart ", '<heart timeout="9s" ')):
         refused = change(before, after)
         check(refused.returncode == 73 and name in refused.stderr, f"{name} needs a restart: {refused.stderr.strip()}")

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What may be replicated: several directories, what is left out of them, what must be there, what the secondary shows; and
 what is refused, with file and line; a disk that is full, or not mounted; nodes that are not alike.
-Usage: test_mirror_dirs.py refused|several|read_only|full|disk|dead|unlike"""
+Usage: test_mirror_dirs.py refused|several|left|read_only|full|disk|dead|unlike"""
 import sys
 import time
 
@@ -134,6 +134,37 @@ def several(nodes):
     module.stead(one, "start", check=False)
     lab.wait_for("it stops", lambda: one.state("data") == STOP and "tocheck" in module.log(one))
     check(not module.stead(one, "prim", check=False).returncode == 0, "and even prim does not serve an empty disk")
+
+
+def left(nodes):
+    """After a power cut the data lie aside: a configuration that forgot them puts them back, and the module does not go
+    while they are there."""
+    both = f'<replicated dir="{mirror.DATA}"/><replicated dir="{MAIL}"/>'
+    for node in nodes.nodes:
+        node.sh(f"mkdir -p '{MAIL}'")
+    module = mirror.Mirror(nodes, replicated=both)
+    one, two = module.form()
+    one.sh(f"echo kept >{mirror.DATA}/file; echo mail >'{MAIL}/inbox'; sync")
+    for node in module.nodes:
+        node.power_off()
+    for node in module.nodes:
+        mirror.power_on_again(node)
+        for verb in ("module uninstall", "deconfig"):
+            refused = node.stead(f"{verb} -m data", check=False)
+            check(refused.returncode != 0 and "var/mirror/aside" in refused.stderr, f"{verb}: {refused.stderr.strip()}")
+        xml = node.disk / "etc" / "modules" / "data" / "conf" / "userconfig.xml"
+        xml.write_text(mirror.mirror_xml())
+        node.stead("config -m data")
+    for node in module.nodes:
+        module.stead(node, "start")
+    lab.wait_for("both in service", lambda: sorted(node.state("data") for node in module.nodes) == [PRIM, SECOND], 30)
+    for node in module.nodes:
+        check(node.sh(f"cat '{MAIL}/inbox'").stdout == "mail\n", f"{node.name}: what is not replicated any more is at its place")
+        check("not replicated as before" in module.log(node), "and the log says so")
+    module.stop()
+    for node in module.nodes:
+        node.stead("module uninstall -m data")
+        check(node.sh(f"cat {mirror.DATA}/file '{MAIL}/inbox'").stdout == "kept\nmail\n", f"{node.name}: all is at its place")
 
 
 def read_only(nodes):
@@ -282,4 +313,4 @@ if __name__ == "__main__":
     case = sys.argv[1]
     with mirror.cluster(srv_mib=48 if case in ("full", "disk", "dead", "unlike") else 0) as pair:
         {"refused": refused, "several": several, "read_only": read_only, "full": full, "disk": disk, "dead": dead,
-         "unlike": unlike}[case](pair)
+         "unlike": unlike, "left": left}[case](pair)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A mirror loses a node in every way that a node can be lost, while an application writes and notes what was acknowledged:
 nothing acknowledged is lost, one node serves at a time, and both trees are equal after the return.
-Usage: test_mirror_failover.py kill|power|cut|freeze|second|both"""
+Usage: test_mirror_failover.py kill|power|second|freeze|stale|both"""
 import re
 import subprocess
 import sys
@@ -10,7 +10,7 @@ import threading
 import time
 
 import mirror
-from mirror import ALONE, DATA, PRIM, SECOND
+from mirror import ALONE, DATA, PRIM, SECOND, WAIT
 from support import HERE, check, lab
 
 
@@ -161,6 +161,35 @@ def freeze(nodes):
     mirror.same_trees(module, "freeze")
 
 
+def stale(nodes):
+    """The secondary stands still until the primary goes on alone, and is back when the primary dies: what was acknowledged
+    meanwhile is not in its copy, so it does not serve that."""
+    module = mirror.Mirror(nodes)
+    first, other = module.form()
+    first.sh(f"echo before >{DATA}/file; sync")
+    other.freeze()
+    module.wait_ready(first, ALONE)
+    first.sh(f"echo acknowledged >{DATA}/file; sync")
+    time.sleep(1)
+    other.thaw()
+    lab.wait_for("it knows that it stood still", lambda: "in no view" in module.log(other))
+    lab.wait_for("its state says so at once", lambda: other.state("data") == WAIT, 2)
+    first.power_off()
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        if other.state("data") in (ALONE, PRIM):
+            raise AssertionError("it serves what is not the newest copy: " + other.sh(f"cat {DATA}/file").stdout)
+        time.sleep(0.2)
+    shown = module.stead(other, "state").stdout
+    check("the primary went on without this node" in shown, f"it waits, and says why: {shown}")
+    mirror.power_on_again(first)
+    first.stead("start -m data", check=False)
+    module.wait_ready(first, PRIM, timeout=40)
+    module.wait_ready(other, SECOND, timeout=40)
+    check(first.sh(f"cat {DATA}/file").stdout == "acknowledged\n", "nothing acknowledged is lost")
+    mirror.same_trees(module, "stale")
+
+
 def both(nodes):
     """Power off on both sides at once: what was synced is there, and they find together again by themselves."""
     module = mirror.Mirror(nodes)
@@ -182,4 +211,4 @@ def both(nodes):
 
 if __name__ == "__main__":
     with mirror.cluster() as pair:
-        {"kill": kill, "power": power, "second": second, "freeze": freeze, "both": both}[sys.argv[1]](pair)
+        {"kill": kill, "power": power, "second": second, "freeze": freeze, "stale": stale, "both": both}[sys.argv[1]](pair)

@@ -296,8 +296,9 @@ class Cell:
             path = self.pair.disk(node) / "var" / "record"
             self.pair.wait("its first record", path.exists)
             self.pair.kill(node, restart=False)
-            for slot in range(0, path.stat().st_size, 4096):
-                flip(path, slot + self.random.randrange(100))
+            slot = self.random.choice([0, 4096])
+            for copy in (slot, slot + 512):
+                flip(path, copy + self.random.randrange(100))
             self.pair.start(node)
             self.pair.wait("it refuses to start", lambda node=node: self.pair.nodes[node].pid is None)
             if self.pair.nodes[node].ended != 2:

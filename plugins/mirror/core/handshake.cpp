@@ -116,6 +116,12 @@ Outcome one_inconsistent(const Facts& source, const Facts& target) {
     return {&source, near ? marks_or_all(source, target) : Extent::compare_all, {}, "the other one is half resynced"};
 }
 
+/// An order to follow makes no primary: where nobody serves, an older copy does not come before a newer one by it.
+bool gives_up_for_nobody(const Facts& loser, const Facts& other, const Outcome& found) noexcept {
+    return std::min(loser.version, other.version) >= 3 && found.source == &loser && !other.serving &&
+           loser.record.current != other.record.current;
+}
+
 Outcome outcome(const Facts& a, const Facts& b) {
     const bool a_empty = a.record.current.none(), b_empty = b.record.current.none();
     if (a_empty && b_empty) {
@@ -141,6 +147,11 @@ Outcome outcome(const Facts& a, const Facts& b) {
     }
     Outcome result = by_generation(a, b);
     if (const Facts* loser = only(a, b, [](const Facts& f) { return f.accept_loss; })) {
+        if (gives_up_for_nobody(*loser, loser == &a ? b : a, result)) {
+            return {nullptr, result.extent, Verdict::nobody,
+                    "the newer copy is where an administrator said second, and the other node does not serve: say prim "
+                    "on one"};
+        }
         return {loser == &a ? &b : &a, result.extent, {}, "an administrator said so"};
     }
     return result;

@@ -50,9 +50,11 @@ void Core::State::finish_order(bool ok, const std::string& reason) {
 
 /// Whether the peer serves, as far as this node can know.
 Core::State::PeerServes Core::State::peer_serves() const {
+    if (link_up && phase == Phase::equal) { // since the Hello the roles may have been exchanged
+        return role == Role::second ? PeerServes::yes : PeerServes::no;
+    }
     if (link_up && hello_received) {
-        const bool follows =
-            phase == Phase::marked || phase == Phase::receiving || (phase == Phase::equal && role == Role::second);
+        const bool follows = phase == Phase::marked || phase == Phase::receiving;
         return follows || hello_received->serving ? PeerServes::yes : PeerServes::no;
     }
     const bool gone = peer == PeerState::silent || peer == PeerState::died;

@@ -573,9 +573,16 @@ void Core::State::roll_back_and_serve(bool force) {
             claim = Claim::none;
             return;
         }
-        out.emplace_back(Purge{~Seq{0}});
-        out.emplace_back(EndResync{false});
-        serve_by_order("an administrator said prim; rolled back");
+        record.inconsistent = Gen{};
+        persist([this] { // until then a crash needs the undo log once more
+            out.emplace_back(Purge{~Seq{0}});
+            out.emplace_back(EndResync{false});
+            if (order) {
+                serve_by_order("an administrator said prim; rolled back");
+            } else {
+                claim = Claim::none;
+            }
+        });
     });
     out.emplace_back(RollBack{ticket});
 }

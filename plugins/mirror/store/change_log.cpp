@@ -130,9 +130,10 @@ std::optional<std::uint32_t> ChangeLog::round_of(std::string_view bytes, std::ui
                : std::nullopt;
 }
 
-/// A bad sector is the torn tail of the last append, unless a later append wrote a good one behind it. What a torn
-/// append left behind its first bad sector may come back once another append has written that one: marks that were
-/// never acknowledged, which cost a comparison. Behind the last entry there is always room (see reserve()): a file that
+/// A sector of zeros is what the last append did not get to, unless a later append wrote a good one behind it. One that
+/// is neither sound nor zeros is damaged, and may have been acknowledged. What a torn append left behind its first
+/// missing sector may come back once another append has written that one: marks that were never acknowledged, which
+/// cost a comparison. Behind the last entry there is always room (see reserve()): a file that
 /// ends within its entries, or is shorter than it was made, was cut off.
 LoadedLog ChangeLog::read(std::string_view bytes, std::uint64_t id, std::uint64_t& next) {
     LoadedLog log{id, false, {}};
@@ -150,10 +151,9 @@ LoadedLog ChangeLog::read(std::string_view bytes, std::uint64_t id, std::uint64_
         log.entries.insert(log.entries.end(), sector.entries.begin(), sector.entries.end());
     }
     log.readable = bytes.size() >= step_bytes && next < count;
-    for (std::uint64_t index = next + 1; index < count; ++index) {
-        if (sound(index) && sector.batch > next) {
-            log.readable = false;
-        }
+    for (std::uint64_t index = next; index < count && log.readable; ++index) {
+        const bool zeros = bytes.substr(index * sector_bytes, sector_bytes).find_first_not_of('\0') == bytes.npos;
+        log.readable = zeros || (sound(index) && sector.batch <= next);
     }
     return log;
 }

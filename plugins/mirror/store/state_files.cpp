@@ -13,8 +13,38 @@ namespace stead::mirror {
 
 namespace {
 
-/// Apart, so that no drive writes both copies at once.
+/// Apart, so that no drive writes both slots at once.
 constexpr std::uint64_t slot_distance = 4096;
+/// One copy of a record may go bad. A write that was torn at any byte leaves one sound copy in its slot:
+/// the new one, or that of two records ago. A slot without any was damaged, and may have held the newest record.
+constexpr std::uint64_t copies = 2;
+
+std::string slot_of(const Record& record, std::uint64_t serial) {
+    const std::string one = encode(record, serial);
+    return one + one;
+}
+
+/// The newer of the copies in a slot.
+struct Slot {
+    std::optional<std::pair<Record, std::uint64_t>> sound;
+    std::optional<Error> later_version; ///< only a later version can read one of them
+    bool never_written{true};
+};
+
+Slot read_slot(std::string_view bytes) {
+    Slot slot;
+    for (std::uint64_t copy = 0; copy < copies; ++copy) {
+        const std::string_view one = bytes.substr(copy * record_bytes, record_bytes);
+        const auto decoded = decode_record(one);
+        slot.never_written = slot.never_written && one.find_first_not_of('\0') == std::string_view::npos;
+        if (!decoded) {
+            slot.later_version = decoded.error().code == Errc::unsupported ? decoded.error() : slot.later_version;
+        } else if (!slot.sound || decoded->second > slot.sound->second) {
+            slot.sound = *decoded;
+        }
+    }
+    return slot;
+}
 
 class Files final : public StateFiles {
 public:
@@ -41,7 +71,7 @@ private:
     std::filesystem::path record_path_;
     std::filesystem::path made_path_; ///< there is a record, or was: without it a lost one would look like a new node
     Fd record_;
-    std::uint64_t serial_{}; ///< of the newest sound copy
+    std::uint64_t serial_{}; ///< of the newest record
     std::uint64_t slot_{1};  ///< where that is
     ChangeLog log_;
 };
@@ -56,28 +86,33 @@ Result<std::optional<Record>> Files::load_record() {
         return std::optional<Record>();
     }
     std::string bytes;
-    const int error = file ? sys::read_up_to(file.get(), slot_distance + record_bytes, 0, bytes) : errno;
+    constexpr std::uint64_t size = slot_distance + copies * record_bytes;
+    const int error = file ? sys::read_up_to(file.get(), size, 0, bytes) : errno;
     if (error != 0) {
         return os_error(record_path_.string(), "cannot be read", error);
     }
-    bytes.resize(slot_distance + record_bytes);
+    bytes.resize(size);
     std::optional<Record> newest;
-    std::optional<Error> fault;
-    for (std::uint64_t slot = 0; slot < 2; ++slot) {
-        const auto decoded = decode_record(std::string_view(bytes).substr(slot * slot_distance, record_bytes));
-        if (!decoded) {
-            fault = decoded.error().code == Errc::unsupported ? decoded.error() : fault;
-        } else if (!newest || decoded->second > serial_) {
-            newest = decoded->first;
-            serial_ = decoded->second;
-            slot_ = slot;
+    bool damaged = false;
+    bool one_unwritten = false;
+    for (std::uint64_t number = 0; number < 2; ++number) {
+        const Slot slot = read_slot(std::string_view(bytes).substr(number * slot_distance, copies * record_bytes));
+        if (slot.later_version) { // the newer record may be the one that only a later version can read
+            return Error{slot.later_version->code, record_path_.string(), slot.later_version->text()};
+        }
+        damaged = damaged || (!slot.sound && !slot.never_written);
+        one_unwritten = one_unwritten || slot.never_written;
+        if (slot.sound && (!newest || slot.sound->second > serial_)) {
+            newest = slot.sound->first;
+            serial_ = slot.sound->second;
+            slot_ = number;
         }
     }
-    if (fault) { // the newer copy may be the one that only a later version can read
-        return Error{fault->code, record_path_.string(), fault->text()};
-    }
-    if (!newest) {
-        return lost("both copies of the mirror's record are damaged");
+    damaged = damaged || (one_unwritten && serial_ != 1); // the first record of versions before this one had one slot
+    if (!newest || damaged) {
+        return lost(newest
+                        ? "one of the two slots of the mirror's record is damaged, and it may have been the newer one"
+                        : "both slots of the mirror's record are damaged");
     }
     if (const auto noted = note_made(); !noted) { // a version before this one did not
         return noted.error();
@@ -105,10 +140,12 @@ Result<void> Files::note_made() const {
                : write_file_atomically(made_path_, "A mirror has been made here: see `record`.\n", 0600);
 }
 
-/// The file appears with its first record in it: a file without a sound copy is damaged, never new.
+/// The file appears with its first record in both slots: one without a sound copy is damaged, never new.
 Result<void> Files::first(const Record& record) {
-    std::string bytes = encode(record, serial_ + 1);
-    bytes.resize(slot_distance + record_bytes);
+    constexpr std::uint64_t first_serial = 2; // 1 is that of versions that wrote one slot
+    std::string bytes = slot_of(record, first_serial);
+    bytes.resize(slot_distance);
+    bytes += slot_of(record, first_serial);
     if (const auto written = write_file_atomically(record_path_, bytes, 0600); !written) {
         return written;
     }
@@ -119,19 +156,19 @@ Result<void> Files::first(const Record& record) {
     if (!record_) {
         return os_error(record_path_.string(), "cannot be opened", errno);
     }
-    ++serial_;
+    serial_ = first_serial;
     slot_ = 0;
     log_.named(record.log);
     return {};
 }
 
-/// Over the older copy. After a failure the same one is written again: the sound one is never touched.
+/// Over the older one. After a failure the same slot is written again: the sound one is never touched.
 Result<void> Files::persist(const Record& record) {
     if (!record_) {
         return first(record);
     }
     const std::uint64_t slot = 1 - slot_;
-    int error = sys::write_all(record_.get(), encode(record, serial_ + 1), slot * slot_distance);
+    int error = sys::write_all(record_.get(), slot_of(record, serial_ + 1), slot * slot_distance);
     error = error == 0 ? sys::result(::fdatasync(record_.get())) : error;
     if (error != 0) {
         return os_error(record_path_.string(), "cannot be written", error);

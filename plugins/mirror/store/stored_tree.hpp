@@ -183,6 +183,12 @@ private:
     [[nodiscard]] Errno forget_cached() const;
     [[nodiscard]] Result<void> take_over();
 
+    // aside.cpp
+    [[nodiscard]] std::filesystem::path aside_path() const;
+    void put_back_others();
+    void note_aside() const;
+    void forget_aside() const;
+
     // foreign.cpp
     [[nodiscard]] Result<void> index_all();
     [[nodiscard]] std::filesystem::path manifest_path() const;
@@ -197,6 +203,7 @@ private:
     void say(bool alarm, const std::string& text) const;
 
     Options options_;
+    std::string others_aside_; ///< entries of the file `aside` that could not be put back
     Inodes inodes_;
     Written written_;
     TargetSet foreign_;

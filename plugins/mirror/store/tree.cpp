@@ -67,6 +67,7 @@ Result<void> StoredTree::start() {
     if (const int error = sys::private_folder(options_.state); error != 0) {
         return os_error(options_.state.string(), "cannot be made", error);
     }
+    put_back_others();
     for (const Root& root : options_.roots) {
         auto open = std::make_unique<OpenRoot>();
         open->options = root;
@@ -89,6 +90,7 @@ Result<void> StoredTree::start() {
     if (!marked && !moved) {
         return marked; // nothing was touched
     }
+    note_aside();
     Result<void> taken;
     for (std::size_t i = 0; i < inodes_.roots.size() && taken; ++i) {
         taken = inodes_.roots[i]->place.take();
@@ -157,22 +159,33 @@ void StoredTree::hand_back_all() {
         }
     }
     inodes_.forget_all();
+    bool all = true;
     for (const auto& root : inodes_.roots) {
         if (const auto back = root->place.give_back(); !back) {
             say(true, back.error().text());
+            all = false;
         }
+    }
+    if (all) {
+        forget_aside();
     }
 }
 
 /// Nothing was done to the data: those that were in their place go there again.
 void StoredTree::hand_back() {
     inodes_.forget_all();
+    bool all = true;
     for (const auto& root : inodes_.roots) {
         if (root->place.was_stopped() && root->place.data() >= 0) {
             if (const auto back = root->place.give_back(); !back) {
                 say(true, back.error().text());
+                all = false;
             }
         }
+        all = all && root->place.was_stopped();
+    }
+    if (all) {
+        forget_aside();
     }
 }
 
@@ -254,6 +267,7 @@ Result<void> StoredTree::close() {
             return back;
         }
     }
+    forget_aside();
     closed_ = true;
     return {};
 }

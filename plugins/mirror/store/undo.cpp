@@ -29,7 +29,14 @@ Errno StoredTree::start_undo(bool go_on) {
     }
     purge_later_ = 0; // what is parked from here on is part of the old data
     forget_made();
-    return undo_.start(undo_path());
+    const bool lost = go_on && !undo_.active();
+    const Errno error = undo_.start(undo_path());
+    if (!lost || error != 0) {
+        return error;
+    }
+    say(true, undo_path().string() + " is missing: what the resync that broke off has overwritten is lost");
+    const UndoLog::Saved of_no_inode{{TargetKind::inode, {}, 0}, Content{{}, copy::Inode{}}};
+    return undo_.append({of_no_inode}); // so that what is saved from here on is never taken for the old data
 }
 
 void StoredTree::forget_made() {
@@ -102,10 +109,10 @@ Errno StoredTree::roll_back() {
     saves_undo_ = false; // what is overwritten now is the resync's
     const std::lock_guard lock(undo_mutex_);
     forget_made();
-    if (!undo_.active()) {
-        return 0;
-    }
-    if (undo_.damaged()) {
+    if (!undo_.active() || undo_.damaged()) {
+        say(true, undo_path().string() + (undo_.active() ? " is damaged" : " is missing") +
+                      ": what the resync that broke off has overwritten cannot be put back. Start the other node, and "
+                      "this one follows it; `stead primforce` serves what is here, half old and half new");
         return EIO;
     }
     std::vector<UndoLog::Entry> entries = undo_.entries();
@@ -117,6 +124,7 @@ Errno StoredTree::roll_back() {
         Errno error = entry.there ? undo_.read(entry, content) : 0;
         error = error == 0 && entry.there ? store(entry.target, content, ~Seq{0}, ignored) : error;
         if (error != 0) {
+            say(true, os_error(undo_path().string(), "cannot be put back", error).text());
             return error;
         }
     }

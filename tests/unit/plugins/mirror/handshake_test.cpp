@@ -134,6 +134,20 @@ TEST(MirrorHandshake, TwoThatWentOnAreASplitThatOnlyAnOrderEnds) {
     EXPECT_EQ(decided(both).extent, Extent::marks); // they have one base
 }
 
+TEST(MirrorHandshake, AnOrderToFollowLetsNoOlderCopyServeByItself) {
+    auto both = pair();
+    went_on(both[0], g1);
+    restarted(both[0]);
+    restarted(both[1]);
+    both[0].accept_loss = true;
+    EXPECT_EQ(decided(both).verdict, Verdict::nobody);
+    both[1].version = 2; // it would not know the rule
+    EXPECT_EQ(decided(both).verdict, Verdict::target);
+    both[1].version = 3;
+    both[1].serving = true; // somebody said prim there
+    EXPECT_EQ(decided(both).verdict, Verdict::target);
+}
+
 TEST(MirrorHandshake, EmptyNeverWinsAndStrangersAreRefused) {
     auto both = pair();
     both[0].record = {};

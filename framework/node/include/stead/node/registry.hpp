@@ -52,6 +52,10 @@ public:
     /// Undoes an install() with `replace`: the edited configuration before it comes back, or the module goes.
     [[nodiscard]] Result<void> take_back(const std::string& name) const;
     [[nodiscard]] Result<void> uninstall(const std::string& name) const;
+    /// Error: conflict, when a plugin of the module has data of this server elsewhere than at their place, since its
+    /// last life ended without a stop. It says so by a file `aside` in its state folder; without the module nobody
+    /// would know of them.
+    [[nodiscard]] Result<void> nothing_aside(const std::string& name) const;
     /// What happens at boot: userconfig.xml's on, off or auto; where that says ignore (or nothing), what set_boot left:
     /// on, off or ignore.
     [[nodiscard]] std::string boot(const std::string& name) const;

@@ -12,9 +12,11 @@
 namespace stead::mirror::test {
 
 using testing::AllOf;
+using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Not;
 
 struct Places : TreeTest {};
 
@@ -80,6 +82,51 @@ TEST_F(Places, AfterACrashTheDataAreFoundAside) {
     EXPECT_EQ(slurp(aside / "a"), "hello");
     stop();
     EXPECT_EQ(slurp(place / "a"), "hello");
+}
+
+TEST_F(Places, WhatACrashLeftAsideGoesBackWhenItIsReplicatedElsewhereOrNotAtAll) {
+    const fs::path note = base / "state/aside";
+    start();
+    file("kept");
+    EXPECT_TRUE(fs::exists(note)) << "steadd asks for it";
+    tree.reset(); // a crash
+    Tree::Options other = options();
+    other.roots[0].hidden_suffix = "_elsewhere";
+    auto opened = Tree::open(std::move(other));
+    ASSERT_TRUE(opened) << opened.error().text();
+    EXPECT_FALSE(fs::exists(hidden));
+    EXPECT_THAT(names_in(base / "data_elsewhere/data"), ElementsAre("kept"));
+    opened->reset(); // again
+    fs::create_directory(base / "other");
+    other = options();
+    other.roots[0].place = base / "other";
+    opened = Tree::open(std::move(other));
+    ASSERT_TRUE(opened) << opened.error().text();
+    EXPECT_THAT(names_in(place), ElementsAre("kept"));
+    EXPECT_FALSE(fs::exists(base / "data_elsewhere"));
+    EXPECT_THAT(alarms, Contains(HasSubstr(place.string() + " is not replicated as before")));
+    ASSERT_TRUE((*opened)->close());
+    EXPECT_FALSE(fs::exists(note)) << "all are at their place";
+}
+
+TEST_F(Places, WhatCannotGoBackIsNotForgotten) {
+    start();
+    file("kept");
+    tree.reset();
+    set_flag(place, false);
+    fs::remove_all(place);
+    fs::create_directory(place);
+    spew(place / "mine", "somebody else's");
+    fs::create_directory(base / "other");
+    Tree::Options other = options();
+    other.roots[0].place = base / "other";
+    auto opened = Tree::open(std::move(other));
+    ASSERT_TRUE(opened) << opened.error().text();
+    EXPECT_THAT(alarms, Contains(HasSubstr("its data are still in " + hidden.string())));
+    EXPECT_THAT(names_in(aside), ElementsAre("kept"));
+    ASSERT_TRUE((*opened)->close());
+    EXPECT_THAT(slurp(base / "state/aside"), HasSubstr(place.string()));
+    EXPECT_THAT(slurp(base / "state/aside"), Not(HasSubstr((base / "other").string())));
 }
 
 TEST_F(Places, CrashBeforeTheMountPointIsMarked) {

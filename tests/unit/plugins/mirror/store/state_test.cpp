@@ -55,6 +55,7 @@ protected:
         return files->load_log(id);
     }
 
+    static constexpr std::size_t slot_bytes = 1024; ///< two copies of a record
     fs::path folder;
     std::unique_ptr<StateFiles> files;
 };
@@ -85,44 +86,85 @@ TEST_F(State, NoRecordAtFirstThenTheLastOne) {
     EXPECT_EQ(load_record(), record(5));
 }
 
-TEST_F(State, ATornOrDamagedCopyLeavesTheOtherOne) {
-    for (Epoch epoch = 1; epoch <= 4; ++epoch) {
+TEST_F(State, ATornRecordLeavesTheOneBefore) {
+    for (Epoch epoch = 1; epoch <= 3; ++epoch) {
         ASSERT_TRUE(files->persist(record(epoch)));
     }
-    const std::string whole = slurp(folder / "record");
-    const std::string older = whole.substr(0, 512), newer = whole.substr(4096, 512); // 4 is in the second slot
-    ASSERT_EQ(decode_record(newer)->first, record(4));
-    for (std::size_t byte = 0; byte < 512; ++byte) {
-        std::string torn = whole; // what a power cut in the middle of the write of 4 leaves
-        torn.replace(4096 + byte, 512 - byte, older, byte, 512 - byte);
+    const std::string before = slurp(folder / "record");
+    ASSERT_TRUE(files->persist(record(4)));
+    const std::string after = slurp(folder / "record");
+    const std::size_t slot = before.substr(0, slot_bytes) == after.substr(0, slot_bytes) ? 4096 : 0;
+    ASSERT_EQ(decode_record(after.substr(slot, 512))->first, record(4));
+    for (std::size_t byte = 0; byte < slot_bytes; ++byte) { // what a power cut in the middle of the write of 4 leaves
+        std::string torn = after;
+        torn.replace(slot + byte, slot_bytes - byte, before, slot + byte, slot_bytes - byte);
         spew(folder / "record", torn);
         open();
         const auto loaded = files->load_record();
         ASSERT_TRUE(loaded && *loaded) << byte;
         ASSERT_TRUE(**loaded == record(3) || **loaded == record(4)) << byte;
-        std::string damaged = whole;
-        damaged[4096 + byte] ^= 0x10;
-        spew(folder / "record", damaged);
-        open();
-        ASSERT_EQ(load_record(), record(3)) << byte;
     }
-    ASSERT_TRUE(files->persist(record(9))) << "over the damaged copy";
-    open();
-    EXPECT_EQ(load_record(), record(9));
 }
 
-TEST_F(State, TwoDamagedCopiesAreAnErrorNotANewNode) {
+/// What is older is not what this node knows of its data: it may have gone on alone since, or be half resynced.
+TEST_F(State, DamageNeverBringsAnOlderRecordBack) {
+    for (Epoch epoch = 1; epoch <= 4; ++epoch) {
+        ASSERT_TRUE(files->persist(record(epoch)));
+        const std::string whole = slurp(folder / "record");
+        for (std::size_t byte = 0; byte < whole.size(); byte += byte < slot_bytes ? 1 : 7) {
+            std::string damaged = whole;
+            damaged[byte] ^= 0x10;
+            spew(folder / "record", damaged);
+            open();
+            ASSERT_EQ(load_record(), record(epoch)) << byte;
+        }
+        for (const std::size_t slot : {std::size_t{0}, std::size_t{4096}}) {
+            std::string zeroed = whole, flipped = whole;
+            zeroed.replace(slot, slot_bytes, slot_bytes, '\0');
+            flipped[slot + 20] ^= 1;
+            flipped[slot + 512 + 20] ^= 1;
+            for (const std::string& damaged : {zeroed, flipped, whole.substr(0, slot)}) {
+                spew(folder / "record", damaged);
+                open();
+                const auto loaded = files->load_record();
+                ASSERT_FALSE(loaded) << epoch << " " << slot;
+                EXPECT_THAT(loaded.error().text(), HasSubstr((folder / "record").string()));
+            }
+        }
+        spew(folder / "record", whole);
+        open();
+        ASSERT_EQ(load_record(), record(epoch));
+    }
+}
+
+TEST_F(State, ARecordOfAVersionThatWroteOneCopyIsReadAndGoneOnWith) {
+    ASSERT_TRUE(files->persist(record(1)));
+    std::string old = encode(record(1), 1);
+    old.resize(4096 + 512);
+    spew(folder / "record", old);
+    open();
+    ASSERT_EQ(load_record(), record(1));
+    spew(folder / "record", old.substr(0, 4096) + encode(record(2), 2));
+    open();
+    ASSERT_EQ(load_record(), record(2));
+    ASSERT_TRUE(files->persist(record(3)));
+    open();
+    EXPECT_EQ(load_record(), record(3));
+}
+
+TEST_F(State, TwoDamagedSlotsAreAnErrorNotANewNode) {
     ASSERT_TRUE(files->persist(record(1)));
     ASSERT_TRUE(files->persist(record(2)));
     std::string bytes = slurp(folder / "record");
-    bytes[100] ^= 1;
-    bytes[4096 + 100] ^= 1;
+    for (const std::size_t copy : {0, 512, 4096, 4096 + 512}) {
+        bytes[copy + 100] ^= 1;
+    }
     for (const std::string& found : {bytes, std::string(), std::string(8192, '\0')}) {
         spew(folder / "record", found);
         open();
         const auto loaded = files->load_record();
         ASSERT_FALSE(loaded);
-        EXPECT_THAT(loaded.error().text(), HasSubstr("both copies"));
+        EXPECT_THAT(loaded.error().text(), HasSubstr("both slots"));
     }
 }
 
@@ -189,18 +231,18 @@ TEST_F(State, ATornTailOfTheLogIsItsEnd) {
         std::string torn = before;
         torn.replace(2 * 512, byte - 2 * 512, after, 2 * 512, byte - 2 * 512);
         spew(folder / "log", torn);
-        const LoadedLog log = load(11);
-        ASSERT_TRUE(log.readable) << byte;
+        const LoadedLog log = load(11); // no drive tears a sector: that it could be damaged counts
+        ASSERT_TRUE(!log.readable || byte == 2 * 512 || log.entries.size() == 23) << byte;
         ASSERT_TRUE(log.entries.size() == 5 || log.entries.size() == 23) << byte;
     }
 }
 
-TEST_F(State, DamageBeforeTheTailOfTheLogIsSeenAtEveryByte) {
+TEST_F(State, DamageInTheLogIsSeenAtEveryByte) {
     ASSERT_TRUE(files->reset_log(11, entries(0, 3)));
     ASSERT_TRUE(files->append_log(entries(3, 5)));
     ASSERT_TRUE(files->append_log(entries(5, 6)));
     const std::string whole = slurp(folder / "log");
-    for (std::size_t byte = 0; byte < 2 * 512; ++byte) {
+    for (std::size_t byte = 0; byte < 3 * 512; ++byte) { // also in what was appended last
         std::string damaged = whole;
         damaged[byte] ^= 0x40;
         spew(folder / "log", damaged);

@@ -8,6 +8,7 @@
 /// A resync that breaks off is rolled back; what it took after a split is exported.
 namespace stead::mirror::test {
 
+using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
@@ -143,12 +144,28 @@ TEST_F(Undo, ATornTailIsIgnoredAndDamageBeforeItIsAnError) {
     spew(base / "state/undo", damaged);
     start();
     EXPECT_EQ(tree->roll_back(), EIO);
-    EXPECT_THAT(alarms, SizeIs(1));
+    EXPECT_THAT(alarms, SizeIs(2));
     tree.reset();
     spew(base / "state/undo", whole + whole.substr(0, 100));
     start();
     ASSERT_EQ(tree->roll_back(), 0);
     expect_old();
+}
+
+TEST_F(Undo, WithoutItsLogAResyncThatBrokeOffIsNotCalledRolledBack) {
+    ASSERT_EQ(tree->start_undo(false), 0);
+    save_all_of_kept();
+    resync();
+    tree.reset();
+    fs::remove(base / "state/undo");
+    start();
+    EXPECT_NE(tree->roll_back(), 0);
+    EXPECT_THAT(alarms, Contains(HasSubstr((base / "state/undo").string() + " is missing")));
+    ASSERT_EQ(tree->start_undo(true), 0) << "the next resync goes on all the same";
+    save_all_of_kept(); // what is new already
+    tree.reset();
+    start();
+    EXPECT_NE(tree->roll_back(), 0) << "and if it breaks off as well, what it saved is not what was there";
 }
 
 TEST_F(Undo, EveryTornLengthOfTheLastBatchIsRead) {
@@ -169,7 +186,7 @@ TEST_F(Undo, EveryTornLengthOfTheLastBatchIsRead) {
 
 TEST_F(Undo, NothingIsSavedWithoutALog) {
     EXPECT_NE(tree->save_undo({inode(kept)}), 0);
-    EXPECT_EQ(tree->roll_back(), 0);
+    EXPECT_NE(tree->roll_back(), 0);
     end_resync(true);
     EXPECT_THAT(*list_lost(base / "state"), IsEmpty());
 }

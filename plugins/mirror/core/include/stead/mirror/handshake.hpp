@@ -10,7 +10,7 @@ namespace stead::mirror {
 
 /// What a node says of itself in Hello.
 struct Facts {
-    std::uint16_t version{2}; ///< of the rules; those that both know hold
+    std::uint16_t version{3}; ///< of the rules; those that both know hold
     Gen incarnation;
     Gen peer_incarnation; ///< the peer's, when both were last equal; none = not in this life
     Record record;

@@ -19,8 +19,8 @@ public:
     [[nodiscard]] static Result<std::unique_ptr<StateFiles>> open(const std::filesystem::path& folder);
     virtual ~StateFiles() = default;
 
-    /// The newer of the two sound copies; none when there has never been one. An error when there are copies and none
-    /// is sound: this node must not start as if it were new.
+    /// The newest one; none when there has never been one. An error when it may be damaged: this node must start
+    /// neither as if it were new nor as what it was before.
     [[nodiscard]] virtual Result<std::optional<Record>> load_record() = 0;
     /// The log named by the record; `readable` false when it is missing or damaged before its tail.
     [[nodiscard]] virtual LoadedLog load_log(std::uint64_t id) = 0;
