@@ -288,7 +288,8 @@ void World::on(unsigned n, const RoleChanged& change) {
     check_start(n, change);
     node.serves_since = node.serves ? node.serves_since : now_;
     node.serves = serves;
-    if (change.role == Role::alone && node.left_behind && !options_.witness && fully_cut_ && !split_) {
+    const bool unheard = fully_cut_ || cut_[static_cast<std::size_t>(Path::bus)][n]; // by the other one
+    if (change.role == Role::alone && node.left_behind && !options_.witness && unheard && !split_) {
         split_ = true; // one after the other, but a split all the same
         ++statistics.splits;
     }

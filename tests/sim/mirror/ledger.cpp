@@ -182,6 +182,9 @@ void World::on(unsigned n, const Answer& answer) {
         }
         return;
     }
+    if (core(n).role() == Role::alone && nodes_[n].session == 0) {
+        nodes_[1 - n].left_behind = true; // also where the role was alone before, as at the end of a resync
+    }
     if (split_) {
         return; // two histories: which one counts is decided when both are equal again
     }
