@@ -155,6 +155,9 @@ Result<void> Daemon::start() {
         }
     }
     for (const InstalledModule& module : registry_.list()) {
+        if (module.damage) {
+            log::error("steadd", module.damage->text());
+        }
         Generations(paths_.module(module.name)).recover();
     }
     for (const fs::path& left : archive::remove_leftovers(paths_.edited_modules())) {
