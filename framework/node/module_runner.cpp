@@ -336,7 +336,10 @@ void ModuleRunner::watch_answer(std::int64_t id) {
 
 void ModuleRunner::send(json::object body, std::optional<seconds> limit, Done done) {
     if (phase_ != Phase::up || !channel_ || !channel_->open()) {
-        done(stopped(module_));
+        done(phase_ == Phase::down ? stopped(module_)
+                                   : Error{Errc::conflict, "",
+                                           "stead-host of module '" + module_ + "' is just " +
+                                               (phase_ == Phase::starting ? "starting" : "ending") + "; try again"});
         return;
     }
     const std::int64_t id = next_id_++;
