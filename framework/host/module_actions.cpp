@@ -2,6 +2,8 @@
 // What rules, checkers and people ask of the module, and of its plugins.
 #include "module_host.hpp"
 
+#include <stead/control/loop_count.hpp>
+
 #include <algorithm>
 #include <array>
 #include <ctime>
@@ -42,14 +44,13 @@ bool ModuleHost::loop_allows(const std::string& action, const std::string& by, C
 }
 
 void ModuleHost::load_loops() { // steadd counts deaths of this program in the same file
-    if (auto text = read_file(facts_.paths.loop_count(facts_.module), 65536)) {
+    if (auto text = control::read_loop_count(facts_.paths, facts_.module)) {
         loops_.load(*text);
     }
 }
 
 void ModuleHost::save_loops() {
-    const auto file = facts_.paths.loop_count(facts_.module);
-    if (auto saved = write_file_atomically(file, loops_.save()); !saved) {
+    if (auto saved = control::write_loop_count(facts_.paths, facts_.module, loops_.save()); !saved) {
         write(log::Level::warning, "host", "the loop count is not kept: " + saved.error().text());
     }
 }

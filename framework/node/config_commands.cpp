@@ -504,8 +504,8 @@ void Daemon::module_ports(const CallPtr& call) {
     std::vector<ModulePort> ports;
     if (!id && !bad && !call->request.module.empty()) {
         const Result<InstalledModule> module = registry_.find(call->request.module);
-        if (!module) {
-            return call->finish(Answer::failed(module.error()));
+        if (!module || module->damage) {
+            return call->finish(Answer::failed(module ? *module->damage : module.error()));
         }
         id = module->id;
         ports = registry_.ports(*module);

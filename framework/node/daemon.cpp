@@ -26,6 +26,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr seconds retry_interval{2};
+constexpr milliseconds ports_first_wait{50};
 constexpr milliseconds connect_limit{2000};
 
 std::string user_name(uid_t uid) {
@@ -155,6 +156,9 @@ Result<void> Daemon::start() {
         }
     }
     for (const InstalledModule& module : registry_.list()) {
+        if (module.damage) {
+            log::error("steadd", module.damage->text());
+        }
         Generations(paths_.module(module.name)).recover();
     }
     for (const fs::path& left : archive::remove_leftovers(paths_.edited_modules())) {
@@ -407,6 +411,7 @@ void Daemon::use_cluster(ActiveCluster cluster) {
     log::event("cluster", "I am node " + cluster_->name() + " of " + std::to_string(cluster_->cluster.nodes.size()) +
                               ", LANs " + lans);
     ports_problem_.clear();
+    ports_wait_ = ports_first_wait;
     open_ports();
     start_boot_modules();
 }
@@ -428,12 +433,13 @@ void Daemon::open_ports() {
     }
     if (problem != ports_problem_) {
         ports_problem_ = problem;
-        problem.empty()
-            ? log::event("cluster", "the ports are open now")
-            : log::error("cluster", problem + "; tried again every " + std::to_string(retry_interval.count()) + " s");
+        problem.empty() ? log::event("cluster", "the ports are open now")
+                        : log::error("cluster", problem + "; tried again, at least every " +
+                                                    std::to_string(retry_interval.count()) + " s");
     }
     if (!problem.empty()) {
-        retry_timer_.expires_after(retry_interval);
+        retry_timer_.expires_after(ports_wait_);
+        ports_wait_ = std::min<milliseconds>(2 * ports_wait_, retry_interval);
         retry_timer_.async_wait([this](const boost::system::error_code& error) {
             if (!error && cluster_) {
                 open_ports();

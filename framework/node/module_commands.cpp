@@ -135,7 +135,11 @@ void Daemon::start_then(const CallPtr& call, std::function<void(const json::obje
     if (!cluster_) {
         return call->finish(Answer::failed(exit_code::conflict, "this node has no cluster: " + cluster_problem_));
     }
-    if (!registry_.find(module)->configured) {
+    const Result<InstalledModule> installed = registry_.find(module);
+    if (!installed || installed->damage) {
+        return call->finish(Answer::failed(installed ? *installed->damage : installed.error()));
+    }
+    if (!installed->configured) {
         return call->finish(Answer::failed(
             exit_code::conflict, "module '" + module + "' is not configured; run 'stead config -m " + module + "'"));
     }
@@ -339,6 +343,9 @@ json::array Daemon::module_table(const std::string& only) {
             const auto left =
                 std::chrono::ceil<seconds>(timer->second.expiry() - boost::asio::steady_timer::clock_type::now());
             state.reason = "starts in " + std::to_string(std::max<std::int64_t>(left.count(), 0)) + " s (boot_delay)";
+        }
+        if (module.damage && state.reason.empty()) {
+            state.reason = module.damage->text();
         }
         json::array peers;
         const auto with_share = [](json::object line, const std::string& share) {

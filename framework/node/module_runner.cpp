@@ -4,6 +4,7 @@
 #include <stead/node/module_runner.hpp>
 
 #include <stead/control/host_protocol.hpp>
+#include <stead/control/loop_count.hpp>
 #include <stead/node/registry.hpp>
 
 #include <boost/asio/post.hpp>
@@ -335,7 +336,10 @@ void ModuleRunner::watch_answer(std::int64_t id) {
 
 void ModuleRunner::send(json::object body, std::optional<seconds> limit, Done done) {
     if (phase_ != Phase::up || !channel_ || !channel_->open()) {
-        done(stopped(module_));
+        done(phase_ == Phase::down ? stopped(module_)
+                                   : Error{Errc::conflict, "",
+                                           "stead-host of module '" + module_ + "' is just " +
+                                               (phase_ == Phase::starting ? "starting" : "ending") + "; try again"});
         return;
     }
     const std::int64_t id = next_id_++;
@@ -785,9 +789,8 @@ automaton::LoopGuard ModuleRunner::load_guard() const {
 }
 
 bool ModuleRunner::loop(std::string_view op) {
-    const std::filesystem::path file = paths_.loop_count(module_);
     automaton::LoopGuard guard = load_guard();
-    guard.load(value_or(read_file(file, 1u << 16), std::string{}));
+    guard.load(value_or(control::read_loop_count(paths_, module_), std::string{}));
     bool reached = false;
     if (op == "check") {
         return guard.exhausted(wall_seconds());
@@ -797,7 +800,7 @@ bool ModuleRunner::loop(std::string_view op) {
     } else {
         guard.reset();
     }
-    if (const Result<void> written = write_file_atomically(file, guard.save()); !written) {
+    if (const Result<void> written = control::write_loop_count(paths_, module_, guard.save()); !written) {
         log_.write(log::Level::warning, "steadd", "cannot keep the count of restarts: " + written.error().text());
     }
     return reached;

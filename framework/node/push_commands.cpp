@@ -45,6 +45,9 @@ void Daemon::push_module(const CallPtr& call) {
         return call->finish(installed ? Answer::failed(exit_code::usage, "'-E' needs -H NODES: where should it go?")
                                       : Answer::failed(installed.error()));
     }
+    if (installed->damage) {
+        return call->finish(Answer::failed(*installed->damage));
+    }
     asio::post(workers_, [this, call, module, id = installed->id] {
         auto file = std::make_shared<Result<Fd>>(package_of(paths_, module));
         asio::post(io_, [this, call, module, id, file] {
@@ -94,7 +97,7 @@ void Daemon::take_module(const CallPtr& call) {
         return call->finish(Answer::failed(exit_code::usage, "not a module: name, number and package are needed"));
     }
     const Result<InstalledModule> present = registry_.find(module);
-    if (present && present->id != id) {
+    if (present && !present->damage && present->id != id) {
         return call->finish(Answer::failed(exit_code::conflict, "module '" + module + "' has number " +
                                                                     std::to_string(present->id) + " here and " +
                                                                     id_text + " there"));

@@ -24,12 +24,21 @@ namespace {
 constexpr std::size_t small_file_bytes_max = 4096;
 constexpr std::size_t xml_bytes_max = 4u << 20;
 
-std::optional<unsigned> read_id(const fs::path& file) {
+Result<unsigned> read_id(const fs::path& file, const std::string& name) {
     const Result<std::string> text = read_file(file, small_file_bytes_max);
+    if (!text) {
+        return text.error();
+    }
+    const std::string_view digits = std::string_view(*text).substr(0, text->find('\n'));
     unsigned id = 0;
-    if (!text || std::from_chars(text->data(), text->data() + text->size(), id).ec != std::errc{} || id < 1 ||
-        id > limits::modules_max) {
-        return std::nullopt;
+    const auto [end, failed] = std::from_chars(digits.data(), digits.data() + digits.size(), id);
+    const bool whole =
+        failed == std::errc{} && end == digits.data() + digits.size() && text->size() <= digits.size() + 1;
+    if (!whole || id < 1 || id > limits::modules_max) {
+        return Error{Errc::malformed, file.string(),
+                     "'" + std::string(digits) + "' is no id of a module; allowed: 1 to " +
+                         std::to_string(limits::modules_max) + "; 'stead module install -m " + name +
+                         " -M ID' of the stopped module, with the ID of the other nodes, writes it anew"};
     }
     return id;
 }
@@ -86,12 +95,13 @@ std::vector<InstalledModule> Registry::list() const {
     std::error_code error;
     for (const fs::directory_entry& entry : fs::directory_iterator(paths_.modules(), error)) {
         const std::string name = entry.path().filename().string();
-        const std::optional<unsigned> id = read_id(paths_.module_id(name));
-        if (!id || !control::is_module_name(name)) {
+        const Result<unsigned> id = read_id(paths_.module_id(name), name);
+        if (!control::is_module_name(name) || (!id && id.error().code == Errc::not_found)) {
             continue;
         }
         const boost::json::object settings = module_settings(paths_.active(name));
-        modules.push_back({name, *id, !settings.empty(), text_setting(settings, "mode")});
+        modules.push_back({name, id ? *id : 0, !settings.empty(), text_setting(settings, "mode"),
+                           id ? std::nullopt : std::optional(id.error())});
     }
     std::sort(modules.begin(), modules.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
     return modules;
@@ -114,6 +124,9 @@ Result<InstalledModule> Registry::find(const std::string& name) const {
 }
 
 std::vector<ModulePort> Registry::ports(const InstalledModule& module) const {
+    if (module.damage) {
+        return {};
+    }
     const Result<std::string> xml = read_file(paths_.active(module.name) / "safeconf.xml", xml_bytes_max);
     std::vector<ModulePort> ports = ports_of(module.id, value_or(xml, std::string{}));
     if (module.mode == "light") { // its nodes hear each other where those of a farm do
@@ -127,6 +140,9 @@ Result<unsigned> Registry::choose_id(const std::string& name, std::optional<unsi
     std::set<unsigned> taken;
     for (const InstalledModule& module : list()) {
         if (module.name == name) {
+            if (!wanted && module.damage) {
+                return *module.damage;
+            }
             if (!wanted || *wanted == module.id) {
                 return module.id;
             }
@@ -161,7 +177,7 @@ Result<InstalledModule> Registry::install(const std::string& name, std::optional
     if (!id) {
         return id.error();
     }
-    if (find(name) && !replace) {
+    if (const Result<InstalledModule> there = find(name); there && !there->damage && !replace) {
         return Error{Errc::conflict, "",
                      "module '" + name + "' is installed already; 'stead module uninstall -m " + name +
                          "' removes it, 'stead module install -r -m " + name + " FILE.safe' replaces it"};

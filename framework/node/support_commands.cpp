@@ -6,6 +6,7 @@
 #include <stead/node/redact.hpp>
 
 #include <stead/archive/archive.hpp>
+#include <stead/control/loop_count.hpp>
 
 #include <boost/json/array.hpp>
 #include <boost/json/serialize.hpp>
@@ -240,7 +241,7 @@ void Daemon::clean(const CallPtr& call) {
             done = "logs";
         }
         if (what == "all" || what == "resource") {
-            fs::remove(paths.loop_count(module), ignored);
+            control::remove_loop_count(paths, module);
             done += (done.empty() ? "" : ", ") + std::string("count of restarts");
         }
         if (what == "all" || what == "process") {

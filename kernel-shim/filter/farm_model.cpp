@@ -37,8 +37,7 @@ Result<void> check(const FilterOptions& o) {
             return refuse("protocol " + std::to_string(rule.protocol) + " in a rule; tcp (6) and udp (17) are allowed");
         }
         if (rule.group >= o.groups) {
-            return refuse("group " + std::to_string(rule.group) + " in a rule; there are " +
-                          std::to_string(o.groups));
+            return refuse("group " + std::to_string(rule.group) + " in a rule; there are " + std::to_string(o.groups));
         }
         if (rule.vip && *rule.vip >= o.vips.size()) {
             return refuse("virtual address " + std::to_string(*rule.vip) + " in a rule; there are " +
@@ -187,8 +186,7 @@ OwnAddresses own_addresses(std::uint32_t ifindex, const stead_farm_config& confi
             const auto* a = reinterpret_cast<const sockaddr_in*>(i->ifa_addr);
             const auto* mask = reinterpret_cast<const sockaddr_in*>(i->ifa_netmask);
             const std::uint32_t mapped[4] = {0, 0, htonl(0xffff), a->sin_addr.s_addr};
-            // A /32 is some module's virtual address: better than nothing, worse than any other.
-            const bool host_only = mask != nullptr && mask->sin_addr.s_addr == 0xffffffffu;
+            const bool host_only = mask != nullptr && mask->sin_addr.s_addr == 0xffffffffu; // of another module
             if (!is_vip(mapped) && !host_only && own.address4_be == 0) {
                 own.address4_be = a->sin_addr.s_addr;
             }
@@ -196,8 +194,10 @@ OwnAddresses own_addresses(std::uint32_t ifindex, const stead_farm_config& confi
             const auto* a = reinterpret_cast<const sockaddr_in6*>(i->ifa_addr);
             std::uint32_t words[4];
             std::memcpy(words, &a->sin6_addr, 16);
+            const auto* mask = reinterpret_cast<const sockaddr_in6*>(i->ifa_netmask);
+            const bool host_only = mask != nullptr && mask->sin6_addr.s6_addr[15] == 0xff;
             const bool local = IN6_IS_ADDR_LINKLOCAL(&a->sin6_addr);
-            if (!is_vip(words) && (local || own.address6_be[0] == 0)) {
+            if (!is_vip(words) && !host_only && (local || own.address6_be[0] == 0)) {
                 std::memcpy(own.address6_be.data(), words, 16);
             }
         }

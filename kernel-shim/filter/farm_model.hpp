@@ -29,7 +29,8 @@ struct EncodedTable {
     [[nodiscard]] static Result<EncodedTable> make(const GroupTable& table, std::uint8_t groups);
 };
 
-/// Our own MAC and addresses on an interface, VIPs left out.
+/// Our own MAC and addresses on an interface. VIPs are left out, also those of other modules (/32 and /128): a
+/// neighbour that was told one of them with our MAC would send its traffic here.
 struct OwnAddresses {
     Mac mac{};
     std::uint32_t address4_be{};

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Every command of `stead`, as scripts use it, on three real nodes: outputs, JSON, exit codes, refusals."""
+import datetime
 import json
 import os
 import pathlib
@@ -442,6 +443,20 @@ def taken_port(farm, node):
     lab.wait_for("node2 hears node1", lambda: [one for one in as_json(farm.nodes[1], "cluster state")["nodes"]
                                                if one["node"] == "node1" and one["up"]], 15)
     check("the ports are open now" in node.stead("log").stdout, "and the log says so")
+    before = len(port_lines(node))
+    node.kill("steadd", "TERM")
+    node.steadd.wait()
+    node.spawn(["python3", "-c", program.replace("600", "0.5")])
+    lab.wait_for("the port is taken", lambda: node.sh("ss -Hlun 'sport = :4800'").stdout)
+    node.start_steadd()
+    lab.wait_for("the port is open", lambda: port_lines(node)[-1].endswith("the ports are open now"), 15)
+    times = [datetime.datetime.fromisoformat(line[:26]) for line in port_lines(node)[-2:]]
+    check(len(port_lines(node)) == before or (times[1] - times[0]).total_seconds() < 1.5,
+          "a port that is free again at once is opened soon")
+
+
+def port_lines(node):
+    return [line for line in node.stead("log").stdout.splitlines() if "cannot bind" in line or "ports are open" in line]
 
 
 def leave_and_lock(farm, node):

@@ -39,6 +39,23 @@ TEST_F(RegistryTest, AnEditedFolderIsTakenAsItIs) {
     EXPECT_EQ(registry_.list().size(), 1u);
 }
 
+TEST_F(RegistryTest, AModuleWhoseIdIsDamagedIsStillThereAndSaysSo) {
+    ASSERT_TRUE(registry_.install("web", 7, false, {}));
+    for (const std::string damaged : {"", "0\n", "65\n", "7 8\n", "7\n7\n", "-7\n"}) {
+        ASSERT_TRUE(write_file_atomically(paths().module_id("web"), damaged));
+        const auto found = registry_.find("web");
+        ASSERT_TRUE(found) << damaged;
+        ASSERT_TRUE(found->damage) << damaged;
+        EXPECT_THAT(found->damage->text(), HasSubstr(paths().module_id("web").string()));
+        EXPECT_THAT(found->damage->text(), HasSubstr("allowed: 1 to 64; 'stead module install -m web -M ID'"));
+        EXPECT_TRUE(registry_.ports(*found).empty());
+        EXPECT_FALSE(registry_.install("web", std::nullopt, false, {})) << "another id than the other nodes have";
+    }
+    EXPECT_EQ(registry_.install("web", 7, false, {})->id, 7u);
+    EXPECT_FALSE(registry_.find("web")->damage);
+    EXPECT_EQ(registry_.install("web", 7, false, {}).error().code, Errc::conflict);
+}
+
 TEST_F(RegistryTest, IdsAreUniqueAndInRange) {
     ASSERT_TRUE(registry_.install("web", 1, false, {}));
     EXPECT_THAT(registry_.install("db", 1, false, {}).error().what, HasSubstr("belongs to module 'web'"));

@@ -167,6 +167,7 @@ private:
     std::map<std::string, std::shared_ptr<ModuleRunner>> runners_;
     std::set<std::string> changing_;
     std::optional<ActiveCluster> cluster_;
+    milliseconds ports_wait_{}; ///< until the next try to open the ports
     std::string ports_problem_; ///< which of its ports this node could not open; empty: none
     std::string cluster_problem_;
     bool seed_compared_{};

@@ -19,9 +19,10 @@ namespace stead::node {
 
 struct InstalledModule {
     std::string name;
-    unsigned id{};
+    unsigned id{}; ///< 0 = damaged
     bool configured{};
-    std::string mode; ///< "farm", "mirror", "light"; empty = not configured
+    std::string mode;            ///< "farm", "mirror", "light"; empty = not configured
+    std::optional<Error> damage; ///< of the file `id`: what is wrong, and what to do
 };
 
 struct ModulePort {
