@@ -254,6 +254,9 @@ void World::check() {
             required_.dirs[d] = right.dirs[d];
         }
         required_.inodes = right.inodes;
+        for (auto& [id, request] : requests_) {
+            request.synced = Tree{}; // of the other history, perhaps
+        }
     }
     if (equal()) {
         fully_cut_ = silent_both_ways();
