@@ -4,6 +4,7 @@
 #include <stead/node/daemon.hpp>
 
 #include <stead/archive/archive.hpp>
+#include <stead/control/loop_count.hpp>
 
 #include <boost/json/array.hpp>
 #include <boost/json/parse.hpp>
@@ -466,9 +467,12 @@ void Daemon::module_uninstall(const CallPtr& call) {
     }
     change_module(
         call,
-        [registry = registry_, module] {
+        [registry = registry_, paths = paths_, module] {
             Result<void> removed = registry.nothing_aside(module);
             removed = removed ? registry.uninstall(module) : removed;
+            if (removed) {
+                control::remove_loop_count(paths, module);
+            }
             return removed ? Answer::done("module '" + module + "' is removed") : Answer::failed(removed.error());
         },
         [this, module] {
