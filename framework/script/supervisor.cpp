@@ -427,15 +427,23 @@ void SupervisorThread::bury(std::list<std::unique_ptr<Program>>::iterator gone) 
     read_output(program.process.pipes.out, *program.out);
     read_output(program.process.pipes.err, *program.err);
     bool wanted = false;
-    std::unique_ptr<Program> last;
     {
         const std::lock_guard lock(mutex_);
         wanted = program.stopping;
+    }
+    if (wanted) { // before those who wait for its end go on
+        publish(program, std::nullopt);
+    }
+    bool late = false;
+    std::unique_ptr<Program> last;
+    {
+        const std::lock_guard lock(mutex_);
+        late = program.stopping && !wanted;
         last = std::move(*gone);
         programs_.erase(gone);
         write_record();
     }
-    if (wanted) {
+    if (late) {
         publish(*last, std::nullopt);
     }
     last->out->finish();
