@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <cstdio>
 #include <ctime>
 #include <deque>
@@ -90,10 +91,10 @@ std::string log_line(std::string_view module, log::Level level, std::string_view
 ModuleLog::ModuleLog(fs::path file, std::string module, std::uint64_t bytes_max)
     : file_(std::move(file)), module_(std::move(module)), bytes_max_(bytes_max) {}
 
-void ModuleLog::write(log::Level level, std::string_view source, std::string_view text) {
+int ModuleLog::write(log::Level level, std::string_view source, std::string_view text) {
     const std::string line = log_line(module_, level, source, text);
     const std::lock_guard lock(mutex_);
-    append(line);
+    return append(line);
 }
 
 void ModuleLog::write_raw(std::string_view line) {
@@ -110,11 +111,14 @@ void ModuleLog::set_bytes_max(std::uint64_t bytes_max) {
     bytes_max_ = bytes_max;
 }
 
-void ModuleLog::append(std::string_view line) {
+int ModuleLog::append(std::string_view line) {
+    errno = 0;
     open_or_rotate(line.size());
-    if (fd_) {
-        [[maybe_unused]] const ssize_t put = ::write(fd_.get(), line.data(), line.size());
+    if (!fd_) {
+        return errno;
     }
+    const ssize_t put = ::write(fd_.get(), line.data(), line.size());
+    return put == static_cast<ssize_t>(line.size()) ? 0 : put < 0 ? errno : ENOSPC;
 }
 
 void ModuleLog::open_or_rotate(std::size_t line_bytes) {

@@ -251,7 +251,8 @@ Result<json::object> ModuleHost::do_action(const std::string& verb, const json::
                          " Ready; the module is " + state_name()};
     }
     act(verb, by, caller_of(request), false);
-    return json::object{};
+    return json::object{{"text", "module '" + facts_.module + "' " +
+                                     (verb == "restart" ? "restarts its application" : "stops and starts again")}};
 }
 
 Result<json::object> ModuleHost::do_set(const json::object& request) {

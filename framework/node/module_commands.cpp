@@ -566,13 +566,11 @@ void Daemon::print(const CallPtr& call) {
         text.append(text.empty() ? "" : " ").append(word);
     }
     const char kind = call->request.verb.back();
-    runner(call->request.module)
-        ->log()
-        .write(kind == 'i'   ? log::Level::event
-               : kind == 'w' ? log::Level::warning
-                             : log::Level::error,
-               call->request.by.empty() ? "script" : call->request.by, text);
-    call->finish(Answer::done(""));
+    const log::Level level = kind == 'i' ? log::Level::event : kind == 'w' ? log::Level::warning : log::Level::error;
+    const std::string by = call->request.by.empty() ? "script" : call->request.by;
+    const int error = runner(call->request.module)->log().write(level, by, text);
+    call->finish(error == 0 ? Answer::done("")
+                            : Answer::failed(os_error("log of module '" + call->request.module + "'", "write", error)));
 }
 
 void Daemon::set_resource(const CallPtr& call) {

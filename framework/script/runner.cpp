@@ -15,6 +15,7 @@
 #include <condition_variable>
 #include <cstring>
 #include <fstream>
+#include <sstream>
 #include <thread>
 
 namespace stead::script {
@@ -325,11 +326,20 @@ std::optional<Error> not_executable(const std::filesystem::path& bin, std::strin
     }
     std::string first(2, '\0');
     std::ifstream in(program);
-    if (in.read(first.data(), 2) && first == "#!" && std::getline(in, first) && first.ends_with('\r')) {
+    if (!in.read(first.data(), 2) || first != "#!" || !std::getline(in, first)) {
+        return std::nullopt;
+    }
+    if (first.ends_with('\r')) {
         return Error{Errc::malformed, place + ":1",
                      "ends with CR LF, as on Windows, so that the system looks for a program of that name with a CR; "
                      "run: sed -i 's/\\r$//' " +
                          place};
+    }
+    std::string interpreter;
+    std::istringstream{first} >> interpreter;
+    if (interpreter.starts_with('/') && !std::filesystem::exists(interpreter, ec)) {
+        return Error{Errc::not_found, place + ":1",
+                     "the script is for " + interpreter + ", which is not on this machine"};
     }
     return std::nullopt;
 }

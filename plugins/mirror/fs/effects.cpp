@@ -80,12 +80,21 @@ void Driver::perform(LogAppend&& output, Work&) {
 /// By this thread, right after the lock: no hand-over in the way of a write.
 void Driver::perform(Apply&& output, Work& work) {
     work.emplace_back([this, output = std::move(output)] {
-        feed(completed(output.ticket, tree_->apply(output.operation, output.park)));
+        const Errno error = tree_->apply(output.operation, output.park);
+        if (const auto inode = error == 0 ? tree_->expects_sync(output.operation) : std::nullopt) {
+            sync_pool_->post([this, inode = *inode] { tree_->sync_early(inode); }); // the disk begins before all else
+        }
+        feed(completed(output.ticket, error));
     });
 }
 
-void Driver::perform(SyncInode&& output, Work&) {
-    sync_pool_->post([this, output] { feed(completed(output.ticket, tree_->sync(output.fid))); });
+void Driver::perform(SyncInode&& output, Work& work) {
+    work.emplace_back([this, output] {
+        const auto told = [this, ticket = output.ticket](Errno error) { feed(completed(ticket, error)); };
+        if (!tree_->join_early(output.fid, told)) {
+            sync_pool_->post([this, inode = output.fid, told] { told(tree_->sync(inode)); });
+        }
+    });
 }
 
 void Driver::perform(Flush&& output, Work&) {

@@ -54,6 +54,11 @@ Errno StoredTree::apply(const Operation& operation, Seq park) {
     return stranger ? EPERM : perform(*operation.payload, {operation.payload->at, park, true});
 }
 
+std::optional<Fid> StoredTree::expects_sync(const Operation& applied) {
+    const auto* write = std::get_if<change::Write>(&applied.payload->what);
+    return write != nullptr && written_.early().expected(write->file) ? std::optional{write->file} : std::nullopt;
+}
+
 Errno StoredTree::apply_here(const Content& content) { return perform(content, {content.at, 0, false}); }
 
 Errno StoredTree::perform(const Content& content, const Manner& manner) {

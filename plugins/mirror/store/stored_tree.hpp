@@ -36,6 +36,13 @@ public:
 
     [[nodiscard]] Errno apply(const Operation& operation, Seq park) override;
     [[nodiscard]] Errno sync(const Fid& inode) override { return written_.sync(inodes_, inode); }
+    [[nodiscard]] std::optional<Fid> expects_sync(const Operation& applied) override;
+    void sync_early(const Fid& inode) override {
+        written_.early().run(inode, [&] { return written_.sync(inodes_, inode); });
+    }
+    [[nodiscard]] bool join_early(const Fid& inode, std::function<void(Errno)> then) override {
+        return written_.early().join(inode, std::move(then));
+    }
     void forget_times() override { inodes_.forget_times(); }
     [[nodiscard]] Errno flush() override { return written_.flush(inodes_); }
     [[nodiscard]] Errno probe() const override;

@@ -36,12 +36,14 @@ void Written::note(const Fid& fid, What what) {
 }
 
 void Written::add(const Fid& fid, What what) {
+    early_.changed(fid);
     const std::lock_guard lock(mutex_);
     What& noted = changed_.try_emplace(fid, what).first->second;
     noted = std::max(noted, what);
 }
 
 void Written::gone(const Fid& fid) {
+    early_.removed(fid);
     const std::lock_guard lock(mutex_);
     hopeless_.erase(fid);
     changed_.erase(fid);
@@ -145,14 +147,19 @@ void Written::end(std::uint64_t id) {
     synced_.notify_all();
 }
 
-void Written::wait_for_syncs(std::uint64_t through) {
+/// All that have begun until now.
+void Written::wait_for_syncs() {
     std::unique_lock lock(mutex_);
+    const std::uint64_t through = last_sync_;
     synced_.wait(lock, [&] {
         return std::none_of(syncing_.begin(), syncing_.end(), [&](const Syncing& one) { return one.id <= through; });
     });
 }
 
 Errno Written::sync(const Inodes& inodes, const Fid& fid) {
+    if (early_.take_failure(fid)) {
+        return EIO;
+    }
     What what = What::data;
     std::uint64_t id = 0, failures = 0;
     bool shared = false;
@@ -215,7 +222,6 @@ Errno Written::sync_each(const Inodes& inodes, const Changed& changed) {
 Errno Written::flush(const Inodes& inodes) {
     const std::lock_guard one_at_a_time(flush_);
     try_hopeless(inodes);
-    std::uint64_t through = 0;
     std::uint64_t failures = 0;
     bool swallowed = false;
     {
@@ -223,16 +229,16 @@ Errno Written::flush(const Inodes& inodes) {
         failures = failures_;
         swallowed = std::exchange(swallowed_, false);
         flushing_.swap(changed_);
-        through = last_sync_;
     }
     const bool whole = !swallowed && (flushing_.size() > one_by_one_max ||
                                       std::any_of(flushing_.begin(), flushing_.end(),
                                                   [](const auto& entry) { return entry.second == What::elsewhere; }));
     const Errno error = whole ? sync_file_systems(inodes, flushing_) : sync_each(inodes, flushing_);
-    wait_for_syncs(through); // what they had taken is not on disk before
+    wait_for_syncs(); // what they had taken is not on disk before, and a failure may have been told to one of them
     const std::lock_guard lock(mutex_);
     Changed().swap(flushing_);
-    return error == 0 && (failures != failures_ || (whole && swallowed_) || !hopeless_.empty()) ? EIO : error;
+    const bool untold = early_.take_failures();
+    return error == 0 && (untold || failures != failures_ || (whole && swallowed_) || !hopeless_.empty()) ? EIO : error;
 }
 
 } // namespace stead::mirror

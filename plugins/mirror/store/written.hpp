@@ -3,6 +3,8 @@
 
 #include "inodes.hpp"
 
+#include <stead/mirror/early_syncs.hpp>
+
 #include <condition_variable>
 #include <mutex>
 #include <unordered_map>
@@ -43,6 +45,7 @@ public:
 
     [[nodiscard]] Errno sync(const Inodes& inodes, const Fid& fid);
     [[nodiscard]] Errno flush(const Inodes& inodes);
+    [[nodiscard]] EarlySyncs& early() noexcept { return early_; }
 
 private:
     using Changed = std::unordered_map<Fid, What, FidHash>;
@@ -55,7 +58,7 @@ private:
     /// `shared`: somebody else is syncing it as well.
     [[nodiscard]] What begin(const Fid& fid, std::uint64_t& id, bool& shared);
     void end(std::uint64_t id);
-    void wait_for_syncs(std::uint64_t through);
+    void wait_for_syncs();
     [[nodiscard]] Errno sync_one(const Inodes& inodes, const Fid& fid, What what, bool data_only);
     [[nodiscard]] Errno sync_file_systems(const Inodes& inodes, const Changed& changed);
     [[nodiscard]] Errno sync_each(const Inodes& inodes, const Changed& changed);
@@ -67,6 +70,7 @@ private:
 
     static thread_local Change* change_;
 
+    EarlySyncs early_;
     std::mutex flush_; ///< one flush() at a time; before mutex_
     std::mutex mutex_;
     Changed changed_;

@@ -96,6 +96,12 @@ TEST_F(ModuleLogTest, SeveralWritersLoseNoLineOfTheLastFile) {
     EXPECT_EQ(log_tail(file_, 10000, false)->size(), 4u * lines_each);
 }
 
+TEST_F(ModuleLogTest, WhoseLineIsNotWrittenIsToldWhy) {
+    EXPECT_EQ(ModuleLog(file_, "web").write(log::Level::event, "a", "1"), 0);
+    EXPECT_EQ(ModuleLog("/dev/full", "web").write(log::Level::event, "a", "1"), ENOSPC);
+    EXPECT_EQ(ModuleLog(folder_.path() / "no" / "log", "web").write(log::Level::event, "a", "1"), ENOENT);
+}
+
 TEST_F(ModuleLogTest, MissingLogIsEmptyAndARemovedOneIsMadeAgain) {
     EXPECT_TRUE(log_tail(file_, 10, false)->empty());
     ModuleLog log(file_, "web");

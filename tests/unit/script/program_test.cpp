@@ -79,6 +79,13 @@ TEST_F(ProgramHook, RefusesTwinsAndFilesThatAreNotExecutable) {
     ASSERT_FALSE(runner().has("windows"));
     EXPECT_THAT(runner().has("windows").error().text(), HasSubstr("bin/windows:1: ends with CR LF"));
     EXPECT_THAT(runner().has("windows").error().text(), HasSubstr("sed -i 's/\\r$//' bin/windows"));
+    put("foreign", "#! /no/such/ksh -e\nexit 0\n", true);
+    ASSERT_FALSE(runner().has("foreign"));
+    EXPECT_THAT(runner().has("foreign").error().text(), HasSubstr("bin/foreign:1: the script is for /no/such/ksh,"));
+    put("foreign", "#! /no/such/ksh -e\nexit 0\n", true);
+    ASSERT_FALSE(runner().has("foreign"));
+    EXPECT_THAT(runner().has("foreign").error().text(),
+                HasSubstr("bin/foreign:1: the script is for /no/such/ksh, which is not"));
     EXPECT_FALSE(*runner().has("nothing"));
     EXPECT_FALSE(runner().has("../both"));
 }

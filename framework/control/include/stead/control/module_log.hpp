@@ -24,14 +24,15 @@ class ModuleLog {
 public:
     ModuleLog(std::filesystem::path file, std::string module, std::uint64_t bytes_max = 4u << 20);
 
-    void write(log::Level level, std::string_view source, std::string_view text);
+    /// 0 or why it is not in the file: most writers have nobody to tell.
+    int write(log::Level level, std::string_view source, std::string_view text);
     /// A line as it is (the user log: output of hooks).
     void write_raw(std::string_view line);
     /// From the next line on.
     void set_bytes_max(std::uint64_t bytes_max);
 
 private:
-    void append(std::string_view line); // mutex_ held
+    int append(std::string_view line); // mutex_ held
     void open_or_rotate(std::size_t line_bytes);
     std::mutex mutex_;
     std::filesystem::path file_;

@@ -87,7 +87,7 @@ public:
 };
 
 /// Why bin/<name>, if it is there, cannot be run: nobody may execute it (denied), or its line "#!…" ends with CR LF
-/// (malformed); with the remedy.
+/// (malformed) or names an interpreter that is not there (not_found); with the remedy.
 [[nodiscard]] std::optional<Error> not_executable(const std::filesystem::path& bin, std::string_view name);
 /// Compiles every bin/*.lua without running it. Errors: "bin/start_both.lua:12: …".
 [[nodiscard]] std::vector<Error> check_scripts(const std::filesystem::path& bin);

@@ -70,6 +70,36 @@ TEST_F(Applying, StrangeNames) {
     EXPECT_THAT(names_in(aside), SizeIs(6));
 }
 
+TEST_F(Applying, AFileThatIsSyncedBehindEachWriteIsSyncedBeforeItIsAskedFor) {
+    const Fid fid = file("wal");
+    int outcome = -1;
+    const auto tell = [&](Errno error) { outcome = error; };
+    const auto write = [&] {
+        Content content;
+        content.at = at;
+        content.what = change::Write{fid, 0, "x", false};
+        const Operation operation = operation_of(std::move(content));
+        EXPECT_EQ(tree->apply(operation, 0), 0);
+        return tree->expects_sync(operation);
+    };
+    for (int i = 0; i < 4; ++i) {
+        EXPECT_EQ(write(), std::nullopt);
+        EXPECT_FALSE(tree->join_early(fid, tell));
+        EXPECT_EQ(tree->sync(fid), 0);
+    }
+    EXPECT_EQ(write(), fid);
+    tree->sync_early(fid);
+    EXPECT_TRUE(tree->join_early(fid, tell));
+    EXPECT_EQ(outcome, 0);
+    EXPECT_EQ(write(), fid);
+    tree->sync_early(fid);
+    change::Attributes shorter{};
+    shorter.inode = fid;
+    shorter.set = change::Attributes::size_set;
+    EXPECT_EQ(apply(std::move(shorter)), 0);
+    EXPECT_FALSE(tree->join_early(fid, tell)) << "it was truncated since";
+}
+
 TEST_F(Applying, WriteSetsTheTimeOfTheServingNode) {
     const Fid fid = file("f", "hello");
     EXPECT_EQ(slurp(aside / "f"), "hello");

@@ -70,6 +70,13 @@ public:
     // ---- Effects of the core (core.hpp says what each means)
     [[nodiscard]] virtual Errno apply(const Operation& operation, Seq park) = 0;
     [[nodiscard]] virtual Errno sync(const Fid& inode) = 0;
+    /// Behind an apply(): the inode that its sync is expected for, as always behind such changes. sync_early() may
+    /// begin it at once, on a thread that may wait; join_early() then has its outcome.
+    [[nodiscard]] virtual std::optional<Fid> expects_sync(const Operation& applied) = 0;
+    virtual void sync_early(const Fid& inode) = 0;
+    /// As sync(), where an early one of it was begun: `then` gets the outcome, at once or on that one's thread. False:
+    /// none was, `then` gets nothing. Asked for each sync: this is how it is learnt which ones to expect.
+    [[nodiscard]] virtual bool join_early(const Fid& inode, std::function<void(Errno)> then) = 0;
     /// Another clock gives the times from here on: what was written last by the old one holds none of them back.
     virtual void forget_times() = 0;
     /// Everything written so far, by us, to any inode. Stays an error after a failed sync of an inode until that inode
