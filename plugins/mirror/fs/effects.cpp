@@ -266,6 +266,7 @@ void Driver::perform(RoleChanged&& output, Work& work) {
          {"epoch", output.epoch},
          {"reason", output.reason}});
     if (!serves()) {
+        tree_->forget_failures();
         pending_.clear();
         withheld_.clear();
         work.emplace_back([this] {

@@ -39,8 +39,8 @@ void EarlySyncs::run(const Fid& inode, const std::function<int()>& sync) {
         waiting.swap(habit.waiting);
         habit.running = false;
         habit.good = error == 0 && waiting.empty();
-        if (error != 0 && waiting.empty()) {
-            failures_.insert(inode);
+        if (error != 0) {
+            waiting.empty() ? untold(inode) : told(inode);
         }
     }
     for (const Waiting& one : waiting) {
@@ -66,19 +66,50 @@ bool EarlySyncs::join(const Fid& inode, std::function<void(int)> then) {
     return true;
 }
 
+void EarlySyncs::untold(const Fid& inode) {
+    untold_.insert(inode);
+    untold_to_all_.insert(inode);
+}
+
+void EarlySyncs::told(const Fid& inode) {
+    untold_.erase(inode);
+    untold_to_all_.erase(inode);
+}
+
+void EarlySyncs::failing(const Fid& inode) {
+    const std::lock_guard lock(mutex_);
+    if (const auto found = habits_.find(inode); found != habits_.end() && found->second.running) {
+        untold(inode);
+    }
+}
+
+void EarlySyncs::failed(const Fid& inode) {
+    const std::lock_guard lock(mutex_);
+    untold_.insert(inode);
+}
+
 bool EarlySyncs::take_failure(const Fid& inode) {
     const std::lock_guard lock(mutex_);
-    return failures_.erase(inode) != 0;
+    const bool any = untold_.contains(inode);
+    if (any) {
+        told(inode);
+    }
+    return any;
 }
 
 bool EarlySyncs::take_failures() {
     const std::lock_guard lock(mutex_);
-    return !std::exchange(failures_, {}).empty();
+    return !std::exchange(untold_to_all_, {}).empty();
+}
+
+void EarlySyncs::nobody_asks() {
+    const std::lock_guard lock(mutex_);
+    untold_.clear();
 }
 
 void EarlySyncs::removed(const Fid& inode) {
     const std::lock_guard lock(mutex_);
-    failures_.erase(inode);
+    told(inode);
     if (const auto found = habits_.find(inode); found != habits_.end() && !found->second.running) {
         habits_.erase(found);
     }

@@ -43,6 +43,7 @@ public:
     [[nodiscard]] bool join_early(const Fid& inode, std::function<void(Errno)> then) override {
         return written_.early().join(inode, std::move(then));
     }
+    void forget_failures() override { written_.early().nobody_asks(); }
     void forget_times() override { inodes_.forget_times(); }
     [[nodiscard]] Errno flush() override { return written_.flush(inodes_); }
     [[nodiscard]] Errno probe() const override;

@@ -172,6 +172,9 @@ Errno Written::sync(const Inodes& inodes, const Fid& fid) {
         what = begin(fid, id, shared);
     }
     Errno error = sync_one(inodes, fid, what, what == What::data);
+    if (error != 0) {
+        early_.failing(fid);
+    }
     end(id);
     if (error == 0 && shared) { // the kernel tells each failure once, maybe to the other one
         const std::lock_guard lock(mutex_);
@@ -203,6 +206,7 @@ Errno Written::sync_each(const Inodes& inodes, const Changed& changed) {
     const auto work = [&] {
         for (std::size_t i = next++; i < list.size(); i = next++) {
             if (const int error = sync_one(inodes, list[i].first, list[i].second, false); error != 0) {
+                early_.failed(list[i].first); // the kernel told us, and will not tell the application's fsync
                 int none = 0;
                 first.compare_exchange_strong(none, error);
             }

@@ -2,10 +2,27 @@
 #include "fixture.hpp"
 
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <thread>
 
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
+
+namespace {
+std::atomic<int> failing_syncs{0}; ///< so many more, as on a disk that fails
+}
+
+/// In place of the C library's, also for the store.
+extern "C" int fsync(int fd) {
+    if (failing_syncs > 0) {
+        --failing_syncs;
+        errno = EIO;
+        return -1;
+    }
+    return static_cast<int>(::syscall(SYS_fsync, fd));
+}
 
 /// Every kind of change, as ext4 would show it.
 namespace stead::mirror::test {
@@ -98,6 +115,22 @@ TEST_F(Applying, AFileThatIsSyncedBehindEachWriteIsSyncedBeforeItIsAskedFor) {
     shorter.set = change::Attributes::size_set;
     EXPECT_EQ(apply(std::move(shorter)), 0);
     EXPECT_FALSE(tree->join_early(fid, tell)) << "it was truncated since";
+}
+
+TEST_F(Applying, AFailureThatTheFlushMetIsToldToTheApplicationsFsync) {
+    const Fid fid = file("wal");
+    ASSERT_EQ(tree->flush(), 0);
+    ASSERT_EQ(apply(change::Write{fid, 0, "x", false}), 0);
+    failing_syncs = 1;
+    EXPECT_EQ(tree->flush(), EIO);
+    EXPECT_EQ(failing_syncs, 0);
+    EXPECT_EQ(tree->sync(fid), EIO) << "what was written is lost";
+    EXPECT_EQ(tree->sync(fid), 0);
+    ASSERT_EQ(apply(change::Write{fid, 0, "y", false}), 0);
+    failing_syncs = 1;
+    EXPECT_EQ(tree->flush(), EIO);
+    tree->forget_failures();
+    EXPECT_EQ(tree->sync(fid), 0) << "another application asks";
 }
 
 TEST_F(Applying, WriteSetsTheTimeOfTheServingNode) {

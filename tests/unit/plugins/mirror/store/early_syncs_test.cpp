@@ -163,6 +163,47 @@ TEST_F(Early, ItsFailureIsToldToWhoSyncsEverything) {
     EXPECT_FALSE(early.take_failures());
 }
 
+TEST_F(Early, WhoWaitsForItsEndHearsOfItsFailureAtOnce) {
+    learn();
+    write();
+    --running;
+    bool heard = false;
+    early.run(wal, [&] {
+        early.failing(wal);
+        heard = early.take_failures(); // by now it may count as ended, before run() has its outcome
+        return EIO;
+    });
+    EXPECT_TRUE(heard);
+    EXPECT_EQ(*wish(), EIO);
+    early.failing(wal); // none is running: who asked hears it
+    EXPECT_FALSE(early.take_failures());
+    EXPECT_EQ(*wish(), 0);
+}
+
+TEST_F(Early, AFailureThatWasToldToTheMirrorIsToldToTheApplicationToo) {
+    learn();
+    write();
+    disk = EIO;
+    run();
+    EXPECT_TRUE(early.take_failures());
+    EXPECT_EQ(*wish(), EIO);
+    EXPECT_EQ(*wish(), 0);
+    early.failed(wal); // where all were synced
+    EXPECT_FALSE(early.take_failures());
+    EXPECT_EQ(*wish(), EIO);
+    EXPECT_EQ(*wish(), 0);
+}
+
+TEST_F(Early, TheNextApplicationIsNotToldOfThePreviousOnesFailures) {
+    learn();
+    write();
+    disk = EIO;
+    run();
+    early.nobody_asks();
+    EXPECT_EQ(*wish(), 0);
+    EXPECT_TRUE(early.take_failures()) << "the mirror is";
+}
+
 TEST_F(Early, AnOutcomeIsGoodForOneWish) {
     learn();
     write();

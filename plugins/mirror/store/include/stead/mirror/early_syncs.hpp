@@ -27,9 +27,16 @@ public:
     /// A sync is wished for. True: `then` has got the outcome of an early one, or will on the thread of its run(), that
     /// syncs once more for whom the early one does not cover. False: there is none.
     [[nodiscard]] bool join(const Fid& inode, std::function<void(int)> then);
-    /// A failure that nobody was told of yet: whoever syncs the inode, or all of them, must be.
+    /// A sync of the inode failed and is about to count as ended: who waits for that hears it, if it was an early one.
+    void failing(const Fid& inode);
+    /// Nobody had asked for the sync of the inode that failed, and who syncs all of them hears of it.
+    void failed(const Fid& inode);
+    /// A failure that was not told yet. Whoever syncs all of them is told, and still so is whoever syncs the inode: the
+    /// one is the mirror, the other the application.
     [[nodiscard]] bool take_failure(const Fid& inode);
     [[nodiscard]] bool take_failures();
+    /// The application that wrote is gone, and the next one has written nothing.
+    void nobody_asks();
     void removed(const Fid& inode);
 
 private:
@@ -50,12 +57,15 @@ private:
         std::uint64_t covers{}; ///< the version
         std::vector<Waiting> waiting;
     };
+    void untold(const Fid& inode);
+    void told(const Fid& inode);
     static void learn(Habit& habit);
     Habit& habit_of(const Fid& inode);
 
     std::mutex mutex_;
     std::map<Fid, Habit> habits_; ///< of what was synced at least once
-    std::set<Fid> failures_;
+    std::set<Fid> untold_;        ///< failures that whoever syncs the inode has not heard
+    std::set<Fid> untold_to_all_; ///< whoever syncs all of them
 };
 
 } // namespace stead::mirror

@@ -77,6 +77,8 @@ public:
     /// As sync(), where an early one of it was begun: `then` gets the outcome, at once or on that one's thread. False:
     /// none was, `then` gets nothing. Asked for each sync: this is how it is learnt which ones to expect.
     [[nodiscard]] virtual bool join_early(const Fid& inode, std::function<void(Errno)> then) = 0;
+    /// The application is gone: what was not told to its fsyncs is not told to the next one's.
+    virtual void forget_failures() = 0;
     /// Another clock gives the times from here on: what was written last by the old one holds none of them back.
     virtual void forget_times() = 0;
     /// Everything written so far, by us, to any inode. Stays an error after a failed sync of an inode until that inode
