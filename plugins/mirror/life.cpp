@@ -178,6 +178,7 @@ void MirrorPlugin::on_role(const std::string& role, const std::string& reason) {
     if (serving()) {
         remember_prim(true);
     } else if (role_ == Role::waiting) {
+        host_.unpublish("splitbrain.claim"); // it would be asked again until it is granted, and the peer's then refused
         network_.remove(options_.tcp_reset); // who does not serve is not reached; the scripts stop what runs
     }
     lead();
