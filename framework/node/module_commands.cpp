@@ -569,8 +569,8 @@ void Daemon::print(const CallPtr& call) {
     const log::Level level = kind == 'i' ? log::Level::event : kind == 'w' ? log::Level::warning : log::Level::error;
     const std::string by = call->request.by.empty() ? "script" : call->request.by;
     const int error = runner(call->request.module)->log().write(level, by, text);
-    call->finish(error == 0 ? Answer::done("")
-                            : Answer::failed(os_error("log of module '" + call->request.module + "'", "write", error)));
+    const std::string file = paths_.module_log(call->request.module).string();
+    call->finish(error == 0 ? Answer::done("") : Answer::failed(os_error(file, "the line cannot be written", error)));
 }
 
 void Daemon::set_resource(const CallPtr& call) {

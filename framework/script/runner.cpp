@@ -339,7 +339,8 @@ std::optional<Error> not_executable(const std::filesystem::path& bin, std::strin
     std::istringstream{first} >> interpreter;
     if (interpreter.starts_with('/') && !std::filesystem::exists(interpreter, ec)) {
         return Error{Errc::not_found, place + ":1",
-                     "the script is for " + interpreter + ", which is not on this machine"};
+                     "the script is for " + interpreter +
+                         ", which is not on this machine: install it, or name another program in this line"};
     }
     return std::nullopt;
 }

@@ -105,7 +105,7 @@ private:
         urgent.sched_priority = 5;
         (void)::pthread_setschedparam(::pthread_self(), SCHED_FIFO, &urgent); // else a busy machine is what we measure
         // No wait for the sockets: the kernel would charge the wake-up of this thread to the bus, once a datagram, and
-        // real members are not woken by them either when they are at rest.
+        // real members of a large group are not woken by them either when they are at rest (read_late()).
         for (Instant reads = BootClock::now(); !end_;) {
             Instant next = reads;
             for (const auto& member : members_) {

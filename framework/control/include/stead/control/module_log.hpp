@@ -24,7 +24,7 @@ class ModuleLog {
 public:
     ModuleLog(std::filesystem::path file, std::string module, std::uint64_t bytes_max = 4u << 20);
 
-    /// 0 or why it is not in the file: most writers have nobody to tell.
+    /// 0, or the errno that says why it is not in the file: most writers have nobody to tell.
     int write(log::Level level, std::string_view source, std::string_view text);
     /// A line as it is (the user log: output of hooks).
     void write_raw(std::string_view line);

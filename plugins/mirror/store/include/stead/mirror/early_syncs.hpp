@@ -15,7 +15,7 @@ namespace stead::mirror {
 /// A database writes and syncs, again and again. Where one sync after another came behind the same few writes of a
 /// file, the next one begins right behind them: the disk works while the answer to the write and the wish for the sync
 /// are still on their way. Whoever wishes gets its outcome, unless the file was changed in between. Thread-safe; does
-/// no input or output itself.
+/// no input or output itself, and calls nothing under its lock. Errors are errnos, 0 is none.
 class EarlySyncs {
 public:
     /// A change of the inode begins or ends, whatever it is: a sync begun before does not cover it.
