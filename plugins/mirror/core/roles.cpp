@@ -117,8 +117,8 @@ void Core::State::witness_answered(const Done& answer) {
         doubt("the witness refused: the primary may go on");
     } else if (primary && now >= give_up_at) {
         step_down("neither the peer nor the witness answers", false);
-    } else if (primary && peer != PeerState::present) {
-        ask_witness(epoch_after(record.epoch, options.node));
+    } else if (primary && peer != PeerState::present && !mutant(Mutant::ask_at_once)) {
+        repeat_at = now + options.repeat_every; // a witness that refuses the connection says so at once
     } else if (primary) {
         claim_on();
     } else {

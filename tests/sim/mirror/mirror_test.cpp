@@ -125,6 +125,7 @@ INSTANTIATE_TEST_SUITE_P(
         Broken{"repair_ends_early", Mutant::repair_ends_early, 5989, false, true, true},
         Broken{"ack_changes_under_way", Mutant::ack_changes_under_way, 371},
         Broken{"failed_log_forgets", Mutant::failed_log_forgets, 2871},
+        Broken{"ask_at_once", Mutant::ask_at_once, 165, false, false},
         Broken{"take_without_asking", Mutant::take_without_asking, 19, false, false},
         Broken{"roles_no_outdate", Mutant::no_outdate, 184, false, false}),
     [](const auto& mutant) { return std::string{mutant.param.name}; });

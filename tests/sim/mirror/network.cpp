@@ -11,6 +11,7 @@ constexpr auto suspect = milliseconds{160};
 constexpr auto lease_time = milliseconds{400};
 constexpr auto takeover = milliseconds{500};
 constexpr auto witness_timeout = milliseconds{300};
+constexpr std::size_t questions_max = 10; // of one node within a second
 } // namespace
 
 void World::cut(Path path, unsigned from, bool is_cut) {
@@ -230,6 +231,14 @@ void World::reconnect() {
 void World::on(unsigned n, const AskWitness& ask) {
     const auto answer = std::make_shared<Done>(Done{.ticket = ask.ticket, .unanswered = true});
     const std::uint64_t life = nodes_[n].life;
+    std::deque<Instant>& questions = nodes_[n].questions;
+    questions.push_back(now_);
+    while (questions.front() + seconds{1} < now_) {
+        questions.pop_front();
+    }
+    if (questions.size() > questions_max) {
+        fail("I11: node" + std::to_string(n) + " asks the witness again and again");
+    }
     if (!cut_[2][n]) {
         at(milliseconds{1 + random_.below(40)}, [this, n, answer, epoch = ask.epoch] {
             const bool newer = counter(epoch) > witness_counter_;
@@ -247,7 +256,9 @@ void World::on(unsigned n, const AskWitness& ask) {
             }
         });
     }
-    at(cut_[2][n] ? nanoseconds{witness_timeout} : nanoseconds{milliseconds{60}}, [this, n, answer, life] {
+    const bool refused = cut_[2][n] && random_.chance(50); // by its machine, which lives
+    const nanoseconds takes = refused ? milliseconds{1} : cut_[2][n] ? witness_timeout : milliseconds{60};
+    at(takes, [this, n, answer, life] {
         on_node(n, [this, n, answer, life] {
             if (nodes_[n].life == life) {
                 step(n, *answer);

@@ -95,8 +95,9 @@ private:
         std::vector<std::function<void()>> unfinished; ///< see effect()
         Instant disk_free{};                           ///< record and logs are written one after the other
         std::uint64_t timer{};
-        Ack ack{};               ///< as it was last told
-        std::uint64_t clients{}; ///< changes with the role: whose requests still count
+        Ack ack{};                     ///< as it was last told
+        std::uint64_t clients{};       ///< changes with the role: whose requests still count
+        std::deque<Instant> questions; ///< to the witness, in the last second
         // The bus, as this node sees it
         Instant heard{}, echoed{}, good{};
         std::uint64_t heard_life{}, exclusions{}, exclusions_seen{};

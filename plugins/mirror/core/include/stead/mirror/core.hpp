@@ -42,6 +42,7 @@ enum class Mutant : std::uint8_t {
     failed_log_forgets,
     // Without data
     take_without_asking,
+    ask_at_once,
 };
 
 struct Options {
