@@ -110,7 +110,7 @@ Errno StoredTree::perform(const change::Attributes& change, const Manner& manner
     const auto located = inodes_.index.find(change.inode);
     const Fd fd(located ? inodes_.open(*located, O_PATH) : -ESTALE);
     if (!fd) {
-        return ESTALE;
+        return open_error(fd);
     }
     note(*located);
     if (has(Set::owner_set) || has(Set::group_set)) {
@@ -152,7 +152,7 @@ Errno StoredTree::perform(const change::SetXattr& change, const Manner&) {
     const auto located = inodes_.index.find(change.inode);
     const Fd fd(located ? inodes_.open(*located, O_PATH) : -ESTALE);
     if (!fd) {
-        return ESTALE;
+        return open_error(fd);
     }
     note(*located);
     return sys::result(
@@ -166,7 +166,7 @@ Errno StoredTree::perform(const change::RemoveXattr& change, const Manner&) {
     const auto located = inodes_.index.find(change.inode);
     const Fd fd(located ? inodes_.open(*located, O_PATH) : -ESTALE);
     if (!fd) {
-        return ESTALE;
+        return open_error(fd);
     }
     note(*located);
     return sys::result(::removexattr(sys::proc_path(fd.get()).c_str(), change.name.c_str()));

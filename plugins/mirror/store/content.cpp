@@ -61,9 +61,8 @@ std::uint64_t digest_of(const Content& content) {
 }
 
 /// The zones with data. Where there are more pieces than a message may hold, the last one covers the rest.
-Errno StoredTree::data_ranges(int fd, std::vector<copy::ZoneRange>& out) {
-    off_t end = 0;
-    for (;;) {
+Errno StoredTree::data_ranges(int fd, std::uint64_t size, std::vector<copy::ZoneRange>& out) {
+    for (off_t end = 0; static_cast<std::uint64_t>(end) < size;) {
         const off_t begin = ::lseek(fd, end, SEEK_DATA);
         if (begin < 0) {
             return errno == ENXIO ? 0 : errno;
@@ -81,6 +80,7 @@ Errno StoredTree::data_ranges(int fd, std::vector<copy::ZoneRange>& out) {
             out.push_back({first, last - first + 1});
         }
     }
+    return 0;
 }
 
 /// Of an inode that somebody has open and that lost its last name nothing is read: nobody can reach it on the other
@@ -89,7 +89,7 @@ Errno StoredTree::read_listing(const Located& directory, copy::Listing& out,
                                std::vector<std::string>* strangers) const {
     const Fd folder(inodes_.open(directory, O_RDONLY | O_DIRECTORY));
     struct stat now {};
-    Errno error = folder ? sys::attributes(folder.get(), now) : ESTALE;
+    Errno error = folder ? sys::attributes(folder.get(), now) : open_error(folder);
     if (error != 0 || now.st_nlink == 0) {
         return error != 0 ? error : ESTALE;
     }
@@ -125,9 +125,10 @@ Errno StoredTree::read_listing(const Located& directory, copy::Listing& out,
 }
 
 Errno StoredTree::read_inode(const Located& located, bool zones, copy::Inode& out) const {
-    const Fd fd(inodes_.open(located, O_PATH));
+    const bool ranges = zones && located.is_file();
+    const Fd fd(inodes_.open(located, ranges ? O_RDONLY : O_PATH));
     struct stat found {};
-    int error = fd ? sys::attributes(fd.get(), found) : ESTALE;
+    int error = fd ? sys::attributes(fd.get(), found) : open_error(fd);
     if (error != 0 || found.st_nlink == 0) {
         return error != 0 ? error : ESTALE;
     }
@@ -139,9 +140,8 @@ Errno StoredTree::read_inode(const Located& located, bool zones, copy::Inode& ou
     out.mtime = sys::to_time(found.st_mtim);
     if (S_ISLNK(found.st_mode)) {
         out.link = sys::link_text(fd.get(), error).value_or("");
-    } else if (zones && out.size > 0) {
-        const Fd bytes(inodes_.open(located, O_RDONLY));
-        error = bytes ? data_ranges(bytes.get(), out.data) : ESTALE;
+    } else if (ranges) {
+        error = data_ranges(fd.get(), out.size, out.data);
     }
     std::vector<std::string> names;
     error = error == 0 ? sys::list_xattrs(fd.get(), names) : error;
@@ -185,7 +185,7 @@ Errno StoredTree::read_content(const Target& target, bool zones, std::optional<C
         }
         const Fd fd(inodes_.open(*located, O_RDONLY));
         struct stat found {};
-        error = fd ? sys::attributes(fd.get(), found) : ESTALE;
+        error = fd ? sys::attributes(fd.get(), found) : open_error(fd);
         if (error == 0 &&
             (found.st_nlink == 0 || target.index >= zones_of(static_cast<std::uint64_t>(found.st_size)))) {
             return 0;
@@ -244,7 +244,7 @@ Errno StoredTree::digest(const Target& target, std::uint64_t& out) const {
 Errno StoredTree::list_one(const Located& located, std::vector<Target>& out) const {
     const Fd fd(inodes_.open(located, O_PATH));
     struct stat found {};
-    const int error = fd ? sys::attributes(fd.get(), found) : ESTALE;
+    const int error = fd ? sys::attributes(fd.get(), found) : open_error(fd);
     if (error != 0 || found.st_nlink == 0) {
         return error == ESTALE ? 0 : error;
     }
@@ -264,9 +264,11 @@ Errno StoredTree::list_all(std::vector<Target>& out) const {
         const Fid next = unseen.back();
         unseen.pop_back();
         const auto directory = inodes_.index.find(next);
-        const Fd folder(directory ? inodes_.open(*directory, O_RDONLY | O_DIRECTORY) : -1);
-        if (!folder) {
+        const Fd folder(directory ? inodes_.open(*directory, O_RDONLY | O_DIRECTORY) : -ESTALE);
+        if (const Errno error = open_error(folder); error == ESTALE) {
             continue; // removed meanwhile
+        } else if (error != 0) {
+            return error;
         }
         const Errno error = sys::each_entry(folder.get(), [&](const char* name, unsigned char) {
             struct stat found {};

@@ -27,6 +27,10 @@ struct OpenRoot {
     int mount_id{}; ///< of everything below it
 };
 
+/// What stands in a descriptor of which open() (below) has made none. "Gone" (ESTALE) is only one reason: who takes
+/// another one for it loses what is there.
+[[nodiscard]] inline Errno open_error(const Fd& fd) noexcept { return fd ? 0 : -fd.get(); }
+
 /// An inode that is kept open: a directory (O_RDONLY) or a regular file (O_RDWR).
 class OpenInode {
 public:

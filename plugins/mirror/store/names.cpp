@@ -109,7 +109,7 @@ Errno StoredTree::perform(const change::Link& change, const Manner& manner) {
     const auto located = inodes_.index.find(change.inode);
     const Fd fd(located ? inodes_.open(*located, O_PATH) : -ESTALE);
     if (!fd) {
-        return ESTALE;
+        return open_error(fd);
     }
     if (manner.replicated && inodes_.excluded(spot.parent, change.name)) {
         return EPERM;

@@ -45,7 +45,7 @@ Errno StoredTree::find_alive(const Fid& fid, Located& out, struct stat& attribut
     const auto located = inodes_.index.find(fid);
     const Fd fd(located ? inodes_.open(*located, O_PATH) : -ESTALE);
     if (!fd) {
-        return ESTALE;
+        return open_error(fd);
     }
     out = *located;
     const int error = sys::attributes(fd.get(), attributes);
@@ -213,9 +213,10 @@ Errno store_xattrs(int fd, const std::vector<std::pair<std::string, std::string>
 
 /// Where `inode` has data and this file has none at all: cut or punched here, by an application of this node or behind
 /// the mount. Too many to say so are said by asking for all of the file.
-Errno StoredTree::find_lacking(const Fid& fid, int fd, const copy::Inode& inode, Stored& out) const {
+Errno StoredTree::find_lacking(const Fid& fid, int fd, std::uint64_t size, const copy::Inode& inode,
+                               Stored& out) const {
     std::vector<copy::ZoneRange> own;
-    if (const Errno error = data_ranges(fd, own); error != 0) {
+    if (const Errno error = data_ranges(fd, size, own); error != 0) {
         return error;
     }
     std::uint64_t zones = 0;
@@ -260,12 +261,12 @@ Errno StoredTree::store_inode(const Fid& fid, const copy::Inode& inode, Seq park
     const Fd fd(located ? inodes_.open(*located, O_PATH) : -ESTALE);
     struct stat now {};
     if (!fd || (error = sys::attributes(fd.get(), now)) != 0) {
-        return fd ? error : ESTALE;
+        return fd ? error : open_error(fd);
     }
     note(*located);
     const InodeRef file = located->is_file() ? inodes_.file(fid, error) : nullptr;
     if (file != nullptr) {
-        error = incomplete ? 0 : find_lacking(fid, file->fd(), inode, out);
+        error = incomplete ? 0 : find_lacking(fid, file->fd(), static_cast<std::uint64_t>(now.st_size), inode, out);
         error = error != 0 ? error : save_taken(fid, [&inode](std::uint64_t zone) { return takes_of(inode, zone); });
         if (error == 0 && static_cast<std::uint64_t>(now.st_size) != inode.size) {
             error = sys::result(::ftruncate(file->fd(), static_cast<off_t>(inode.size)));
@@ -369,7 +370,7 @@ Errno StoredTree::move_directory(const Located& moved, const Spot& spot, Seq par
     Fd parent;
     std::string name;
     struct stat before {};
-    Errno error = fd ? 0 : ESTALE;
+    Errno error = open_error(fd);
     if (const auto parked = parked_.find(moved.fid); parked != parked_.end()) {
         parent = Fd(::fcntl(inodes_.roots[moved.root]->place.park(), F_DUPFD_CLOEXEC, 0));
         name = park_name(parked->second, moved.fid);
@@ -407,7 +408,7 @@ Errno StoredTree::displace(const Located& directory, Seq park) {
     Fd parent;
     std::string name;
     sys::Mark above;
-    Errno error = fd ? inodes_.parent_of(fd.get(), parent, name) : ESTALE;
+    Errno error = fd ? inodes_.parent_of(fd.get(), parent, name) : open_error(fd);
     error = error == 0 ? sys::read_mark(parent.get(), above) : error;
     if (error != 0) {
         return error;
@@ -474,7 +475,7 @@ Errno StoredTree::place(const Spot& spot, const copy::Listing::Entry& entry, Seq
     }
     const Fd fd(inodes_.open(located, O_PATH));
     if (!fd || ::linkat(fd.get(), "", spot.folder->fd(), spot.name.c_str(), AT_EMPTY_PATH) != 0) {
-        return fd ? errno : ESTALE;
+        return fd ? errno : open_error(fd);
     }
     left_park(located);
     return 0;

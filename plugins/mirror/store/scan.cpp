@@ -129,7 +129,7 @@ int Scan::rename_other(const Located& other) {
     seen.located = other;
     seen.fresh = true;
     const Fd fd(inodes_.open(other, O_PATH));
-    int error = fd ? sys::random_fid(inodes_.roots[seen.located.root]->fid, seen.located.fid) : ESTALE;
+    int error = fd ? sys::random_fid(inodes_.roots[seen.located.root]->fid, seen.located.fid) : open_error(fd);
     error = error == 0 ? sys::write_mark(fd.get(), {seen.located.fid, false}) : error;
     error = error == 0 && options_.attributes ? sys::attributes(fd.get(), seen.attributes) : error;
     if (error == 0) {

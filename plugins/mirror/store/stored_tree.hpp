@@ -148,8 +148,9 @@ private:
     [[nodiscard]] Errno make_empty(const Spot* spot, const copy::Listing::Entry& entry, Seq park);
     [[nodiscard]] Errno ensure(const Fid& fid, const copy::Listing::Entry& entry, Seq park, bool& incomplete);
     [[nodiscard]] Errno store_zone(const Fid& fid, std::uint64_t index, const copy::Zone& zone, Seq park);
-    [[nodiscard]] static Errno data_ranges(int fd, std::vector<copy::ZoneRange>& out);
-    [[nodiscard]] Errno find_lacking(const Fid& fid, int fd, const copy::Inode& inode, Stored& out) const;
+    [[nodiscard]] static Errno data_ranges(int fd, std::uint64_t size, std::vector<copy::ZoneRange>& out);
+    [[nodiscard]] Errno find_lacking(const Fid& fid, int fd, std::uint64_t size, const copy::Inode& inode,
+                                     Stored& out) const;
     [[nodiscard]] Errno store_inode(const Fid& fid, const copy::Inode& inode, Seq park, Stored& out);
     [[nodiscard]] Errno store_listing(const Fid& fid, const copy::Listing& listing, Seq park,
                                       std::vector<Fid>& created);

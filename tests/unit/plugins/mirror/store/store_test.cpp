@@ -8,6 +8,7 @@
 #include <thread>
 
 #include <linux/fiemap.h>
+#include <sys/resource.h>
 #include <sys/sysmacros.h>
 
 /// Reading targets, and overwriting them with what another node has.
@@ -50,6 +51,48 @@ TEST_F(Storing, ReadsListingsByNameWithTypes) {
                             Entry{"null", null, S_IFCHR, makedev(1, 3), {}}));
     EXPECT_FALSE(is_there(directory(b)));
     EXPECT_FALSE(is_there(inode(tree->fresh())));
+}
+
+/// No descriptor can be opened as long as it lives.
+class NoDescriptors {
+public:
+    NoDescriptors() {
+        EXPECT_EQ(::getrlimit(RLIMIT_NOFILE, &before_), 0);
+        const rlimit none{0, before_.rlim_max};
+        EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+    }
+    ~NoDescriptors() { EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &before_), 0); }
+    NoDescriptors(const NoDescriptors&) = delete;
+    NoDescriptors& operator=(const NoDescriptors&) = delete;
+
+private:
+    rlimit before_{};
+};
+
+// Goal: what cannot be opened for want of descriptors is not taken for what is gone: a resync would leave it out.
+TEST_F(Storing, WhatCannotBeOpenedIsNotGone) {
+    const Fid a = folder("a");
+    const Fid link = make(a, "link", S_IFLNK | 0777, "there"); // never kept open
+    const Fid b = make(a, "b", S_IFREG | 0644);
+    std::vector<Target> listed;
+    {
+        const NoDescriptors limit;
+        Payload payload;
+        std::uint64_t digest = 0;
+        for (const Target& target : {directory(a), inode(a), inode(link), inode(b)}) {
+            EXPECT_EQ(tree->read(target, payload), EMFILE);
+            EXPECT_EQ(tree->digest(target, digest), EMFILE);
+        }
+        EXPECT_EQ(tree->list({}, listed), EMFILE);
+        EXPECT_EQ(tree->list(link, listed), EMFILE);
+        copy::Inode other;
+        other.mode = S_IFLNK | 0777;
+        other.link = "there";
+        EXPECT_EQ(put(inode(link), other), EMFILE) << "and no second one is made";
+    }
+    EXPECT_THAT(created, IsEmpty());
+    EXPECT_EQ(read<copy::Listing>(directory(a)).entries.size(), 2u);
+    EXPECT_TRUE(fs::is_empty(park));
 }
 
 // Goal: what somebody makes in the folder aside while the mirror runs is found by a verify, is in nobody's way, and is
