@@ -2,12 +2,29 @@
 #include <stead/base/files.hpp>
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 
 namespace stead {
+
+namespace {
+
+constexpr int pipe_patience_ms = 2000;
+
+/// Of a pipe or a terminal: something came, or its end. A reader that waited for ever would take its thread with it.
+bool ready_to_read(int fd) {
+    pollfd one{fd, POLLIN, 0};
+    int ready = 0;
+    do {
+        ready = ::poll(&one, 1, pipe_patience_ms);
+    } while (ready < 0 && errno == EINTR);
+    return ready > 0;
+}
+
+} // namespace
 
 void Fd::reset(int fd) noexcept {
     if (fd_ >= 0) {
@@ -17,7 +34,7 @@ void Fd::reset(int fd) noexcept {
 }
 
 Result<std::string> read_file(const std::filesystem::path& path, std::size_t bytes_max) {
-    const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    const Fd fd(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
     if (!fd) {
         return os_error(path.string(), "cannot open", errno);
     }
@@ -25,7 +42,7 @@ Result<std::string> read_file(const std::filesystem::path& path, std::size_t byt
     char buffer[16384];
     for (;;) {
         const ssize_t got = ::read(fd.get(), buffer, sizeof buffer);
-        if (got < 0 && errno == EINTR) {
+        if (got < 0 && (errno == EINTR || (errno == EAGAIN && ready_to_read(fd.get())))) {
             continue;
         }
         if (got < 0) {

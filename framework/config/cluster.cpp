@@ -52,6 +52,10 @@ public:
             read_web(*web.front());
         }
         read_lans(*lans.front());
+        if (cluster_.web.port == cluster_.port || (cluster_.web.https && cluster_.web.https_port == cluster_.port)) {
+            report_.error(lans.front()->line, "lans/@port: " + std::to_string(cluster_.port) +
+                                                  " is a port of <web> as well; they must differ");
+        }
         build();
         return std::move(cluster_);
     }

@@ -170,6 +170,9 @@ private:
                                                               "' is not a node of cluster.xml; allowed: " +
                                                               join(cluster_->nodes, ", "));
         }
+        if (cluster_ != nullptr && raw.name == "splitbrain") {
+            check_witnesses(raw.line, element);
+        }
         const auto name = element.attribute("name");
         if (cluster_ == nullptr || !name) {
             return;
@@ -188,6 +191,24 @@ private:
         if (raw.name == "host" && !cluster_->find(*name)) {
             report_.error(line, "host/@name: '" + shown(*name) +
                                     "' is not a node of cluster.xml; allowed: " + join(cluster_->nodes, ", "));
+        }
+    }
+
+    /// With exec="cas" every word is a node, else those that begin with "node:".
+    void check_witnesses(int line, const Element& element) {
+        constexpr std::string_view blanks = " \t\n,", prefix = "node:";
+        const bool all = element.attribute("exec") == "cas";
+        std::string_view left = element.attribute("arg").value_or("");
+        while (!left.empty()) {
+            const auto end = std::min(left.find_first_of(blanks), left.size());
+            const std::string_view word = left.substr(0, end);
+            const bool marked = word.starts_with(prefix);
+            const std::string node{marked ? word.substr(prefix.size()) : word};
+            if ((all || marked) && !node.empty() && !cluster_->find(node)) {
+                report_.error(line, "splitbrain/@arg: '" + shown(node) + "' is not a node of cluster.xml; allowed: " +
+                                        join(cluster_->nodes, ", "));
+            }
+            left.remove_prefix(std::min(end + 1, left.size()));
         }
     }
 

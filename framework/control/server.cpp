@@ -4,6 +4,7 @@
 #include <stead/base/time.hpp>
 
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/steady_timer.hpp>
 
 #include <grp.h>
 #include <sys/socket.h>
@@ -17,11 +18,12 @@ namespace stead::control {
 namespace asio = boost::asio;
 namespace {
 constexpr seconds dying_max{2};
+constexpr milliseconds accept_pause{100};
 } // namespace
 
 struct Server::State : std::enable_shared_from_this<State> {
     State(const asio::any_io_executor& executor, Fd listener, std::filesystem::path socket_path, OnAccept accept)
-        : executor_(executor), socket_(executor, listener.release()), path_(std::move(socket_path)),
+        : executor_(executor), socket_(executor, listener.release()), pause_(executor), path_(std::move(socket_path)),
           on_accept_(std::move(accept)) {}
 
     void wait() {
@@ -36,6 +38,9 @@ struct Server::State : std::enable_shared_from_this<State> {
     void accept_all() {
         for (int i = 0; i < 64; ++i) {
             Fd accepted(::accept4(socket_.native_handle(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+            if (!accepted && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) {
+                return wait_for_room();
+            }
             if (!accepted) {
                 break;
             }
@@ -47,8 +52,19 @@ struct Server::State : std::enable_shared_from_this<State> {
         wait();
     }
 
+    /// Who waits to be accepted keeps the socket readable: without a pause this would be a busy loop.
+    void wait_for_room() {
+        pause_.expires_after(accept_pause);
+        pause_.async_wait([self = shared_from_this()](const boost::system::error_code& error) {
+            if (!error && self->socket_.is_open()) {
+                self->wait();
+            }
+        });
+    }
+
     asio::any_io_executor executor_;
     asio::posix::stream_descriptor socket_;
+    asio::steady_timer pause_;
     std::filesystem::path path_;
     OnAccept on_accept_;
 };
@@ -59,6 +75,7 @@ Server::~Server() {
     ::unlink(state_->path_.c_str());
     boost::system::error_code ignored;
     state_->socket_.close(ignored);
+    state_->pause_.cancel();
 }
 
 Result<std::unique_ptr<Server>> Server::listen(const asio::any_io_executor& executor,

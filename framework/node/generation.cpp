@@ -135,6 +135,22 @@ Result<void> needs_configuration(const fs::path& edited) {
     return {};
 }
 
+/// Why the copy failed: a pipe, socket or device among the module's files is named.
+Error copy_failed(const fs::path& edited, const fs::path& to, int number) {
+    for (const char* part : {"conf", "bin"}) {
+        std::error_code error;
+        for (auto entry = fs::recursive_directory_iterator(edited / part, error);
+             !error && entry != fs::recursive_directory_iterator(); entry.increment(error)) {
+            const fs::file_status status = entry->symlink_status(error);
+            if (!error && fs::is_other(status)) {
+                return Error{Errc::malformed, entry->path().string(),
+                             "a pipe, socket or device; a module holds files, folders and symbolic links: remove it"};
+            }
+        }
+    }
+    return os_error(to.string(), "cannot copy " + edited.string(), number);
+}
+
 } // namespace
 
 Result<void> try_out(const fs::path& edited, const fs::path& scratch, const Check& check) {
@@ -152,7 +168,7 @@ Result<void> try_out(const fs::path& edited, const fs::path& scratch, const Chec
     if (!error && fs::exists(edited / "bin", error)) {
         fs::create_directory_symlink(edited / "bin", fs::path(folder) / "bin", error);
     }
-    Result<void> done = error ? os_error(folder, "cannot copy " + edited.string(), error.value()) : check(folder);
+    Result<void> done = error ? copy_failed(edited, folder, error.value()) : check(folder);
     fs::remove_all(folder, error);
     return done;
 }
@@ -208,7 +224,7 @@ Result<fs::path> Generations::prepare(const fs::path& edited, const Check& check
         }
     }
     if (error) {
-        const Error failed = os_error(prepared.string(), "cannot copy " + edited.string(), error.value());
+        const Error failed = copy_failed(edited, prepared, error.value());
         fs::remove_all(prepared, error);
         return failed;
     }

@@ -10,6 +10,7 @@
 
 #include <boost/json/parse.hpp>
 #include <tinyxml2.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -242,6 +243,11 @@ Result<void> Registry::take_back(const std::string& name) const {
 
 Result<void> Registry::uninstall(const std::string& name) const {
     std::error_code error;
+    for (const fs::path& folder : {paths_.edited(name), paths_.module(name)}) { // all or nothing
+        if (fs::exists(folder, error) && ::access(folder.parent_path().c_str(), W_OK) != 0) {
+            return os_error(folder.string(), "cannot remove", errno);
+        }
+    }
     // The id goes first: without it the module is no longer installed, whatever else a crash leaves.
     if (!fs::remove(paths_.module_id(name), error)) {
         return Error{Errc::not_found, "", "module '" + name + "' is not installed"};

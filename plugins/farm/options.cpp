@@ -39,6 +39,11 @@ void read_virtual_interface(const plugin::Config& interface, const plugin::Confi
                 "virtual_interface/@addr: '" + std::string{*own_mac} +
                     "' is a multicast address; allowed: unicast, such as 5A:FE:C0:00:02:32");
     }
+    if (vmac == shim::Mac{}) {
+        finding(element.line(), false,
+                "virtual_interface/@addr: '" + std::string{*own_mac} +
+                    "' is nobody's address; allowed: unicast, such as 5A:FE:C0:00:02:32");
+    }
     if (type == "vmac_invisible" && interface.attribute("arpreroute").value_or("off") == "on") {
         finding(interface.line(), false,
                 "interface/@arpreroute: 'on' does not go with type=\"vmac_invisible\", whose "

@@ -236,6 +236,11 @@ def configuration(farm, node):
     fails(node, "confcheck -m echo", 65, "farm/@witness: missing")
     xml.write_text(good.replace("<farm ", '<farm partition="witness" witness="node9" '))
     fails(node, "confcheck -m echo", 65, "farm/@witness: 'node9' is not a node of cluster.xml; allowed: node1")
+    for witness in ('exec="cas" arg="node3 node9"', 'exec="ping" arg="192.0.2.1,node:node9"'):
+        xml.write_text(good.replace("<user>", f'<check><splitbrain ident="w" {witness}/></check><user>'))
+        fails(node, "confcheck -m echo", 65, "splitbrain/@arg: 'node9' is not a node of cluster.xml; allowed: node1")
+    xml.write_text(good.replace("<user>", '<check><splitbrain ident="w" exec="cas" arg="node:node3"/></check><user>'))
+    node.stead("confcheck -m echo")
     xml.write_text(good.replace("<farm ", '<farm witness="node2" '))
     says(node, "confcheck -m echo", "farm/@witness: 'node2' is asked nothing with partition=\"serve\"")
     xml.write_text(re.sub("<loadbalancing_list>.*</loadbalancing_list>", "", good, flags=re.DOTALL))
@@ -364,6 +369,11 @@ def two_modules(farm):
     check(as_json(farm.nodes[0], "module package -m second nosuch/x.safe", 74)["exit"] == 74, "nor with --json")
     done = farm.nodes[0].sh(f"cd /tmp && {lab.stage()}/bin/stead module package -m second stead-packed.safe")
     check("written to /tmp/stead-packed.safe" in done.stdout, "a relative name is of the caller's folder, and is told")
+    read_only = "mount -o remount,bind"
+    farm.nodes[0].sh(f"{read_only},ro /etc/stead")
+    fails(farm.nodes[0], "module uninstall -m second", 74, "/etc/stead/modules/second: cannot remove: Read-only")
+    check("second" in farm.nodes[0].stead("module list").stdout, "what cannot be removed stays installed")
+    farm.nodes[0].sh(f"{read_only},rw /etc/stead")
     farm.nodes[0].stead("module uninstall -m second")
     fails(farm.nodes[0], "state -m second", NOT_FOUND, "second")
     farm.nodes[0].stead("module install -m second -M 2 /tmp/stead-packed.safe")

@@ -3,7 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <chrono>
 #include <cstdlib>
+#include <thread>
 
 namespace stead {
 namespace {
@@ -30,6 +36,20 @@ TEST_F(Files, ReadNamesTheLimitAndTheMissingFile) {
     ASSERT_TRUE(write_file_atomically(folder_ / "a", "12345"));
     EXPECT_EQ(read_file(folder_ / "a", 4).error().code, Errc::out_of_range);
     EXPECT_EQ(read_file(folder_ / "none", 4).error().code, Errc::not_found);
+}
+
+TEST_F(Files, ReadDoesNotWaitForAPipe) {
+    const auto pipe = folder_ / "pipe";
+    ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+    EXPECT_EQ(read_file(pipe, 100).value(), "") << "nobody writes";
+    const Fd both(::open(pipe.c_str(), O_RDWR | O_CLOEXEC));
+    EXPECT_FALSE(read_file(pipe, 100)) << "a writer that says nothing";
+    std::thread late([&] {
+        std::this_thread::sleep_for(std::chrono::milliseconds{50});
+        EXPECT_EQ(::write(both.get(), "late", 4), 4);
+    });
+    EXPECT_EQ(read_file(pipe, 3).error().code, Errc::out_of_range) << "what comes later is read";
+    late.join();
 }
 
 } // namespace

@@ -116,6 +116,11 @@ TEST(Cluster, WebIsForEveryNodeAndNoPartOfTheDigest) {
     EXPECT_THAT(findings(with("<web port=\"9453\"/>")),
                 ElementsAre("E c.xml:1: web/@https_port: 9453 is the port of plain HTTP as well; they must differ, or "
                             "https=\"off\""));
+    for (const char* web : {R"(<web port="4800"/>)", R"(<web https_port="4800"/>)"}) {
+        EXPECT_THAT(findings(with(web)),
+                    ElementsAre("E c.xml:1: lans/@port: 4800 is a port of <web> as well; they must differ"));
+    }
+    EXPECT_TRUE(parse_cluster(with(R"(<web https="off" https_port="4800"/>)"), "c").ok());
     EXPECT_THAT(findings(with("<web address=\"myself\"/>")),
                 ElementsAre("E c.xml:1: web/@address: 'myself' is a name; allowed: an IP address such as 127.0.0.1, "
                             "or *"));

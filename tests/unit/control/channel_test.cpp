@@ -8,6 +8,7 @@
 #include <gmock/gmock.h>
 
 #include <malloc.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -218,6 +219,29 @@ TEST(Channel, AStaleSocketFileIsReplaced) {
     EXPECT_EQ(Client::connect(path, patience).error().code, Errc::refused);
     boost::asio::io_context io;
     EXPECT_TRUE(Server::listen(io.get_executor(), path, 0600, nullptr, [](std::shared_ptr<Connection>) {}));
+}
+
+TEST(Channel, OutOfDescriptorsItWaitsInsteadOfSpinning) {
+    const stead::testing::TemporaryFolder folder;
+    boost::asio::io_context io;
+    int accepted = 0;
+    const auto server = Server::listen(io.get_executor(), folder.path() / "s", 0600, nullptr,
+                                       [&](const std::shared_ptr<Connection>&) { ++accepted; });
+    ASSERT_TRUE(server);
+    const auto client = Client::connect(folder.path() / "s", patience);
+    ASSERT_TRUE(client);
+    rlimit before{};
+    ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+    const rlimit none{3, before.rlim_max};
+    ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+    const std::size_t turns = io.run_for(milliseconds{300});
+    ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+    EXPECT_LT(turns, 20u);
+    EXPECT_EQ(accepted, 0);
+    for (const Instant end = BootClock::now() + patience; accepted == 0 && BootClock::now() < end;) {
+        io.run_one_for(milliseconds{100});
+    }
+    EXPECT_EQ(accepted, 1) << "there is room again";
 }
 
 } // namespace

@@ -6,6 +6,7 @@
 
 #include <gmock/gmock.h>
 
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -83,6 +84,18 @@ TEST_F(GenerationTest, ATryOutLeavesNothingAndDisturbsNoOther) {
     EXPECT_TRUE(fs::is_empty(scratch));
     fs::remove(scratch);
     EXPECT_EQ(signature_of(folder_.path()), before);
+}
+
+TEST_F(GenerationTest, WhatCannotBeCopiedIsNamed) {
+    edit("new");
+    for (const char* part : {"bin/pipe", "conf/pipe"}) {
+        ASSERT_EQ(::mkfifo((edited_ / part).c_str(), 0600), 0);
+        const auto applied = generations_.apply(edited_, good);
+        ASSERT_FALSE(applied);
+        EXPECT_EQ(applied.error().where, (edited_ / part).string());
+        EXPECT_TRUE(applied.error().what.starts_with("a pipe, socket or device")) << applied.error().what;
+        fs::remove(edited_ / part);
+    }
 }
 
 TEST_F(GenerationTest, ACrashAtAnyStepLeavesTheOldOrTheNew) {

@@ -469,6 +469,11 @@ TEST_F(FarmPluginTest, CheckNamesWhatTheSchemaCannotSay) {
                 HasSubstr("1..65535"));
     EXPECT_THAT(findings(configuration("vmac_directed", {rule({{"proto", "tcp"}, {"virtual_addr", "192.0.2.9"}})})),
                 HasSubstr("192.0.2.9"));
+    Element unreal = configuration("vmac_invisible", {web_rule()});
+    auto& interface = unreal.children.at(1).children.at(0).children.at(0).children.at(0);
+    ASSERT_EQ(interface.name, "virtual_interface");
+    interface.attributes.emplace_back("addr", "00:00:00:00:00:00");
+    EXPECT_THAT(findings(unreal), HasSubstr("'00:00:00:00:00:00' is nobody's address"));
     Element named = configuration("vmac_directed", {web_rule()});
     auto& group = named.children.at(1).children.at(1).children.at(0);
     ASSERT_EQ(group.name, "group");
