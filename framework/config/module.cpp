@@ -166,9 +166,7 @@ private:
     void cross_check(const Raw& raw, const Element& element) {
         const auto witness = raw.name == "farm" ? element.attribute("witness") : std::nullopt;
         if (cluster_ != nullptr && witness && !cluster_->find(*witness)) {
-            report_.error(raw.attribute("witness")->line, "farm/@witness: '" + shown(*witness) +
-                                                              "' is not a node of cluster.xml; allowed: " +
-                                                              join(cluster_->nodes, ", "));
+            no_node(raw.attribute("witness")->line, "farm/@witness", *witness);
         }
         if (cluster_ != nullptr && raw.name == "splitbrain") {
             check_witnesses(raw.line, element);
@@ -194,6 +192,11 @@ private:
         }
     }
 
+    void no_node(int line, const std::string& where, std::string_view name) {
+        report_.error(line, where + ": '" + shown(std::string{name}) +
+                                "' is not a node of cluster.xml; allowed: " + join(cluster_->nodes, ", "));
+    }
+
     /// With exec="cas" every word is a node, else those that begin with "node:".
     void check_witnesses(int line, const Element& element) {
         constexpr std::string_view blanks = " \t\n,", prefix = "node:";
@@ -205,8 +208,7 @@ private:
             const bool marked = word.starts_with(prefix);
             const std::string node{marked ? word.substr(prefix.size()) : word};
             if ((all || marked) && !node.empty() && !cluster_->find(node)) {
-                report_.error(line, "splitbrain/@arg: '" + shown(node) + "' is not a node of cluster.xml; allowed: " +
-                                        join(cluster_->nodes, ", "));
+                no_node(line, "splitbrain/@arg", node);
             }
             left.remove_prefix(std::min(end + 1, left.size()));
         }

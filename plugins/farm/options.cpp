@@ -34,15 +34,11 @@ void read_virtual_interface(const plugin::Config& interface, const plugin::Confi
     const std::string type = text_or(element, "type", "vmac_directed");
     const auto own_mac = element.attribute("addr");
     std::optional<shim::Mac> vmac = own_mac ? parse_mac(*own_mac) : std::nullopt;
-    if (own_mac && vmac && (((*vmac)[0] & 1) != 0)) {
+    if (vmac && (((*vmac)[0] & 1) != 0 || *vmac == shim::Mac{})) {
         finding(element.line(), false,
-                "virtual_interface/@addr: '" + std::string{*own_mac} +
-                    "' is a multicast address; allowed: unicast, such as 5A:FE:C0:00:02:32");
-    }
-    if (vmac == shim::Mac{}) {
-        finding(element.line(), false,
-                "virtual_interface/@addr: '" + std::string{*own_mac} +
-                    "' is nobody's address; allowed: unicast, such as 5A:FE:C0:00:02:32");
+                "virtual_interface/@addr: '" + std::string{*own_mac} + "' is " +
+                    (*vmac == shim::Mac{} ? "nobody's" : "a multicast") +
+                    " address; allowed: unicast, such as 5A:FE:C0:00:02:32");
     }
     if (type == "vmac_invisible" && interface.attribute("arpreroute").value_or("off") == "on") {
         finding(interface.line(), false,

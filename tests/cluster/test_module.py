@@ -93,10 +93,14 @@ COUNTING = {"start_both": SHELL + 'echo start "$@" >>"$SAFEUSERVAR/trace"\n',
             "transition": SHELL + 'echo transition "$@" >>"$SAFEUSERVAR/trace"\n'}
 
 
+def traced(module):
+    return [line for file in module.folder().rglob("trace") for line in file.read_text().splitlines()]
+
+
 def trace(module):
-    files = list(module.folder().rglob("trace"))
-    text = files[0].read_text().splitlines() if files else []
-    for file in files:
+    """Once: what a script writes meanwhile is lost. Who waits for a line looks at traced()."""
+    text = traced(module)
+    for file in module.folder().rglob("trace"):
         file.unlink()
     return text
 
@@ -162,7 +166,7 @@ def loop_guard(node):
     for loop in range(3):
         trace(guard)
         guard.stead("restart -i checker.test")
-        lab.wait_for("restarted", lambda: "start UP UP restart" in trace(guard))
+        lab.wait_for("restarted", lambda: "start UP UP restart" in traced(guard))
         lab.wait_for("ready again", lambda: node.ready("guard"))
     check(guard.stead("checkloop", check=False).returncode == 1, "checkloop: limit reached")
     guard.stead("restart -i checker.test", check=False)
@@ -195,7 +199,7 @@ def adoption(node):
     lab.wait_for("adopted all the same", lambda: node.ready("kept"))
     trace(kept)
     kept.stead("restart")
-    lab.wait_for("restarted", lambda: "start UP UP restart" in trace(kept))
+    lab.wait_for("restarted", lambda: "start UP UP restart" in traced(kept))
     lab.wait_for("ready again", lambda: node.ready("kept"))
     lost = Module(node, "lost", COUNTING, attributes='maxloop="1"')
     kept.stead("stop")

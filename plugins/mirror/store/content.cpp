@@ -265,29 +265,28 @@ Errno StoredTree::list_all(std::vector<Target>& out) const {
         unseen.pop_back();
         const auto directory = inodes_.index.find(next);
         const Fd folder(directory ? inodes_.open(*directory, O_RDONLY | O_DIRECTORY) : -ESTALE);
-        if (const Errno error = open_error(folder); error == ESTALE) {
+        if (open_error(folder) == ESTALE) {
             continue; // removed meanwhile
-        } else if (error != 0) {
-            return error;
         }
-        const Errno error = sys::each_entry(folder.get(), [&](const char* name, unsigned char) {
-            struct stat found {};
-            sys::Mark mark;
-            int failed = sys::attributes(folder.get(), name, found);
-            failed = failed == 0 ? sys::read_mark(folder.get(), name, mark) : failed;
-            const auto located = failed == 0 ? inodes_.index.find(mark.fid) : std::nullopt;
-            if (!located) {
-                return failed == ENOENT || failed == ENODATA ? 0 : failed;
-            }
-            const bool again = !S_ISDIR(found.st_mode) && found.st_nlink > 1 && !linked.insert(mark.fid).second;
-            if (!located->excluded && !again) {
-                add_targets(*located, static_cast<std::uint64_t>(found.st_size), out);
-                if (located->is_directory()) {
-                    unseen.push_back(mark.fid);
+        const Errno error =
+            !folder ? open_error(folder) : sys::each_entry(folder.get(), [&](const char* name, unsigned char) {
+                struct stat found {};
+                sys::Mark mark;
+                int failed = sys::attributes(folder.get(), name, found);
+                failed = failed == 0 ? sys::read_mark(folder.get(), name, mark) : failed;
+                const auto located = failed == 0 ? inodes_.index.find(mark.fid) : std::nullopt;
+                if (!located) {
+                    return failed == ENOENT || failed == ENODATA ? 0 : failed;
                 }
-            }
-            return 0;
-        });
+                const bool again = !S_ISDIR(found.st_mode) && found.st_nlink > 1 && !linked.insert(mark.fid).second;
+                if (!located->excluded && !again) {
+                    add_targets(*located, static_cast<std::uint64_t>(found.st_size), out);
+                    if (located->is_directory()) {
+                        unseen.push_back(mark.fid);
+                    }
+                }
+                return 0;
+            });
         if (error != 0) {
             return error;
         }

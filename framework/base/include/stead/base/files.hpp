@@ -35,7 +35,8 @@ private:
     int fd_{-1};
 };
 
-/// Reads a whole file of at most `bytes_max`. Errors: not_found, out_of_range, io; `where` is the path.
+/// Reads a whole file of at most `bytes_max`. Of a pipe or a terminal each piece must come within 2 s. Errors:
+/// not_found, out_of_range, io; `where` is the path.
 [[nodiscard]] Result<std::string> read_file(const std::filesystem::path& path, std::size_t bytes_max);
 
 /// Replaces `path` so that after a crash either the old or the new content is there: temporary file in the same
