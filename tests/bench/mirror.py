@@ -93,20 +93,42 @@ def names(places):
         tell(title, {name: [rates[number] for rates in rows] for name, rows in seen.items()})
 
 
-def resync(module):
-    """1,000 scattered writes of 4 KiB while the secondary is away; then it returns: megabytes moved, seconds."""
+SCATTERED = f"{mirror.DATA}/scattered"
+
+
+def scatter(module):
+    """1,000 scattered writes of 4 KiB while the secondary is away."""
     first, other = module.nodes
-    first.sh(f"fio --name=base --filename={mirror.DATA}/scattered --rw=write --bs=1M --size=512M --end_fsync=1",
-             timeout=120)
     module.stead(other, "stop")
     module.wait(first, mirror.ALONE)
-    first.sh(f"fio --name=scatter --filename={mirror.DATA}/scattered --rw=randwrite --bs=4k --size=512M "
+    first.sh(f"fio --name=scatter --filename={SCATTERED} --rw=randwrite --bs=4k --size=512M "
              "--number_ios=1000 --fsync_on_close=1 --fallocate=none", timeout=120)
+
+
+def come_back(module):
+    """It returns: megabytes moved, seconds."""
+    first, other = module.nodes
     before = module.status(first)["stream"]["bytes_out"]
     at = time.monotonic()
     module.stead(other, "start")
     module.wait_ready(first, mirror.PRIM, timeout=60)
     return (module.status(first)["stream"]["bytes_out"] - before) / 1e6, time.monotonic() - at
+
+
+def resync(module):
+    """By itself, then beside a writer of the same file."""
+    first = module.nodes[0]
+    first.sh(f"fio --name=base --filename={SCATTERED} --rw=write --bs=1M --size=512M --end_fsync=1", timeout=120)
+    scatter(module)
+    moved, seconds = come_back(module)
+    print(f"\nresync after 1,000 random 4 KiB writes in 512 MiB: {moved:.1f} MB in {seconds:.1f} s, start of the node included")
+    in_sync, beside = [], []
+    for _ in range(mirror_copy.ROUNDS):
+        in_sync.append(mirror_copy.beside_writer(first, lambda: time.sleep(4), SCATTERED)[1])
+        scatter(module)
+        beside.append(mirror_copy.beside_writer(first, lambda: come_back(module), SCATTERED)[1])
+    print(f"beside a writer of that file: p95 of its write + fsync {statistics.median(beside):.1f} ms, in sync "
+          f"{statistics.median(in_sync):.1f} ms", flush=True)
 
 
 def main(wanted):
@@ -135,8 +157,7 @@ def main(wanted):
         elif "postgresql" in wanted:
             print("(PostgreSQL 15 is not installed: apt-get install postgresql-15)")
         if "resync" in wanted:
-            moved, seconds = resync(module)
-            print(f"\nresync after 1,000 random 4 KiB writes in 512 MiB: {moved:.1f} MB in {seconds:.1f} s, start of the node included")
+            resync(module)
         if "copy" in wanted:
             module.stop()
             mirror_copy.measure(pair)

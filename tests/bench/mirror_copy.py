@@ -23,14 +23,15 @@ RECEIVE = ("import socket, subprocess; s = socket.create_server(('', 7777)); pri
 SEND = ("import socket, subprocess, sys; c = socket.create_connection((sys.argv[1], 7777)); "
         "subprocess.run(['tar', 'c', '-C', sys.argv[2], '.'], stdout=c.fileno(), check=True)")
 WRITER = r"""
-import os, random, signal, time
-file = os.open("/srv/copy/live", os.O_RDWR | os.O_CREAT, 0o644)
-os.truncate(file, 16 << 20)
+import os, random, signal, sys, time
+file = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT, 0o644)
+size = max(16 << 20, os.fstat(file).st_size)
+os.truncate(file, size)
 took, over = [], []
 signal.signal(signal.SIGTERM, lambda *_: over.append(1))
 while not over:
     at = time.monotonic()
-    os.pwrite(file, os.urandom(4096), random.randrange(4096) * 4096)
+    os.pwrite(file, os.urandom(4096), random.randrange(size // 4096) * 4096)
     os.fsync(file)
     took.append(time.monotonic() - at)
     time.sleep(0.003)
@@ -61,9 +62,9 @@ def full(module):
     return MEGABYTES / (time.monotonic() - at)
 
 
-def beside_writer(first, run):
-    """What `run` gives, and the p95 of a write and its fsync meanwhile, in milliseconds."""
-    writer = first.spawn(["python3", "-c", WRITER], own_pids=False, stdout=-1)
+def beside_writer(first, run, file=f"{COPY}/live"):
+    """What `run` gives, and the p95 of a write in `file` and its fsync meanwhile, in milliseconds."""
+    writer = first.spawn(["python3", "-c", WRITER, file], own_pids=False, stdout=-1)
     result = run()
     writer.terminate()
     return result, float(writer.communicate(timeout=60)[0])

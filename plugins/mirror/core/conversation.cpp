@@ -493,8 +493,8 @@ void Core::State::become_equal() {
 
 void Core::State::checkpoint() {
     checkpoint_at = now + options.checkpoint_every;
-    if (phase != Phase::equal || flushing || unsynced.empty(Unsynced::self)) {
-        return;
+    if (phase != Phase::equal || flushing || sync_failed || unsynced.empty(Unsynced::self)) {
+        return; // after a failed fsync (this node steps down) a flush that succeeds says nothing
     }
     flushing = true;
     const Seq through = completed_through();
@@ -503,6 +503,9 @@ void Core::State::checkpoint() {
             return;
         }
         flushing = false;
+        if (sync_failed) {
+            return;
+        }
         if (done.error != 0) {
             own_sync_failed(done.error);
             return;

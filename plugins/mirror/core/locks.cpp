@@ -16,12 +16,12 @@ std::vector<Target> lock_targets(const Operation& operation) {
     return result;
 }
 
-bool Locks::request(Ticket ticket, const std::vector<Target>& targets) {
+bool Locks::request(Ticket ticket, const std::vector<Target>& targets, bool follows) {
     constexpr std::uint64_t end = ~std::uint64_t{0};
     Held held;
     for (const Target& target : targets) {
         const bool zone = target.kind == TargetKind::zone;
-        const Entry mine{ticket, zone ? target.index : 0, zone ? target.index : end};
+        const Entry mine{ticket, zone ? target.index : 0, zone ? target.index : end, follows};
         std::vector<Entry>& queue = queues_[target.fid];
         if (!queue.empty() && queue.back().ticket == ticket) { // nobody asked in between
             queue.back().first = std::min(queue.back().first, mine.first);
@@ -34,7 +34,7 @@ bool Locks::request(Ticket ticket, const std::vector<Target>& targets) {
     for (const Fid& fid : held.fids) {
         const std::vector<Entry>& queue = *queues_.find(fid);
         held.blockers += static_cast<std::size_t>(std::count_if(
-            queue.begin(), queue.end() - 1, [&](const Entry& earlier) { return earlier.meets(queue.back()); }));
+            queue.begin(), queue.end() - 1, [&](const Entry& earlier) { return earlier.blocks(queue.back()); }));
     }
     const bool granted = held.blockers == 0;
     held_[ticket] = std::move(held);
@@ -51,7 +51,7 @@ std::vector<Ticket> Locks::release(Ticket ticket) {
         std::vector<Entry>& queue = *queues_.find(fid);
         const auto at = std::find_if(queue.begin(), queue.end(), [&](const Entry& e) { return e.ticket == ticket; });
         for (auto later = at + 1; later != queue.end(); ++later) {
-            if (later->meets(*at) && --held_.find(later->ticket)->blockers == 0) {
+            if (at->blocks(*later) && --held_.find(later->ticket)->blockers == 0) {
                 result.push_back(later->ticket);
             }
         }

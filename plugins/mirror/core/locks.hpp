@@ -8,11 +8,12 @@
 namespace stead::mirror {
 
 /// First come, first served, per FID. Two requests conflict if they share a FID, unless both only name zones, and the
-/// ranges that these span do not meet. A request costs what is locked and waited for on its own FIDs, nothing else.
+/// ranges that these span do not meet. One that only `follows` waits for those before it, and nobody waits for it. A
+/// request costs what is locked and waited for on its own FIDs, nothing else.
 class Locks {
 public:
     /// True when `ticket` has all its locks now; else release() will return it one day.
-    bool request(Ticket ticket, const std::vector<Target>& targets);
+    bool request(Ticket ticket, const std::vector<Target>& targets, bool follows = false);
     /// Gives up its locks or its place in the queue. Returns those that have all their locks now, in order of request.
     [[nodiscard]] std::vector<Ticket> release(Ticket ticket);
     void clear();
@@ -22,8 +23,9 @@ private:
     struct Entry {
         Ticket ticket{};
         std::uint64_t first{}, last{}; ///< zones; everything = 0 to the end
-        [[nodiscard]] bool meets(const Entry& other) const noexcept {
-            return first <= other.last && other.first <= last;
+        bool follows{};
+        [[nodiscard]] bool blocks(const Entry& later) const noexcept {
+            return !follows && first <= later.last && later.first <= last;
         }
     };
     struct Held { ///< or waited for

@@ -222,7 +222,8 @@ void Core::State::pump_log() {
 void Core::State::log_failed(const std::vector<Ticket>& waiters, int error) {
     note("the change log cannot be written; changes are refused", true);
     for (const Ticket op : waiters) {
-        if (ops.contains(op)) {
+        const auto found = ops.find(op);
+        if (found != ops.end() && !found->second.remote && !found->second.local_started) { // not gone on without it
             finish(op, error);
         }
     }

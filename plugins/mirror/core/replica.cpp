@@ -8,11 +8,11 @@
 /// The receiving side: in order per FID, the rest in parallel.
 namespace stead::mirror {
 
-void Core::State::queue(Seq at, Incoming what, const std::vector<Target>& targets) {
+void Core::State::queue(Seq at, Incoming what, const std::vector<Target>& targets, bool follows) {
     seq = std::max(seq, at);
     what.conversation = conversation;
     incoming.emplace(at, std::move(what));
-    if (replica_locks.request(at, targets)) {
+    if (replica_locks.request(at, targets, follows)) {
         run(at);
     }
 }
@@ -29,7 +29,7 @@ void Core::State::on(const message::Change& change) {
     if (change.wanted == Level::received || overlaps(change.operation)) {
         send(message::Acked{change.seq, Level::received, 0, false, {}});
     }
-    queue(change.seq, {change, 0}, lock_targets(change.operation));
+    queue(change.seq, {change, 0}, lock_targets(change.operation), change.operation.kind == OpKind::sync);
 }
 
 void Core::State::on(const message::Copy& copy) {
@@ -111,7 +111,7 @@ void Core::State::perform(Seq at) {
 
 void Core::State::change(Seq at, const message::Change& wanted) {
     const auto flush = [this, at](const Operation& operation) {
-        sync_inodes(operation, [this, at](int error) {
+        sync_inodes(operation, failed_syncs_of(operation), [this, at](int error) {
             if (error != 0) {
                 distrust_cache();
                 own_failure("fsync failed", error);
@@ -169,7 +169,7 @@ void Core::State::own_failure(const std::string& what, int error) {
     const bool follows = phase == Phase::receiving || phase == Phase::equal;
     storage_failure = what + ": " + std::strerror(error);
     sync_failed = sync_failed || !mutant(Mutant::failed_change_counts); // whatever becomes of the primary
-    if (follows || !record.outdated) { // the rest of what was under way fails as well
+    if (follows || !record.outdated) {                                  // the rest of what was under way fails as well
         note(storage_failure + "; this node is out of sync", true);
     }
     if (role == Role::second && !record.outdated) {

@@ -551,8 +551,7 @@ void Core::State::go_on_stopping() {
     }
     step_running = true;
     const Ticket ticket = expect([this](const Done& done) {
-        const bool failed = sync_failed && !mutant(Mutant::clean_after_failed_sync);
-        record.clean = done.error == 0 && !tainted && !failed && uncertain.empty();
+        record.clean = done.error == 0 && !tainted && !sync_failed && uncertain.empty();
         persist([this] {
             dead = true;
             out.emplace_back(CommandDone{Command::stop, true, record.clean ? "stopped" : "stopped, not clean", {}});

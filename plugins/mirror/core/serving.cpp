@@ -4,6 +4,7 @@
 #include <stead/base/assert.hpp>
 
 #include <algorithm>
+#include <cerrno>
 
 /// Operations of the application: lock, account, peer, here, answer.
 namespace stead::mirror {
@@ -14,6 +15,13 @@ bool Core::State::serving() const noexcept { return role == Role::prim || role =
 bool Core::State::peer_receives() const noexcept {
     return link_up && (phase == Phase::copying || phase == Phase::ending || phase == Phase::end_sent ||
                        (phase == Phase::equal && serving()));
+}
+
+/// Until End the peer is nobody's successor, and what it may lack is on record: the application need not wait for it.
+bool Core::State::runs_ahead() const noexcept {
+    const bool before_end =
+        phase == Phase::copying || phase == Phase::ending || (phase == Phase::end_sent && mutant(Mutant::ahead_of_end));
+    return before_end && (!record.base.none() || mutant(Mutant::ahead_of_log));
 }
 
 std::size_t Core::State::pending_of(const Operation& op) const {
@@ -48,7 +56,9 @@ void Core::State::handle(const Request& input) {
     running.id = input.id;
     running.op = input.operation;
     running.wanted = level_for(running.op);
-    if (locks.request(op, lock_targets(running.op))) {
+    // All that a sync must cover is done: it waits for nobody here, and nobody for it.
+    const bool changes = running.op.kind == OpKind::change;
+    if (locks.request(op, changes ? lock_targets(running.op) : std::vector<Target>{})) {
         running.granted = true;
         prepare(op);
     }
@@ -85,13 +95,14 @@ void Core::State::prepare(Ticket op) {
         return;
     }
     const Running& running = found->second;
-    if (waits_for_copies(op) && !mutant(Mutant::change_while_copied)) {
+    if (waits_for_copies(op)) {
         return; // wake() comes: what is being read must not change before it is sent
     }
     const bool sync = running.op.kind == OpKind::sync;
     const std::size_t waiting = sync ? 0 : pending_of(running.op);
     const bool all_wait = waiting > 0 && waiting == running.op.targets.size();
-    const bool remote = peer_receives() && !all_wait && !(sync && mutant(Mutant::sync_one_side));
+    const bool one_side = all_wait || (sync && (runs_ahead() || mutant(Mutant::sync_one_side)));
+    const bool remote = peer_receives() && !one_side;
     if (!sync && (!remote || !record.base.none())) {
         if (!ensure_logged(op)) {
             return;
@@ -124,6 +135,7 @@ void Core::State::prepare(Ticket op) {
 void Core::State::launch_remote(Ticket op) {
     Running& running = ops.at(op);
     running.remote = true;
+    running.ahead = runs_ahead();
     running.seq = ++seq;
     by_seq[running.seq] = op;
     unacknowledged.emplace_back(running.seq, now);
@@ -134,8 +146,8 @@ void Core::State::launch_remote(Ticket op) {
             unsynced.touch_both(target, running.seq);
         }
     }
-    const bool at_once = sync || options.ack == Ack::commit || mutant(Mutant::local_first);
-    send(message::Change{running.seq, running.op, running.wanted});
+    const bool at_once = sync || running.ahead || options.ack == Ack::commit || mutant(Mutant::local_first);
+    send(message::Change{running.seq, running.op, running.of_peer()});
     if (at_once) {
         launch_local(op);
     }
@@ -147,16 +159,28 @@ void Core::State::launch_local(Ticket op) {
         return;
     }
     running.local_started = true;
+    running.failed_before = failed_syncs_of(running.op);
     if (running.op.kind == OpKind::sync) {
-        sync_inodes(running.op, [this, op](int error) { local_finished(op, error); });
+        sync_inodes(running.op, running.failed_before, [this, op](int error) { local_finished(op, error); });
         return;
     }
     const Ticket ticket = expect([this, op](const Done& done) { local_applied(op, done.error); });
     out.emplace_back(Apply{ticket, running.op, 0});
 }
 
-/// All inodes of an operation, one after the other; the first error ends it.
-void Core::State::sync_inodes(const Operation& op, std::function<void(int)> then) {
+std::uint64_t Core::State::failed_syncs_of(const Operation& op) const {
+    std::uint64_t sum = 0;
+    for (const Target& target : failed_syncs.empty() ? std::vector<Target>{} : op.targets) {
+        const auto found = failed_syncs.find(target.fid);
+        sum += found == failed_syncs.end() ? 0 : found->second;
+    }
+    return sum;
+}
+
+/// All inodes of an operation; the first error is that of all. The system tells one of several who sync an inode at the
+/// same time that what all of them wanted is lost, and the others that nothing is left to be written: one that failed
+/// since there were `failed_before` counts for this one as well.
+void Core::State::sync_inodes(const Operation& op, std::uint64_t failed_before, std::function<void(int)> then) {
     std::set<Fid> fids;
     for (const Target& target : op.targets) {
         fids.insert(target.fid);
@@ -164,10 +188,13 @@ void Core::State::sync_inodes(const Operation& op, std::function<void(int)> then
     auto left = std::make_shared<std::pair<std::size_t, int>>(fids.size(), 0);
     STEAD_ASSERT(!fids.empty());
     for (const Fid& fid : fids) {
-        const Ticket ticket = expect([left, then](const Done& done) {
+        const Ticket ticket = expect([this, left, then, fid, op, failed_before](const Done& done) {
+            if (done.error != 0) {
+                ++failed_syncs[fid];
+            }
             left->second = left->second != 0 ? left->second : done.error;
             if (--left->first == 0) {
-                then(left->second);
+                then(left->second == 0 && failed_syncs_of(op) != failed_before ? EIO : left->second);
             }
         });
         out.emplace_back(SyncInode{ticket, fid});
@@ -188,7 +215,7 @@ void Core::State::local_applied(Ticket op, int error) {
         return;
     }
     if (error == 0 && running.wanted == Level::flushed) {
-        sync_inodes(running.op, [this, op](int failed) { local_finished(op, failed); });
+        sync_inodes(running.op, running.failed_before, [this, op](int failed) { local_finished(op, failed); });
         return;
     }
     running.local_done = true;
@@ -279,7 +306,7 @@ void Core::State::peer_acked(const message::Acked& ack) {
         reset_link("the peer's storage failed");
         return;
     }
-    const bool first_ok = !running.peer_ok && ack.level >= running.wanted;
+    const bool first_ok = !running.peer_ok && ack.level >= running.of_peer();
     if (first_ok) {
         running.peer_ok = true;
         --outstanding;
@@ -287,7 +314,7 @@ void Core::State::peer_acked(const message::Acked& ack) {
         const std::deque<Ticket> waiters = std::exchange(window_waiters, {});
         prepare_all({waiters.begin(), waiters.end()});
     }
-    running.peer_done = running.peer_done || ack.level >= std::max(running.wanted, Level::applied);
+    running.peer_done = running.peer_done || ack.level >= std::max(running.of_peer(), Level::applied);
     if (first_ok && running.repairing) {
         repair(op);
         return;
@@ -308,8 +335,8 @@ void Core::State::complete(Ticket op) {
         return;
     }
     const Running& running = found->second;
-    const bool needs_peer =
-        running.remote && (options.ack != Ack::commit || running.op.durable || running.op.kind == OpKind::sync);
+    const bool needs_peer = running.remote && !running.ahead &&
+                            (options.ack != Ack::commit || running.op.durable || running.op.kind == OpKind::sync);
     if (!needs_peer || running.peer_ok) {
         finish(op, running.error);
     }

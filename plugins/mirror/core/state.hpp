@@ -54,6 +54,7 @@ struct Running { ///< an operation of the application
     Operation op;
     Seq seq{};
     bool remote{};                ///< was sent
+    bool ahead{};                 ///< before the end of a resync: its answer does not wait for the peer
     Level wanted{Level::applied}; ///< on both sides; options.ack may be another one by now
     bool peer_ok{}, peer_done{};  ///< acknowledged as wanted; nothing more to come
     bool local_started{}, local_done{};
@@ -61,7 +62,11 @@ struct Running { ///< an operation of the application
     bool repairing{};         ///< failed here, was done there
     bool finished{}, answered{};
     int error{};
-    std::size_t copies{}; ///< that it waits for
+    std::size_t copies{};          ///< that it waits for
+    std::uint64_t failed_before{}; ///< failed_syncs_of() it as it was begun here
+
+    /// The end of the resync flushes all.
+    [[nodiscard]] Level of_peer() const noexcept { return ahead ? Level::applied : wanted; }
 };
 
 struct Job { ///< one target on its way to the peer
@@ -137,6 +142,7 @@ struct Core::State {
     // ---- serving.cpp: operations of the application
     [[nodiscard]] bool serving() const noexcept;
     [[nodiscard]] bool peer_receives() const noexcept;
+    [[nodiscard]] bool runs_ahead() const noexcept;
     [[nodiscard]] bool needs_lease() const noexcept { return phase == Phase::end_sent || phase == Phase::equal; }
     void prepare(Ticket op);
     void prepare_all(const std::vector<Ticket>& tickets);
@@ -147,7 +153,8 @@ struct Core::State {
     void repair(Ticket op);
     void local_applied(Ticket op, int error);
     void local_finished(Ticket op, int error);
-    void sync_inodes(const Operation& op, std::function<void(int)> then);
+    [[nodiscard]] std::uint64_t failed_syncs_of(const Operation& op) const;
+    void sync_inodes(const Operation& op, std::uint64_t failed_before, std::function<void(int)> then);
     void trim_unacknowledged();
     void peer_acked(const message::Acked& ack);
     void complete(Ticket op);
@@ -211,7 +218,7 @@ struct Core::State {
     void checkpoint();
 
     // ---- replica.cpp: the receiving side
-    void queue(Seq seq, Incoming incoming, const std::vector<Target>& targets);
+    void queue(Seq seq, Incoming incoming, const std::vector<Target>& targets, bool follows = false);
     void run(Seq seq);
     void perform(Seq seq);
     void performed(Seq seq, message::Acked ack);
@@ -312,7 +319,8 @@ struct Core::State {
     std::deque<std::pair<Seq, Instant>> unacknowledged; ///< sent, in order; the first one is not acknowledged as wanted
     std::set<Ticket> parked, held;
     std::deque<Ticket> window_waiters;
-    std::size_t outstanding{}; ///< operations sent and not acknowledged as wanted
+    std::map<Fid, std::uint64_t> failed_syncs; ///< how often, where at all
+    std::size_t outstanding{};                 ///< operations sent and not acknowledged as wanted
     Locks locks;
 
     // Source

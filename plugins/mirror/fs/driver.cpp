@@ -173,7 +173,6 @@ void Driver::feed(const Input& input) {
 /// Under the lock.
 void Driver::step(const Input& input, Work& work) {
     collect(core_->step(BootClock::now(), input), work);
-    resyncing_.store(core_->pending() > 0, std::memory_order_relaxed);
     const std::int64_t due = to_ns(core_->next_deadline());
     if (due < armed_ns_.load(std::memory_order_relaxed)) {
         wake();
@@ -230,10 +229,6 @@ void Driver::wake() noexcept {
 
 void Driver::submit(Operation operation, std::function<void(int)> answer) {
     const Instant asked = BootClock::now();
-    std::uint64_t bytes = 0;
-    for (const Target& target : operation.targets) {
-        bytes += target.kind == TargetKind::zone ? zone_bytes : 0;
-    }
     pacer_.asked(asked);
     Work work;
     {
@@ -242,10 +237,9 @@ void Driver::submit(Operation operation, std::function<void(int)> answer) {
             return; // the mount is being aborted: nobody waits any more
         }
         const OpId id = ++last_op_;
-        pending_.emplace(id, [this, asked, bytes, answer = std::move(answer)](int error) {
+        pending_.emplace(id, [this, asked, answer = std::move(answer)](int error) {
             const Instant now = BootClock::now();
-            pacer_.answered(now, now - asked, resyncing_.load(std::memory_order_relaxed) ? bytes : 0,
-                            mirrored_.load(std::memory_order_relaxed));
+            pacer_.answered(now, now - asked, mirrored_.load(std::memory_order_relaxed));
             answer(error);
         });
         renew_lease(BootClock::now(), work); // under the lock: the core's time never goes back

@@ -159,6 +159,7 @@ private:
     std::string failure_; ///< why the core ended without having been told to
     std::vector<SaveUndo> undo_queue_;
     bool undo_running_{};
+    Instant undo_from_{}; ///< of the undo thread: when the next batch may begin
     std::map<Command, std::deque<std::int64_t>> commands_; ///< ids that wait for CommandDone
     message::Begin announced_;                             ///< received, and not yet taken up
     ResyncMeter resync_;
@@ -166,7 +167,7 @@ private:
     ReplicationMeter replication_;
 
     std::atomic<std::int64_t> armed_ns_{};
-    std::atomic<bool> resyncing_{}, mirrored_{};
+    std::atomic<bool> mirrored_{};
     std::atomic<std::uint32_t> window_copies_{}, window_reads_{};
     std::atomic<bool> status_due_{}; ///< at once
     std::atomic<bool> storage_looked_at_{};

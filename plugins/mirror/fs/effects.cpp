@@ -170,7 +170,8 @@ void Driver::perform(Store&& output, Work&) {
 // ---- Undo
 // -------------------------------------------------------------------------------------------------------------
 
-/// Many at a time become one write and one flush.
+/// Many at a time become one write and one flush, between which the disk is the application's for most of the time:
+/// nobody waits for what is saved, but the resync.
 void Driver::perform(SaveUndo&& output, Work&) {
     undo_queue_.push_back(std::move(output));
     if (!std::exchange(undo_running_, true)) {
@@ -179,6 +180,10 @@ void Driver::perform(SaveUndo&& output, Work&) {
 }
 
 void Driver::save_undo_batch() {
+    constexpr int rests = 4; // as long as the last one took
+    constexpr nanoseconds rests_most = milliseconds{20};
+    std::this_thread::sleep_for(undo_from_ - BootClock::now());
+    const Instant begun = BootClock::now();
     std::vector<SaveUndo> batch;
     {
         const std::lock_guard lock(mutex_);
@@ -190,6 +195,8 @@ void Driver::save_undo_batch() {
         targets.insert(targets.end(), one.targets.begin(), one.targets.end());
     }
     const Errno error = tree_->save_undo(targets);
+    const Instant ended = BootClock::now();
+    undo_from_ = ended + std::min(rests * (ended - begun), rests_most);
     for (const SaveUndo& one : batch) {
         feed(completed(one.ticket, error));
     }

@@ -76,9 +76,7 @@ void Pacer::turn(Instant now) {
     }
     figures_.quiet_p95 = std::min(figures_.quiet_p95, figures_.p95 * 2);
     rate_ = figures_.p95 > figures_.quiet_p95 * 3 / 2 ? rate_ / 10 * 7 : rate_ + rate_ / 8 + (1u << 20);
-    const std::uint64_t per_second = over.dirtied * static_cast<std::uint64_t>(seconds{1} / milliseconds{1}) /
-                                     static_cast<std::uint64_t>(std::max<std::int64_t>(1, lasted / milliseconds{1}));
-    rate_ = std::max({rate_, floor_bytes, per_second + per_second / 4});
+    rate_ = std::max(rate_, floor_bytes);
 }
 
 void Pacer::asked(Instant now) {
@@ -87,13 +85,12 @@ void Pacer::asked(Instant now) {
     ++waiting_;
 }
 
-void Pacer::answered(Instant now, nanoseconds latency, std::uint64_t dirtied, bool mirrored) {
+void Pacer::answered(Instant now, nanoseconds latency, bool mirrored) {
     const std::lock_guard lock(mutex_);
     waiting_ -= waiting_ > 0 ? 1 : 0;
     ++present_.counts[slot_of(latency, slots)];
     ++present_.operations;
     present_.mirrored += mirrored ? 1 : 0;
-    present_.dirtied += dirtied;
     present_.waited += latency;
     ++figures_.operations;
     turn(now);

@@ -11,8 +11,8 @@ namespace stead::mirror {
 
 /// How fast a resync may read: as fast as it can while the application is idle, else so that the application's slower
 /// operations (p95) take at most about twice as long as without a resync (additive increase, multiplicative decrease
-/// from one and a half times on; Chiu and Jain 1989). Never below floor_bytes, nor below what the application itself
-/// makes dirty. An application whose few operations take long is not idle, but slow.
+/// from one and a half times on; Chiu and Jain 1989). Never below floor_bytes: what the application changes meanwhile
+/// adds nothing to what is left. An application whose few operations take long is not idle, but slow.
 ///
 /// Threading: every member from any thread.
 class Pacer {
@@ -25,9 +25,9 @@ public:
     void set_cap(std::uint64_t cap);
     /// The application waits for an answer.
     void asked(Instant now);
-    /// It waited so long. `dirtied`: bytes that it left for the resync to send. `mirrored`: the other node is in sync,
+    /// It waited so long. `mirrored`: the other node is in sync,
     /// so that this is what an answer takes without a resync; one that this node gives alone says nothing of that.
-    void answered(Instant now, nanoseconds latency, std::uint64_t dirtied, bool mirrored);
+    void answered(Instant now, nanoseconds latency, bool mirrored);
     /// When so many bytes may be read that are wanted at `now`.
     [[nodiscard]] Instant admit(Instant now, std::uint64_t bytes);
     /// So many bytes are read to be compared.
@@ -50,7 +50,7 @@ private:
     static constexpr std::size_t slots = 96;
     struct Window {
         std::array<std::uint32_t, slots> counts{};
-        std::uint64_t operations{}, mirrored{}, dirtied{}, read{};
+        std::uint64_t operations{}, mirrored{}, read{};
         nanoseconds waited{}; ///< of all operations
     };
     void turn(Instant now);

@@ -15,7 +15,7 @@ struct Pace : testing::Test {
                  now += std::min<nanoseconds>(milliseconds{5}, answer - now)) {
                 take(resync);
             }
-            pacer.answered(now, latency, 0, mirrored);
+            pacer.answered(now, latency, mirrored);
             take(resync);
         }
     }
