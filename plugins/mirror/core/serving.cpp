@@ -8,6 +8,9 @@
 
 /// Operations of the application: lock, account, peer, here, answer.
 namespace stead::mirror {
+namespace {
+constexpr std::uint32_t ahead_max = 64; ///< operations whose answer holds up nobody: both nodes keep what they carry
+} // namespace
 
 bool Core::State::serving() const noexcept { return role == Role::prim || role == Role::alone; }
 
@@ -114,7 +117,8 @@ void Core::State::prepare(Ticket op) {
         copy_for(op);
         return;
     }
-    if (remote && outstanding >= options.window_operations) {
+    if (remote &&
+        outstanding >= (runs_ahead() ? std::min(options.window_operations, ahead_max) : options.window_operations)) {
         window_waiters.push_back(op);
         return;
     }
