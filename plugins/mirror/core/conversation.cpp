@@ -493,17 +493,20 @@ void Core::State::become_equal() {
 
 void Core::State::checkpoint() {
     checkpoint_at = now + options.checkpoint_every;
-    if (phase != Phase::equal || flushing || sync_failed || unsynced.empty(Unsynced::self)) {
-        return; // after a failed fsync (this node steps down) a flush that succeeds says nothing
+    const auto says_nothing = [this] { // a flush that succeeds after a failed fsync; this node steps down
+        return sync_failed && !mutant(Mutant::durable_after_failed_sync);
+    };
+    if (phase != Phase::equal || flushing || says_nothing() || unsynced.empty(Unsynced::self)) {
+        return;
     }
     flushing = true;
     const Seq through = completed_through();
-    const Ticket ticket = expect([this, through, mine = conversation](const Done& done) {
+    const Ticket ticket = expect([this, through, says_nothing, mine = conversation](const Done& done) {
         if (mine != conversation) {
             return;
         }
         flushing = false;
-        if (sync_failed) {
+        if (says_nothing()) {
             return;
         }
         if (done.error != 0) {

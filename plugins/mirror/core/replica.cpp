@@ -169,7 +169,7 @@ void Core::State::own_failure(const std::string& what, int error) {
     const bool follows = phase == Phase::receiving || phase == Phase::equal;
     storage_failure = what + ": " + std::strerror(error);
     sync_failed = sync_failed || !mutant(Mutant::failed_change_counts); // whatever becomes of the primary
-    if (follows || !record.outdated) {                                  // the rest of what was under way fails as well
+    if (follows || !record.outdated) { // the rest of what was under way fails as well
         note(storage_failure + "; this node is out of sync", true);
     }
     if (role == Role::second && !record.outdated) {

@@ -104,7 +104,8 @@ void Core::State::prepare(Ticket op) {
     const bool sync = running.op.kind == OpKind::sync;
     const std::size_t waiting = sync ? 0 : pending_of(running.op);
     const bool all_wait = waiting > 0 && waiting == running.op.targets.size();
-    const bool one_side = all_wait || (sync && (runs_ahead() || mutant(Mutant::sync_one_side)));
+    const bool ahead = runs_ahead();
+    const bool one_side = all_wait || (sync && (ahead || mutant(Mutant::sync_one_side)));
     const bool remote = peer_receives() && !one_side;
     if (!sync && (!remote || !record.base.none())) {
         if (!ensure_logged(op)) {
@@ -117,8 +118,7 @@ void Core::State::prepare(Ticket op) {
         copy_for(op);
         return;
     }
-    if (remote &&
-        outstanding >= (runs_ahead() ? std::min(options.window_operations, ahead_max) : options.window_operations)) {
+    if (remote && outstanding >= std::min(options.window_operations, ahead ? ahead_max : ~std::uint32_t{0})) {
         window_waiters.push_back(op);
         return;
     }
@@ -198,7 +198,8 @@ void Core::State::sync_inodes(const Operation& op, std::uint64_t failed_before, 
             }
             left->second = left->second != 0 ? left->second : done.error;
             if (--left->first == 0) {
-                then(left->second == 0 && failed_syncs_of(op) != failed_before ? EIO : left->second);
+                const bool lost = failed_syncs_of(op) != failed_before && !mutant(Mutant::failed_sync_told_once);
+                then(left->second == 0 && lost ? EIO : left->second);
             }
         });
         out.emplace_back(SyncInode{ticket, fid});

@@ -40,6 +40,8 @@ enum class Mutant : std::uint8_t {
     failed_log_forgets,
     ahead_of_end,
     ahead_of_log,
+    failed_sync_told_once,
+    durable_after_failed_sync,
     // Without data
     take_without_asking,
     ask_at_once,

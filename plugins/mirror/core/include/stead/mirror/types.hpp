@@ -70,7 +70,7 @@ enum class OpKind : std::uint8_t {
 
 struct Operation {
     OpKind kind{OpKind::change};
-    bool durable{};              ///< O_SYNC: answered only when both disks have it
+    bool durable{};              ///< O_SYNC: answered when both disks have it; before the end of a resync, the source's
     bool whole_inode{true};      ///< false: only bytes of the zones named; may overlap with other zones' writes
     std::vector<Target> targets; ///< everything it may change
     Payload payload;

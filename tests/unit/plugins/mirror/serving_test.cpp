@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "one_node.hpp"
+
+#include <cerrno>
+
+/// What an application is answered, and when: on a disk that fails, and before the end of a resync.
+namespace stead::mirror {
+namespace {
+
+class Serving : public OneNode {
+protected:
+    Serving() { record.role = Role::alone; }
+
+    static Operation write(const Fid& fid) {
+        return {OpKind::change, false, false, {{TargetKind::inode, fid, 0}, {TargetKind::zone, fid, 0}}, nullptr};
+    }
+    Operation sync() const { return {OpKind::sync, false, true, {inode}, nullptr}; }
+    std::vector<Ticket> syncs() const {
+        std::vector<Ticket> tickets;
+        for (const Output& output : outputs) {
+            if (const auto* one = std::get_if<SyncInode>(&output)) {
+                tickets.push_back(one->ticket);
+            }
+        }
+        return tickets;
+    }
+    void done(Ticket ticket, int error = 0) { feed(Done{.ticket = ticket, .error = error}); }
+    bool sent_change(OpKind kind) const {
+        return std::ranges::any_of(outputs, [kind](const Output& output) {
+            const auto* send = std::get_if<Send>(&output);
+            const auto* change = send == nullptr ? nullptr : std::get_if<message::Change>(&send->message.body);
+            return change != nullptr && change->operation.kind == kind;
+        });
+    }
+    /// A secondary that lacks another file comes and gets as far as a resync's copies.
+    void resync_begins() {
+        feed(PeerBack{});
+        feed(Lease{now + seconds{100}});
+        feed(LinkUp{});
+        Facts peer = peer_as(Role::second);
+        peer.memory = true;
+        receive(message::Hello{peer});
+        receive(message::Marks{{{{TargetKind::zone, {77, 77}, 0}, Mark::dirty}}, true});
+        receive(message::BeginAck{});
+        ASSERT_GE(count<Read>(), 1u) << "not copying";
+        outputs.clear();
+    }
+
+    const Target inode{TargetKind::inode, {5, 5}, 0};
+};
+
+TEST_F(Serving, WhoseFsyncFailedDoesNotWriteDownThatItStoppedClean) {
+    feed(start());
+    feed(Request{1, sync()});
+    done(last<SyncInode>().ticket, EIO);
+    EXPECT_EQ(last<Answer>().error, EIO);
+    feed(Command::stop);
+    ASSERT_EQ(count<Stopped>(), 1u);
+    EXPECT_FALSE(last<Persist>().record.clean);
+}
+
+TEST_F(Serving, WhoseFsyncSucceededDoes) {
+    feed(start());
+    feed(Request{1, sync()});
+    done(last<SyncInode>().ticket);
+    EXPECT_EQ(last<Answer>().error, 0);
+    feed(Command::stop);
+    EXPECT_TRUE(last<Persist>().record.clean);
+}
+
+// The system tells one of them; for the others nothing is left to be written.
+TEST_F(Serving, AFailedFsyncCountsForAllThatHadBegun) {
+    feed(start());
+    feed(Request{1, sync()});
+    feed(Request{2, sync()});
+    const std::vector<Ticket> both = syncs();
+    ASSERT_EQ(both.size(), 2u) << "the second waits for the first";
+    done(both[0], EIO);
+    done(both[1]);
+    EXPECT_EQ(last<Answer>().id, 2u);
+    EXPECT_EQ(last<Answer>().error, EIO);
+    feed(Request{3, sync()});
+    done(last<SyncInode>().ticket);
+    EXPECT_EQ(last<Answer>().error, 0) << "begun after it was told";
+}
+
+TEST_F(Serving, BeforeTheEndOfAResyncNobodyWaitsForThePeer) {
+    feed(start());
+    feed(Request{1, write({6, 6})});
+    done(last<Apply>().ticket);
+    resync_begins();
+    feed(Request{2, write(inode.fid)});
+    EXPECT_TRUE(sent_change(OpKind::change));
+    ASSERT_EQ(count<Apply>(), 1u);
+    done(last<Apply>().ticket);
+    EXPECT_EQ(last<Answer>().id, 2u);
+    feed(Request{3, sync()});
+    done(last<SyncInode>().ticket);
+    EXPECT_EQ(last<Answer>().id, 3u);
+    EXPECT_FALSE(sent_change(OpKind::sync));
+}
+
+// Nobody would know, after a power loss, of a change that is here and never arrived.
+TEST_F(Serving, UnlessNothingIsOnRecordOfIt) {
+    feed(start());
+    resync_begins();
+    feed(Request{2, write(inode.fid)});
+    EXPECT_TRUE(sent_change(OpKind::change));
+    EXPECT_EQ(count<Apply>(), 0u);
+    feed(Request{3, sync()});
+    EXPECT_TRUE(sent_change(OpKind::sync));
+}
+
+} // namespace
+} // namespace stead::mirror
