@@ -69,6 +69,7 @@ void Core::State::stream_lost() {
     pending_left = {};
     to_compare.clear();
     moving.clear();
+    waiting_reads.clear();
     scheduled.clear();
     copies.clear();
     completed.clear();

@@ -19,7 +19,7 @@ void Core::State::copy_for(Ticket op) {
         ++waits;
         waiting_for.emplace(target, op);
         if (!moving.contains(target)) {
-            start_job({target, op, false, false, false});
+            start_job({target, op, false, false});
         }
     }
     if (waits == 0) {
@@ -61,7 +61,7 @@ void Core::State::pump_copies() {
         pumped = next == pending.end();
         pump_from = pumped ? target : *next;
         if (!scheduled.contains(target) && !moving.contains(target)) {
-            start_job({target, 0, to_compare.contains(target), false, false});
+            start_job({target, 0, to_compare.contains(target), false});
         }
     }
     if (phase != Phase::equal || !pending.empty()) {
@@ -71,7 +71,7 @@ void Core::State::pump_copies() {
         const Target target = *to_verify.begin();
         to_verify.erase(to_verify.begin());
         ++verify_moving;
-        start_job({target, 0, true, true, false});
+        start_job({target, 0, true, true});
     }
 }
 
@@ -115,15 +115,37 @@ message::Progress Core::State::progress() const {
 }
 
 void Core::State::job_ready(Ticket ticket) {
-    Job& job = jobs.at(ticket);
-    job.running = true;
+    const Job& job = jobs.at(ticket);
     moving.insert(job.target);
     if (!job.verify && !pending.contains(job.target)) {
         job_done(ticket); // somebody who needed it was faster
     } else if (job.compare) {
         probe(ticket);
+    } else if (written_beside(job)) {
+        waiting_reads.insert(ticket);
     } else {
         read_and_send(ticket);
+    }
+}
+
+/// Writes of other zones change the size and times of an inode without its lock. All that were sent before its copy must
+/// be in it, or the peer goes back behind them.
+bool Core::State::written_beside(const Job& job) const {
+    return job.owner != 0 && job.target.kind == TargetKind::inode && !mutant(Mutant::read_beside_writes) &&
+           std::any_of(ops.begin(), ops.end(), [&](const auto& entry) {
+               const auto& [op, other] = entry;
+               const bool changes = other.op.kind == OpKind::change && (other.remote || other.local_started);
+               return op != job.owner && changes && !other.local_done &&
+                      std::ranges::find(other.op.targets, job.target) != other.op.targets.end();
+           });
+}
+
+void Core::State::go_on_reading() {
+    for (const Ticket ticket : std::set<Ticket>(waiting_reads)) {
+        if (!written_beside(jobs.at(ticket))) {
+            waiting_reads.erase(ticket);
+            read_and_send(ticket);
+        }
     }
 }
 

@@ -296,6 +296,7 @@ void Core::State::settle() {
     go_on_stopping();
     greet();
     build_set();
+    go_on_reading();
     pump_copies();
     follow_verify();
     try_end();

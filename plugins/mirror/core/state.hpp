@@ -73,7 +73,6 @@ struct Job { ///< one target on its way to the peer
     Target target;
     Ticket owner{}; ///< operation under whose lock it runs; 0 = has its own
     bool compare{}, verify{};
-    bool running{};
 };
 
 struct Incoming { ///< at the receiving side, until it is done
@@ -172,7 +171,10 @@ struct Core::State {
     // ---- copies.cpp: targets on their way to the peer
     void copy_for(Ticket op);
     void pump_copies();
+    void go_on_reading();
+    [[nodiscard]] bool written_beside(const Job& job) const;
     [[nodiscard]] bool waits_for_copies(Ticket op) const;
+    void wait_for_reads(Ticket op);
     void start_job(Job job);
     void job_ready(Ticket job);
     void probe(Ticket job);
@@ -330,8 +332,9 @@ struct Core::State {
     bool pumped{};    ///< ... and all behind it as well
     std::array<std::uint64_t, 3> pending_total{}, pending_left{}; ///< by kind, for observers
     std::uint64_t received_copies{};
-    TargetSet scheduled; ///< a job has it, or waits for its lock
-    TargetSet moving;    ///< a job is reading it
+    TargetSet scheduled;            ///< a job has it, or waits for its lock
+    TargetSet moving;               ///< a job is reading it, or about to
+    std::set<Ticket> waiting_reads; ///< jobs of operations, until writes of the inode have ended
     std::map<Ticket, Job> jobs;
     struct SentCopy {
         Target target;

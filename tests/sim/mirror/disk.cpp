@@ -37,8 +37,15 @@ void Disk::perform(Tree& tree, const Change& change) {
     case Change::Kind::park: inode.parked = change.value; break;
     case Change::Kind::incomplete: inode.incomplete = change.value != 0; break;
     case Change::Kind::attributes: inode.attributes = change.version; break;
+    // As the times of a file whose zones are written at the same time: in any order.
+    case Change::Kind::touch: inode.attributes = std::max(inode.attributes, change.version); break;
     default: inode.data[change.at][change.index] = change.version; break;
     }
+}
+
+/// Without a draw for a touch: each write brings one.
+bool Disk::survives(const Change& change, unsigned percent, Random& random) {
+    return change.kind == Change::Kind::touch ? change.version % 100 < percent : random.chance(percent);
 }
 
 void Disk::write(Change change) {
@@ -215,7 +222,7 @@ void Disk::settle_data(std::uint64_t inode, bool keep, Random& random) {
     for (const Change& change : pending_) {
         if (change.is_data() && (inode != 0 && change.inode != inode)) {
             rest.push_back(change);
-        } else if (change.is_data() && !keep && random.chance(50)) {
+        } else if (change.is_data() && !keep && survives(change, 50, random)) {
             rest.push_back(change); // still dirty; the others were dropped from the cache
         }
     }
@@ -279,7 +286,7 @@ void Disk::power_loss(Random& random) {
     const std::uint64_t kept = first + random.below(group_ + 2 - first); // groups before this one
     const unsigned written_back = static_cast<unsigned>(random.below(4) * 33);
     for (const Change& change : pending_) {
-        if (change.is_data() ? random.chance(written_back) : change.group < kept) {
+        if (change.is_data() ? survives(change, written_back, random) : change.group < kept) {
             perform(durable_, change);
         }
     }

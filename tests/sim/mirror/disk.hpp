@@ -47,7 +47,7 @@ struct Tree {
 
 /// One cell changes. The first five are names: journalled in order; the others are data: written back in any order.
 struct Change {
-    enum class Kind : std::uint8_t { name, create, destroy, park, incomplete, attributes, sector } kind{};
+    enum class Kind : std::uint8_t { name, create, destroy, park, incomplete, attributes, touch, sector } kind{};
     std::uint64_t group{}; ///< operation of the journal
     std::uint64_t inode{};
     std::size_t at{}, index{}; ///< directory and name, or zone and sector
@@ -127,6 +127,7 @@ private:
     void settle_data(std::uint64_t inode, bool keep, Random& random);
     void create(std::uint64_t inode, Seq park, std::vector<Fid>& created);
     static void perform(Tree& tree, const Change& change);
+    static bool survives(const Change& change, unsigned percent, Random& random);
     void add_file(std::size_t directory, std::size_t name, std::uint64_t version);
     void drop_unlinked(const std::vector<Target>& targets, Seq park);
 

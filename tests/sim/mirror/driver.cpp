@@ -85,7 +85,11 @@ void World::perform(unsigned n, const Output& output) {
 }
 
 void World::on(unsigned n, const Persist& o) {
-    in_order(n, o.ticket, [this, n, record = o.record](Done&) { disk(n).record = record; });
+    in_order(n, o.ticket, [this, n, record = o.record](Done&) {
+        disk(n).record = record;
+        // Even if it dies before it knows: this is what it goes on from.
+        nodes_[1 - n].left_behind = nodes_[1 - n].left_behind || record.role == Role::alone;
+    });
 }
 
 void World::on(unsigned n, const LogReset& o) {

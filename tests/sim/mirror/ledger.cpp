@@ -15,7 +15,8 @@ void raise(std::uint64_t& cell, std::uint64_t version) { cell = std::max(cell, v
 void raise(Tree& ledger, const Change& change) {
     switch (change.kind) {
     case Change::Kind::name: raise(ledger.dirs[change.at][change.index].version, change.version); break;
-    case Change::Kind::attributes: raise(ledger.inodes[change.inode].attributes, change.version); break;
+    case Change::Kind::attributes:
+    case Change::Kind::touch: raise(ledger.inodes[change.inode].attributes, change.version); break;
     case Change::Kind::sector: raise(ledger.inodes[change.inode].data[change.at][change.index], change.version); break;
     default: break;
     }
@@ -101,9 +102,8 @@ Operation World::choose_write(std::uint64_t inode) {
         targets.insert(zone_target(inode, s / sectors));
         content->changes.push_back({Change::Kind::sector, 0, inode, s / sectors, s % sectors, version, 0});
     }
-    if (operation.whole_inode) {
-        content->changes.push_back({Change::Kind::attributes, 0, inode, 0, 0, version, 0});
-    }
+    content->changes.push_back(
+        {operation.whole_inode ? Change::Kind::attributes : Change::Kind::touch, 0, inode, 0, 0, version, 0});
     operation.durable = random_.chance(10);
     operation.targets.assign(targets.begin(), targets.end());
     operation.payload = content;

@@ -126,6 +126,7 @@ INSTANTIATE_TEST_SUITE_P(
         Broken{"ahead_of_end", Mutant::ahead_of_end, 116}, Broken{"ahead_of_log", Mutant::ahead_of_log, 10563},
         Broken{"failed_sync_told_once", Mutant::failed_sync_told_once, 22698},
         Broken{"durable_after_failed_sync", Mutant::durable_after_failed_sync, 13570},
+        Broken{"read_beside_writes", Mutant::read_beside_writes, 0},
         Broken{"ask_at_once", Mutant::ask_at_once, 165, false, false},
         Broken{"take_without_asking", Mutant::take_without_asking, 19, false, false},
         Broken{"roles_no_outdate", Mutant::no_outdate, 184, false, false}),

@@ -177,6 +177,11 @@ void World::start(unsigned n) {
 void World::crash(unsigned n, bool power) {
     Node& node = nodes_[n];
     note(n, power ? "--- power loss" : "--- process killed");
+    for (const auto& effect : std::exchange(node.unfinished, {})) {
+        if (random_.chance(50)) {
+            effect();
+        }
+    }
     const Node& other = nodes_[1 - n];
     const bool pair = node.core != nullptr && other.core != nullptr &&
                       ((serving(n) && other.core->eligible() && !other.left_behind) ||
@@ -187,11 +192,6 @@ void World::crash(unsigned n, bool power) {
     }
     if (options_.ack == Ack::commit && node.core != nullptr && serving(n)) {
         forget_unsynced(); // the unsynced tail may be lost, as in a local power cut
-    }
-    for (const auto& effect : std::exchange(node.unfinished, {})) {
-        if (random_.chance(50)) {
-            effect();
-        }
     }
     if (node.untold && !covered) {
         required_ = synced_ = {}; // as if the fsync that failed had been answered

@@ -11,8 +11,8 @@ class Serving : public OneNode {
 protected:
     Serving() { record.role = Role::alone; }
 
-    static Operation write(const Fid& fid) {
-        return {OpKind::change, false, false, {{TargetKind::inode, fid, 0}, {TargetKind::zone, fid, 0}}, nullptr};
+    static Operation write(const Fid& fid, std::uint64_t zone = 0) {
+        return {OpKind::change, false, false, {{TargetKind::inode, fid, 0}, {TargetKind::zone, fid, zone}}, nullptr};
     }
     Operation sync() const { return {OpKind::sync, false, true, {inode}, nullptr}; }
     std::vector<Ticket> syncs() const {
@@ -32,6 +32,20 @@ protected:
             return change != nullptr && change->operation.kind == kind;
         });
     }
+    /// Also of what is read next. Nothing is there any more, so nothing is sent.
+    void end_reads() {
+        for (std::size_t i = 0; i < outputs.size(); ++i) {
+            if (const auto* read = std::get_if<Read>(&outputs[i])) {
+                done(read->ticket);
+            }
+        }
+    }
+    bool reads(const Target& target) const {
+        return std::ranges::any_of(outputs, [&target](const Output& output) {
+            const auto* read = std::get_if<Read>(&output);
+            return read != nullptr && read->target == target;
+        });
+    }
     /// A secondary that lacks another file comes and gets as far as a resync's copies.
     void resync_begins() {
         feed(PeerBack{});
@@ -43,7 +57,7 @@ protected:
         receive(message::Marks{{{{TargetKind::zone, {77, 77}, 0}, Mark::dirty}}, true});
         receive(message::BeginAck{});
         ASSERT_GE(count<Read>(), 1u) << "not copying";
-        outputs.clear();
+        std::erase_if(outputs, [](const Output& output) { return !std::holds_alternative<Read>(output); });
     }
 
     const Target inode{TargetKind::inode, {5, 5}, 0};
@@ -109,6 +123,38 @@ TEST_F(Serving, UnlessNothingIsOnRecordOfIt) {
     EXPECT_EQ(count<Apply>(), 0u);
     feed(Request{3, sync()});
     EXPECT_TRUE(sent_change(OpKind::sync));
+}
+
+// The peer would go back behind a write that it has done.
+TEST_F(Serving, AnInodeIsNotReadBesideAWriteOfIt) {
+    feed(start());
+    resync_begins();
+    end_reads();
+    receive(message::EndAck{});
+    ASSERT_TRUE(core.equal());
+    outputs.clear();
+    for (std::uint64_t zone = 0; zone < 2; ++zone) {
+        feed(Request{zone, write(inode.fid, zone)});
+        message::Acked acked;
+        acked.seq = std::get<message::Change>(last<Send>().message.body).seq;
+        acked.level = Level::applied;
+        receive(acked);
+    }
+    std::vector<Ticket> both;
+    for (const Output& output : outputs) {
+        if (const auto* apply = std::get_if<Apply>(&output)) {
+            both.push_back(apply->ticket);
+        }
+    }
+    ASSERT_EQ(both.size(), 2u);
+    done(both[0], ENOSPC);
+    EXPECT_EQ(last<Read>().target.kind, TargetKind::zone);
+    EXPECT_FALSE(reads(inode)) << "the other write is being applied";
+    outputs.clear();
+    feed(Request{3, write(inode.fid, 7)});
+    EXPECT_FALSE(sent_change(OpKind::change)) << "a third one while the inode is to be read";
+    done(both[1]);
+    EXPECT_TRUE(reads(inode));
 }
 
 } // namespace

@@ -42,6 +42,7 @@ enum class Mutant : std::uint8_t {
     ahead_of_log,
     failed_sync_told_once,
     durable_after_failed_sync,
+    read_beside_writes,
     // Without data
     take_without_asking,
     ask_at_once,
