@@ -114,10 +114,6 @@ void Core::State::perform(Seq at) {
 void Core::State::change(Seq at, const message::Change& wanted) {
     const auto flush = [this, at](const Operation& operation) {
         sync_inodes(operation, failed_syncs_of(operation), [this, at](int error) {
-            if (error != 0) {
-                distrust_cache();
-                own_failure("fsync failed", error);
-            }
             performed(at, {at, Level::flushed, error, false, {}});
         });
     };

@@ -32,6 +32,18 @@ protected:
             return change != nullptr && change->operation.kind == kind;
         });
     }
+    /// The one who serves, with a secondary that has all.
+    void both_are_equal() {
+        feed(PeerBack{});
+        feed(Lease{now + seconds{100}});
+        feed(LinkUp{});
+        receive(message::Hello{peer_as(Role::second)});
+        receive(message::Marks{{}, true});
+        receive(message::BeginAck{});
+        receive(message::EndAck{});
+        ASSERT_EQ(core.role(), Role::prim);
+        outputs.clear();
+    }
     /// A secondary that lacks another file comes and gets as far as a resync's copies.
     void resync_begins() {
         feed(PeerBack{});
@@ -82,6 +94,40 @@ TEST_F(Serving, AFailedFsyncCountsForAllThatHadBegun) {
     feed(Request{3, sync()});
     done(last<SyncInode>().ticket);
     EXPECT_EQ(last<Answer>().error, 0) << "begun after it was told";
+}
+
+// The disk that failed one may let the next one wait for long.
+TEST_F(Serving, TheFirstFailureOfSeveralInodesIsActedOnAtOnce) {
+    feed(start());
+    feed(Request{1, write({6, 6})});
+    done(last<Apply>().ticket);
+    resync_begins();
+    Operation make = write(inode.fid);
+    make.durable = true;
+    make.targets.push_back({TargetKind::inode, {8, 8}, 0});
+    feed(Request{2, make});
+    done(last<Apply>().ticket);
+    const std::vector<Ticket> both = syncs();
+    ASSERT_EQ(both.size(), 2u);
+    EXPECT_EQ(count<CloseLink>(), 0u);
+    done(both[0], EIO);
+    EXPECT_EQ(count<CloseLink>(), 1u);
+    done(both[1]);
+    EXPECT_EQ(last<Answer>().id, 2u);
+    EXPECT_EQ(last<Answer>().error, EIO);
+}
+
+TEST_F(Serving, ASecondFailureDoesNotEndTheStreamOnWhichThePeerIsAskedToTakeOver) {
+    feed(start());
+    both_are_equal();
+    feed(Request{1, sync()});
+    feed(Request{2, sync()});
+    const std::vector<Ticket> both = syncs();
+    ASSERT_EQ(both.size(), 2u);
+    done(both[0], EIO);
+    EXPECT_EQ(core.role(), Role::waiting);
+    done(both[1], EIO);
+    EXPECT_EQ(count<CloseLink>(), 0u);
 }
 
 TEST_F(Serving, BeforeTheEndOfAResyncNobodyWaitsForThePeer) {
