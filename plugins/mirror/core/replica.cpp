@@ -60,8 +60,8 @@ void Core::State::run(Seq at) {
         return;
     }
     std::vector<Target> unsaved;
-    const auto want = [&](const Target& target) {
-        if (undoing && saved.insert(target).second) {
+    const auto want = [&](const Target& target) { // one of an operation beside this one may not be durable yet
+        if (undoing && (saved.insert(target).second || saving.contains(target))) {
             unsaved.push_back(target);
         }
     };
@@ -77,7 +77,9 @@ void Core::State::run(Seq at) {
         return;
     }
     const bool wait = !mutant(Mutant::overwrite_before_undo);
-    const Ticket ticket = expect([this, at, wait](const Done& done) {
+    saving.insert(unsaved.begin(), unsaved.end());
+    const Ticket ticket = expect([this, at, wait, unsaved](const Done& done) {
+        std::for_each(unsaved.begin(), unsaved.end(), [this](const Target& target) { saving.erase(target); });
         if (done.error != 0) {
             undo_failed = wait;
             own_failure("the undo log cannot be written", done.error);
@@ -112,10 +114,6 @@ void Core::State::perform(Seq at) {
 void Core::State::change(Seq at, const message::Change& wanted) {
     const auto flush = [this, at](const Operation& operation) {
         sync_inodes(operation, failed_syncs_of(operation), [this, at](int error) {
-            if (error != 0) {
-                distrust_cache();
-                own_failure("fsync failed", error);
-            }
             performed(at, {at, Level::flushed, error, false, {}});
         });
     };

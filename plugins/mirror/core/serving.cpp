@@ -98,6 +98,7 @@ void Core::State::prepare(Ticket op) {
         return;
     }
     const Running& running = found->second;
+    wait_for_reads(op);
     if (waits_for_copies(op)) {
         return; // wake() comes: what is being read must not change before it is sent
     }
@@ -134,6 +135,19 @@ void Core::State::prepare(Ticket op) {
                       [this](const Target& t) { add_pending(t); });
     }
     launch_local(op);
+}
+
+/// A write has no lock of its inode, which is being read for another one.
+void Core::State::wait_for_reads(Ticket op) {
+    const Operation& operation = ops.at(op).op;
+    if (moving.empty() || operation.whole_inode || mutant(Mutant::read_beside_writes) || waits_for_copies(op)) {
+        return;
+    }
+    for (const Target& target : operation.targets) {
+        if (target.kind == TargetKind::inode && moving.contains(target)) {
+            waiting_for.emplace(target, op);
+        }
+    }
 }
 
 void Core::State::launch_remote(Ticket op) {
@@ -183,7 +197,7 @@ std::uint64_t Core::State::failed_syncs_of(const Operation& op) const {
 
 /// All inodes of an operation; the first error is that of all. The system tells one of several who sync an inode at the
 /// same time that what all of them wanted is lost, and the others that nothing is left to be written: one that failed
-/// since there were `failed_before` counts for this one as well.
+/// since there were `failed_before` counts for this one as well. A failure is acted on at once: the rest may take long.
 void Core::State::sync_inodes(const Operation& op, std::uint64_t failed_before, std::function<void(int)> then) {
     std::set<Fid> fids;
     for (const Target& target : op.targets) {
@@ -195,6 +209,7 @@ void Core::State::sync_inodes(const Operation& op, std::uint64_t failed_before, 
         const Ticket ticket = expect([this, left, then, fid, op, failed_before](const Done& done) {
             if (done.error != 0) {
                 ++failed_syncs[fid];
+                own_sync_failed(done.error);
             }
             left->second = left->second != 0 ? left->second : done.error;
             if (--left->first == 0) {
@@ -240,16 +255,11 @@ void Core::State::local_applied(Ticket op, int error) {
     finish(op, error);
 }
 
-/// After fsync: an error says that this node's cache is worth nothing any more.
 void Core::State::local_finished(Ticket op, int error) {
     Running& running = ops.at(op);
     running.local_done = true;
     running.error = error;
-    const bool orphan = running.orphan;
-    if (error != 0) {
-        own_sync_failed(error);
-    }
-    if (orphan) {
+    if (running.orphan) {
         ops.erase(op);
     } else {
         complete(op);
@@ -265,11 +275,12 @@ void Core::State::distrust_cache() {
 void Core::State::own_sync_failed(int error) {
     distrust_cache();
     note("fsync failed here; the cache of this node cannot be trusted", true);
+    const bool asks_peer = !serving() && (phase == Phase::equal || phase == Phase::apart); // to take over
     if (phase == Phase::equal && role == Role::prim && (claim == Claim::none || claim == Claim::handing)) {
         hand_over_broken("fsync failed here");
-    } else if (phase == Phase::equal && role == Role::second) {
+    } else if (role == Role::second && (phase == Phase::equal || phase == Phase::receiving)) {
         own_failure("fsync failed", error);
-    } else if (link_up) {
+    } else if (link_up && !asks_peer) {
         reset_link("fsync failed during a resync");
     }
 }

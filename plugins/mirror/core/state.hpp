@@ -360,7 +360,7 @@ struct Core::State {
     std::map<Seq, Incoming> incoming;
     Locks replica_locks;
     bool undoing{}, undo_failed{};
-    TargetSet saved;
+    TargetSet saved, saving; ///< for undo, or asked for; those that are not durable yet
     bool resync_keeps_undo{};
     std::optional<message::End> end_wanted;
     std::set<Seq> end_waits;

@@ -49,6 +49,12 @@ void add_targets(const Located& located, std::uint64_t size, std::vector<Target>
 } // namespace
 
 std::uint64_t digest_of(const Content& content) {
+    // How much of a zone is in the file, if any, says the inode: a write of a later zone changes that beside this.
+    if (const auto* zone = std::get_if<copy::Zone>(&content.what); zone != nullptr && zone->length != zone_bytes) {
+        return digest_of(Content{content.at, copy::Zone{zone_bytes, zone->data}});
+    } else if (zone != nullptr && zone->data.empty()) {
+        return 0;
+    }
     const auto* inode = std::get_if<copy::Inode>(&content.what);
     if (inode != nullptr && !inode->data.empty()) { // how space is allocated may differ
         Content bare = content;

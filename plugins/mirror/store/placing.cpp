@@ -114,24 +114,26 @@ Errno write_zeros(int fd, std::uint64_t offset, std::uint64_t length) {
     return 0;
 }
 
-/// Zeros, without taking space where the file system can. What reaches the end of the file is punched beyond it: else
-/// the last block would stay.
+/// Zeros, without taking space where the file system can. What reaches the end of the file is punched to the end of its
+/// zone: else the last block would stay. No further, for a write of the next zone may be under way.
 Errno make_hole(int fd, std::uint64_t offset, std::uint64_t length, std::uint64_t size) {
     if (length == 0) {
         return 0;
     }
-    const std::uint64_t more = offset + length >= size ? zone_bytes : 0;
+    const std::uint64_t beyond = (offset + length) % zone_bytes;
+    const std::uint64_t more = offset + length >= size && beyond != 0 ? zone_bytes - beyond : 0;
     const int error = sys::result(::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                                               static_cast<off_t>(offset), static_cast<off_t>(length + more)));
     return error == EOPNOTSUPP ? write_zeros(fd, offset, length) : error;
 }
 
+/// Writes of other zones may make the file longer meanwhile: nothing here cuts it.
 Errno write_zone(int fd, std::uint64_t index, const copy::Zone& zone) {
     const std::uint64_t begin = index * zone_bytes;
     struct stat now {};
     Errno error = sys::attributes(fd, now);
-    if (error == 0 && static_cast<std::uint64_t>(now.st_size) < begin + zone.length) {
-        error = sys::result(::ftruncate(fd, static_cast<off_t>(begin + zone.length)));
+    if (error == 0 && zone.length > 0 && static_cast<std::uint64_t>(now.st_size) < begin + zone.length) {
+        error = write_zeros(fd, begin + zone.length - 1, 1);
     }
     error = error == 0 ? sys::write_all(fd, zone.data, begin) : error;
     const std::uint64_t size = std::max(static_cast<std::uint64_t>(now.st_size), begin + zone.length);

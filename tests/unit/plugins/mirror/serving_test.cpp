@@ -46,6 +46,18 @@ protected:
             return read != nullptr && read->target == target;
         });
     }
+    /// The one who serves, with a secondary that has all.
+    void both_are_equal() {
+        feed(PeerBack{});
+        feed(Lease{now + seconds{100}});
+        feed(LinkUp{});
+        receive(message::Hello{peer_as(Role::second)});
+        receive(message::Marks{{}, true});
+        receive(message::BeginAck{});
+        receive(message::EndAck{});
+        ASSERT_EQ(core.role(), Role::prim);
+        outputs.clear();
+    }
     /// A secondary that lacks another file comes and gets as far as a resync's copies.
     void resync_begins() {
         feed(PeerBack{});
@@ -98,6 +110,40 @@ TEST_F(Serving, AFailedFsyncCountsForAllThatHadBegun) {
     EXPECT_EQ(last<Answer>().error, 0) << "begun after it was told";
 }
 
+// The disk that failed one may let the next one wait for long.
+TEST_F(Serving, TheFirstFailureOfSeveralInodesIsActedOnAtOnce) {
+    feed(start());
+    feed(Request{1, write({6, 6})});
+    done(last<Apply>().ticket);
+    resync_begins();
+    Operation make = write(inode.fid);
+    make.durable = true;
+    make.targets.push_back({TargetKind::inode, {8, 8}, 0});
+    feed(Request{2, make});
+    done(last<Apply>().ticket);
+    const std::vector<Ticket> both = syncs();
+    ASSERT_EQ(both.size(), 2u);
+    EXPECT_EQ(count<CloseLink>(), 0u);
+    done(both[0], EIO);
+    EXPECT_EQ(count<CloseLink>(), 1u);
+    done(both[1]);
+    EXPECT_EQ(last<Answer>().id, 2u);
+    EXPECT_EQ(last<Answer>().error, EIO);
+}
+
+TEST_F(Serving, ASecondFailureDoesNotEndTheStreamOnWhichThePeerIsAskedToTakeOver) {
+    feed(start());
+    both_are_equal();
+    feed(Request{1, sync()});
+    feed(Request{2, sync()});
+    const std::vector<Ticket> both = syncs();
+    ASSERT_EQ(both.size(), 2u);
+    done(both[0], EIO);
+    EXPECT_EQ(core.role(), Role::waiting);
+    done(both[1], EIO);
+    EXPECT_EQ(count<CloseLink>(), 0u);
+}
+
 TEST_F(Serving, BeforeTheEndOfAResyncNobodyWaitsForThePeer) {
     feed(start());
     feed(Request{1, write({6, 6})});
@@ -128,11 +174,7 @@ TEST_F(Serving, UnlessNothingIsOnRecordOfIt) {
 // The peer would go back behind a write that it has done.
 TEST_F(Serving, AnInodeIsNotReadBesideAWriteOfIt) {
     feed(start());
-    resync_begins();
-    end_reads();
-    receive(message::EndAck{});
-    ASSERT_TRUE(core.equal());
-    outputs.clear();
+    both_are_equal();
     for (std::uint64_t zone = 0; zone < 2; ++zone) {
         feed(Request{zone, write(inode.fid, zone)});
         message::Acked acked;

@@ -140,7 +140,8 @@ public:
     [[nodiscard]] virtual Errno apply_here(const Content& content) = 0;
 };
 
-/// Digest of content as the core compares it: XXH3 of its encoding; never 0.
+/// Digest of content as the core compares it: XXH3 of its encoding. 0 only of a zone without data: as one that is not
+/// there.
 [[nodiscard]] std::uint64_t digest_of(const Content& content);
 
 } // namespace stead::mirror
