@@ -128,8 +128,8 @@ void Core::State::job_ready(Ticket ticket) {
     }
 }
 
-/// Writes of other zones change the size and times of an inode without its lock. All that were sent before its copy must
-/// be in it, or the peer goes back behind them.
+/// Writes of other zones change the size and times of an inode without its lock. All that were sent before its copy
+/// must be in it, or the peer goes back behind them.
 bool Core::State::written_beside(const Job& job) const {
     return job.owner != 0 && job.target.kind == TargetKind::inode && !mutant(Mutant::read_beside_writes) &&
            std::any_of(ops.begin(), ops.end(), [&](const auto& entry) {

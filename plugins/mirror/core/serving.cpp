@@ -197,7 +197,8 @@ std::uint64_t Core::State::failed_syncs_of(const Operation& op) const {
 
 /// All inodes of an operation; the first error is that of all. The system tells one of several who sync an inode at the
 /// same time that what all of them wanted is lost, and the others that nothing is left to be written: one that failed
-/// since there were `failed_before` counts for this one as well. A failure is acted on at once: the rest may take long.
+/// since there were `failed_before` counts for this one as well. A failure is acted on, and told, at once: the rest may
+/// take long.
 void Core::State::sync_inodes(const Operation& op, std::uint64_t failed_before, std::function<void(int)> then) {
     std::set<Fid> fids;
     for (const Target& target : op.targets) {
@@ -211,10 +212,12 @@ void Core::State::sync_inodes(const Operation& op, std::uint64_t failed_before, 
                 ++failed_syncs[fid];
                 own_sync_failed(done.error);
             }
-            left->second = left->second != 0 ? left->second : done.error;
-            if (--left->first == 0) {
+            if (std::exchange(left->second, left->second != 0 ? left->second : done.error) != 0) {
+                return; // told before
+            }
+            if (--left->first == 0 || done.error != 0) {
                 const bool lost = failed_syncs_of(op) != failed_before && !mutant(Mutant::failed_sync_told_once);
-                then(left->second == 0 && lost ? EIO : left->second);
+                then(done.error == 0 && lost ? EIO : done.error);
             }
         });
         out.emplace_back(SyncInode{ticket, fid});

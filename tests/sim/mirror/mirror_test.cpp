@@ -124,7 +124,7 @@ INSTANTIATE_TEST_SUITE_P(
         Broken{"ack_changes_under_way", Mutant::ack_changes_under_way, 371},
         Broken{"failed_log_forgets", Mutant::failed_log_forgets, 8211},
         Broken{"ahead_of_end", Mutant::ahead_of_end, 116}, Broken{"ahead_of_log", Mutant::ahead_of_log, 10563},
-        Broken{"failed_sync_told_once", Mutant::failed_sync_told_once, 22698},
+        Broken{"failed_sync_told_once", Mutant::failed_sync_told_once, 30175},
         Broken{"durable_after_failed_sync", Mutant::durable_after_failed_sync, 13570},
         Broken{"read_beside_writes", Mutant::read_beside_writes, 0},
         Broken{"ask_at_once", Mutant::ask_at_once, 165, false, false},
