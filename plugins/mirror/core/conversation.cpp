@@ -462,7 +462,7 @@ void Core::State::on(const message::EndAck&) {
     } else if (on_record) {
         become_equal();
     } else { // until then a power loss brings back the log, which must have all that one side may lack
-        closing_log = !mutant(Mutant::log_closed_early);
+        closing_log = true;
         persist([this, equal] {
             closing_log = false;
             equal();

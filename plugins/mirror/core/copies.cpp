@@ -224,8 +224,7 @@ void Core::State::copy_done_for(Ticket op) {
     Running& running = ops.at(op);
     if (!running.repairing) {
         prepare(op);
-    } else if (running.copies == 0 && !running.finished &&
-               (!waits_for_copies(op) || mutant(Mutant::repair_ends_early))) {
+    } else if (running.copies == 0 && !running.finished && !waits_for_copies(op)) {
         finish(op, running.error); // its locks go: nothing of it is still being read
     }
 }

@@ -149,7 +149,7 @@ void Core::State::become_alone(Epoch epoch, std::string reason) {
         }
         if (error != 0) {
             // What may differ is on no log, and this life may end: everything will be compared.
-            record.unknown = record.unknown || !mutant(Mutant::failed_log_forgets);
+            record.unknown = true;
             step_down("the change log cannot be written", false);
             reset_link("this node cannot serve now");
         } else {

@@ -24,7 +24,7 @@ bool Core::State::peer_receives() const noexcept {
 bool Core::State::runs_ahead() const noexcept {
     const bool before_end =
         phase == Phase::copying || phase == Phase::ending || (phase == Phase::end_sent && mutant(Mutant::ahead_of_end));
-    return before_end && (!record.base.none() || mutant(Mutant::ahead_of_log));
+    return before_end && !record.base.none();
 }
 
 std::size_t Core::State::pending_of(const Operation& op) const {

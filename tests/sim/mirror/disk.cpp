@@ -177,7 +177,7 @@ std::uint64_t Disk::digest(const Target& target) const {
     const Payload content = read(target);
     const bool parked =
         target.kind != TargetKind::directory && content != nullptr && cache.inodes.at(target.fid.low).parked != 0;
-    if (content == nullptr || (parked && !shows_parked)) {
+    if (content == nullptr || parked) {
         return 0;
     }
     std::uint64_t hash = 1469598103934665603u;

@@ -80,7 +80,6 @@ namespace stead::mirror::sim {
 class Disk {
 public:
     Tree cache;
-    bool shows_parked{}; ///< see Setup
 
     // The tree. Results are errno.
     int apply(const Operation& operation, Seq park, Random& random);

@@ -81,7 +81,6 @@ struct Broken {
     std::uint64_t seed{}; ///< of a history that it failed in; another change may give that seed another history
     bool lease_from_receipt{};
     bool data{true};
-    bool shows_parked{}; ///< else it is too seldom
 };
 
 class MirrorMutant : public testing::TestWithParam<Broken> {};
@@ -91,10 +90,8 @@ TEST_P(MirrorMutant, IsCaught) {
     const std::uint64_t first = option("STEAD_SIM_FIRST", 0);
     for (std::uint64_t tried = 0; tried < 5000; ++tried) {
         const std::uint64_t seed = tried == 0 ? GetParam().seed : first + tried - 1;
-        const sim::Setup setup{.seed = seed,
-                               .mutant = GetParam().mutant,
-                               .mutant_lease_from_receipt = GetParam().lease_from_receipt,
-                               .shows_parked = GetParam().shows_parked};
+        const sim::Setup setup{
+            .seed = seed, .mutant = GetParam().mutant, .mutant_lease_from_receipt = GetParam().lease_from_receipt};
         const std::string failure = GetParam().data ? run_history(setup) : run_roles_history(setup);
         if (!failure.empty()) {
             std::printf("seed %llu: %s\n", static_cast<unsigned long long>(seed), failure.c_str());
@@ -117,16 +114,13 @@ INSTANTIATE_TEST_SUITE_P(
         Broken{"ignore_epoch", Mutant::ignore_epoch, 203}, Broken{"answer_after_lease", Mutant::answer_after_lease, 6},
         Broken{"trust_damaged_log", Mutant::trust_damaged_log, 9}, Broken{"sync_one_side", Mutant::sync_one_side, 6},
         Broken{"forget_intents", Mutant::forget_intents, 10}, Broken{"restart_decides", Mutant::restart_decides, 88},
-        Broken{"log_closed_early", Mutant::log_closed_early, 16463, false, true, true},
         Broken{"failed_change_counts", Mutant::failed_change_counts, 275},
         Broken{"ignore_configured", Mutant::ignore_configured, 623},
-        Broken{"repair_ends_early", Mutant::repair_ends_early, 5989, false, true, true},
         Broken{"ack_changes_under_way", Mutant::ack_changes_under_way, 371},
-        Broken{"failed_log_forgets", Mutant::failed_log_forgets, 8211},
-        Broken{"ahead_of_end", Mutant::ahead_of_end, 116}, Broken{"ahead_of_log", Mutant::ahead_of_log, 10563},
+        Broken{"ahead_of_end", Mutant::ahead_of_end, 116},
         Broken{"failed_sync_told_once", Mutant::failed_sync_told_once, 30175},
         Broken{"durable_after_failed_sync", Mutant::durable_after_failed_sync, 13570},
-        Broken{"read_beside_writes", Mutant::read_beside_writes, 0},
+        Broken{"read_beside_writes", Mutant::read_beside_writes, 315},
         Broken{"ask_at_once", Mutant::ask_at_once, 165, false, false},
         Broken{"take_without_asking", Mutant::take_without_asking, 19, false, false},
         Broken{"roles_no_outdate", Mutant::no_outdate, 184, false, false}),

@@ -60,7 +60,6 @@ World::World(const Setup& setup) : setup_(setup), random_{setup.seed * 2 + 1} {
     options_ = choose_options(random_, setup.mutant);
     options_.data = setup.data;
     for (Node& node : nodes_) {
-        node.disk.shows_parked = setup.shows_parked;
     }
     options_.batch = setup.data && setup.seed % 8 == 5;
     if (setup.data && setup.seed % 8 == 7) {

@@ -21,7 +21,6 @@ struct Setup {
     Mutant mutant{Mutant::none};
     bool mutant_lease_from_receipt{};
     bool data{true};     ///< false: a mirror of roles only
-    bool shows_parked{}; ///< digests of what is parked: as a tree would answer that only knows inodes
     unsigned trace{};    ///< 1: what happens; 2: also each message and each effect on the tree
 };
 

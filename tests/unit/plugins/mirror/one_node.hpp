@@ -13,7 +13,7 @@
 namespace stead::mirror {
 
 /// One core of a pair, node 1, a clean secondary in sync as it starts. What it writes down or flushes is on disk at
-/// once.
+/// once, unless `hold_records` or `log_error` say otherwise.
 class OneNode : public testing::Test {
 protected:
     OneNode() {
@@ -70,12 +70,19 @@ protected:
     Core core{options};
     Instant now{seconds{1}};
     std::vector<Output> outputs;
+    bool hold_records{};
+    int log_error{};
 
 private:
     template <class What>
     void complete(const What& what) {
-        if constexpr (std::is_same_v<What, Persist> || std::is_same_v<What, Flush> || std::is_same_v<What, LogReset> ||
-                      std::is_same_v<What, LogAppend>) {
+        if constexpr (std::is_same_v<What, LogReset>) {
+            feed(Done{.ticket = what.ticket, .error = log_error});
+        } else if constexpr (std::is_same_v<What, Persist>) {
+            if (!hold_records) {
+                feed(Done{.ticket = what.ticket});
+            }
+        } else if constexpr (std::is_same_v<What, Flush> || std::is_same_v<What, LogAppend>) {
             feed(Done{.ticket = what.ticket});
         }
     }

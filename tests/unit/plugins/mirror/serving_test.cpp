@@ -192,11 +192,46 @@ TEST_F(Serving, AnInodeIsNotReadBesideAWriteOfIt) {
     done(both[0], ENOSPC);
     EXPECT_EQ(last<Read>().target.kind, TargetKind::zone);
     EXPECT_FALSE(reads(inode)) << "the other write is being applied";
+    static const int content{}; // the core does not look into it
+    feed(Done{.ticket = last<Read>().ticket,
+              .payload = Payload{std::shared_ptr<void>{}, reinterpret_cast<const Content*>(&content)}});
+    message::Acked copied;
+    copied.seq = std::get<message::Copy>(last<Send>().message.body).seq;
+    receive(copied);
+    EXPECT_EQ(count<Answer>(), 0u) << "before all of it was read";
     outputs.clear();
     feed(Request{3, write(inode.fid, 7)});
     EXPECT_FALSE(sent_change(OpKind::change)) << "a third one while the inode is to be read";
     done(both[1]);
     EXPECT_TRUE(reads(inode));
+}
+
+// It would be in no log, while a power loss brings the old one back.
+TEST_F(Serving, WhatIsAskedWhileTheLogIsBeingClosedWaits) {
+    feed(start());
+    feed(Request{1, write({6, 6})});
+    done(last<Apply>().ticket);
+    resync_begins();
+    end_reads();
+    hold_records = true;
+    receive(message::EndAck{});
+    const Ticket writing = last<Persist>().ticket;
+    feed(Request{2, write(inode.fid)});
+    EXPECT_FALSE(sent_change(OpKind::change));
+    hold_records = false;
+    done(writing);
+    EXPECT_TRUE(sent_change(OpKind::change));
+}
+
+// Only its memory knows what the peer may lack, and this life may end.
+TEST_F(Serving, WhoCannotWriteTheLogHasEverythingCompared) {
+    feed(start());
+    both_are_equal();
+    feed(Request{1, write(inode.fid)});
+    log_error = ENOSPC;
+    feed(PeerLost{PeerLost::How::died});
+    EXPECT_EQ(core.role(), Role::waiting);
+    EXPECT_TRUE(last<Persist>().record.unknown);
 }
 
 } // namespace
