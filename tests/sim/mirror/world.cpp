@@ -59,8 +59,6 @@ void Statistics::add(const Statistics& other) {
 World::World(const Setup& setup) : setup_(setup), random_{setup.seed * 2 + 1} {
     options_ = choose_options(random_, setup.mutant);
     options_.data = setup.data;
-    for (Node& node : nodes_) {
-    }
     options_.batch = setup.data && setup.seed % 8 == 5;
     if (setup.data && setup.seed % 8 == 7) {
         configuring_ = Random{setup.seed * 2 + 1}; // its own, so that other histories stay as they were
