@@ -139,8 +139,11 @@ void Core::State::prepare(Ticket op) {
 
 /// A write has no lock of its inode, which is being read for another one.
 void Core::State::wait_for_reads(Ticket op) {
+    if (moving.empty() || mutant(Mutant::read_beside_writes)) {
+        return;
+    }
     const Operation& operation = ops.at(op).op;
-    if (moving.empty() || operation.whole_inode || mutant(Mutant::read_beside_writes) || waits_for_copies(op)) {
+    if (operation.whole_inode || waits_for_copies(op)) {
         return;
     }
     for (const Target& target : operation.targets) {
